@@ -1,0 +1,92 @@
+# Everything runs in .venv, which `make setup` makes from $(PYTHON). ARGS passes arguments on:
+# make test ARGS="-k gru"
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROOF := build/proof
+ARGS ?=
+
+# On Linux the torch of PyPI brings gigabytes of CUDA libraries along, so without a GPU take the CPU build.
+# Where that index is out of reach, pip says so and goes on with the others.
+TORCH_INDEX ?= $(shell command -v nvidia-smi >/dev/null || [ "$$(uname)" != Linux ] \
+	|| echo https://download.pytorch.org/whl/cpu)
+TORCH := $(shell grep '^torch==' requirements.txt)
+INSTALL_TORCH = -m pip install --no-deps --retries 1 --timeout 30 \
+	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(TORCH)
+
+CPP := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+# Few of the many modules are ever imported; Python compiles those at their first import.
+export PIP_NO_COMPILE := 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup demo test lint format bench dist clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: $(VENV)/.extension ## make .venv with everything in it and build the extension
+	@echo "Set-up: $(VENV) is up to date."
+
+demo: setup ## train and show an English to Marathi date translator, about three minutes
+	$(BIN)/python -m s2s.demo $(ARGS)
+
+# Two threads in each test process, so that parallel code runs as such; passive, since spinning threads of several
+# processes would starve each other.
+test: setup ## run the test suite
+	OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive \
+		$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --durations=10 $(ARGS)
+
+lint: $(VENV)/.requirements ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror $(CPP)
+
+format: $(VENV)/.requirements ## rewrite everything in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP)
+
+bench: setup ## measure the ops and write a report
+	$(BIN)/python -m benchmarks $(ARGS)
+
+dist: $(VENV)/.requirements ## build sdist and wheel, and prove the wheel in an empty environment
+	rm -rf dist $(PROOF)
+	$(BIN)/python -m build --no-isolation
+	@echo "Proving the wheel in an empty environment, $(PROOF)"
+	$(PYTHON) -m venv $(PROOF)
+	$(PROOF)/bin/python -m pip install -q --upgrade pip
+	$(PROOF)/bin/python $(INSTALL_TORCH)
+	$(PROOF)/bin/python -m pip install -q dist/*.whl
+	cd $(PROOF) && bin/python "$(CURDIR)/.ci/prove_wheel.py"
+	$(PROOF)/bin/python -m pip install -q "$$(ls dist/*.whl)[s2s]"
+	cd $(PROOF) && bin/s2s --help
+	@ls -l dist
+
+clean: ## remove what was built; rm -rf .venv removes the environment as well
+	rm -rf build dist *.egg-info s2s_kernels/_C.*.so s2s_kernels/_build_info.json $(VENV)/.extension
+
+# The stamps of the set-up: each is made again when what it depends on is newer.
+
+$(VENV)/.python:
+	@echo "Set-up 1/3: making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --upgrade pip
+	@touch $@
+
+$(VENV)/.requirements: requirements.txt $(VENV)/.python
+	@echo "Set-up 2/3: installing $(TORCH) and the rest of requirements.txt"
+	@$(BIN)/python $(INSTALL_TORCH)
+	@$(BIN)/python -m pip install -q -r requirements.txt
+	@touch $@
+
+$(VENV)/.extension: setup.py pyproject.toml $(shell find csrc ! -name '.*') $(VENV)/.requirements
+	@echo "Set-up 3/3: compiling the extension and installing s2s_kernels in place"
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --no-build-isolation --no-deps -e .
+	@$(BIN)/python -m s2s_kernels.info
+	@touch $@

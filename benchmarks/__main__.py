@@ -1,0 +1,89 @@
+"""``python -m benchmarks``: measure, print a table, write JSON and plots."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from . import report, suites
+from .engine import measure_run
+from .memory import Process
+
+RESULTS = Path(__file__).parent / "results"
+BUDGET = {"quick": 0.35, "cpu": 2.0, "gpu": 0.5, "full": 3.0}  # seconds of timing for one pass of a case
+
+
+def arguments(argv):
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--suite", choices=suites.SUITES, default="quick")
+    parser.add_argument("--filter", default="", metavar="SUBSTR", help="only runs whose name has this in it")
+    parser.add_argument("--max-seconds", type=float, default=0, help="stop after this time; 0 for no limit")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path, help="folder to write to (default: benchmarks/results/<machine>)")
+    parser.add_argument("--list", action="store_true", help="only list what would run")
+    return parser.parse_args(argv)
+
+
+def progress(runs):
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        print("No progress bar: tqdm is not installed.")
+        return runs, lambda run: print(run.key, flush=True)
+    bar = tqdm(runs, unit="run", dynamic_ncols=True)
+    return bar, lambda run: bar.set_postfix_str(run.key)
+
+
+def prepare(options):
+    torch.set_num_threads(options.threads)
+    if options.suite in ("gpu", "full") and torch.cuda.is_available():
+        # float32 means float32, for the peers and for the GEMMs between our kernels.
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    elif options.suite == "gpu":
+        sys.exit("The suite gpu needs a CUDA device, and torch finds none here.")
+
+
+def main(argv=None):
+    options = arguments(argv)
+    prepare(options)
+    runs = [run for run in suites.runs(options.suite, options.threads) if options.filter in run.key]
+    if not runs:
+        sys.exit(f"No run of suite {options.suite} has {options.filter!r} in its name; --list shows all.")
+    if options.list:
+        print(*(run.key for run in runs), sep="\n")
+        return
+    begin, found, processes = time.monotonic(), report.Report(options.suite, options.threads), Process()
+    note = found.data["notes"].append
+    if options.suite in ("cpu", "full") and not suites.native_bfloat16():
+        note("No bfloat16 on the CPU: it has no instructions for it, and emulation would measure nothing.")
+    if options.filter:
+        note(f"Only runs with {options.filter!r} in their name.")
+    bar, show = progress(runs)
+    measured = 0
+    try:
+        for run in bar:
+            if options.max_seconds and time.monotonic() - begin > options.max_seconds:
+                break
+            show(run)
+            found.rows.extend(measure_run(run, BUDGET[options.suite], processes))
+            found.add_rate(run)
+            measured += 1
+    except KeyboardInterrupt:
+        note("Interrupted.")
+    finally:
+        processes.close()
+        if hasattr(bar, "close"):
+            bar.close()
+    found.data["not_run"] = [run.key for run in runs[measured:]]
+    found.data["seconds"] = time.monotonic() - begin
+    found.print()
+    out = options.out or RESULTS / report.slug(found.data["machine"], options.suite)
+    print(*(f"wrote {path}" for path in found.write(out)), sep="\n")
+    if any(row["parity"].startswith("wrong") for row in found.rows):
+        sys.exit("Some implementations failed parity; they have no time above.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""A bidirectional LSTM layer over the source, as an encoder has it, against torch.nn.LSTM."""
+
+from . import peers
+from .cases import SHAPES, Case, suites_of
+
+OUTPUTS = ("output", "h_n", "c_n")
+
+
+def case(name, suites, B, S, E, H, lengths=False):
+    reference, implementations = peers.recurrences("lstm", lengths)
+    return Case(
+        "lstm",
+        name,
+        {"B": B, "S": S, "E": E, "H": H},
+        lambda: peers.recurrent_inputs("lstm", B, S, E, H, lengths),
+        reference,
+        implementations,
+        outputs=OUTPUTS,
+        used=OUTPUTS,
+        flops=2 * 2 * B * S * (E + H) * 4 * H,
+        suites=suites,
+    )
+
+
+CASES = [case(name, suites_of(name), **shape.pick("BSEH")) for name, shape in SHAPES.items()]
+CASES.append(case("C2, lengths", {"cpu", "gpu"}, **SHAPES["C2"].pick("BSEH"), lengths=True))
+
+
+def test_lstm(timed):
+    timed()

@@ -1,0 +1,116 @@
+"""Greedy and beam search, end to end, over models that never say </s>, so that everyone makes as many steps."""
+
+from dataclasses import replace
+
+import torch
+
+import s2s_kernels as sk
+
+from . import end_to_end, joey, peers
+from .cases import FORWARD, SHAPES, Case, Implementation, Prepared
+
+EOS = 3
+FLOATS = (torch.float32,)  # in narrower dtypes the choice of tokens is not the same, so there is nothing to compare
+
+
+def decoded(build, settings, search, backend=None):
+    """``prepare`` of ``search(model, source, lengths)``, which returns the ids as lists or a tensor."""
+
+    def prepare(inputs):
+        model = build(settings, inputs).eval()
+        source, lengths = inputs["source"], inputs["source_lengths"]
+
+        def run():
+            with torch.no_grad():
+                if backend is None:
+                    ids = search(model, source, lengths)
+                else:
+                    with sk.backend(backend):
+                        ids = search(model, source, lengths)
+            return (torch.as_tensor(ids, device=source.device),)
+
+        return Prepared(run, {})
+
+    return prepare
+
+
+def kernels_search(T, beam):
+    """The search of ``s2s``, greedy when beam is 1."""
+    from s2s.search import beam_search, greedy
+
+    if beam == 1:
+        return lambda *args: [h.ids for h in greedy(*args, max_length=T)]
+    return lambda *args: [h[0].ids for h in beam_search(*args, max_length=T, beam=beam)]
+
+
+def eager_greedy(T):
+    """The loop that a user writes."""
+
+    def search(model, source, lengths):
+        memory, state = model.start(source, lengths)
+        tokens, ids = source.new_full((len(source),), 2), []
+        finished = torch.zeros_like(tokens, dtype=torch.bool)
+        for _ in range(T):
+            logp, _, state = model.step(tokens, state, memory)
+            tokens = logp.argmax(-1)
+            ids.append(tokens)
+            finished |= tokens == EOS
+            if finished.all():
+                break
+        return torch.stack(ids, 1)
+
+    return search
+
+
+def inputs(settings, B, S, vocab):
+    source, lengths = end_to_end.sentences(B, S, vocab, seed=2)
+    found = end_to_end.parameters(settings, vocab)
+    found["output.bias"][:4] = -30  # padding, <unk>, <s> and </s> are never the best
+    return {**found, "source": source, "source_lengths": lengths}
+
+
+def case(name, shape, feeding, beam, suites, vocab=end_to_end.VOCAB):
+    settings = end_to_end.config(shape, feeding)
+    B, S, T, E, H, A, D = shape
+
+    def lazily(backend=None):
+        return lambda x: decoded(end_to_end.ours, settings, kernels_search(T, beam), backend)(x)
+
+    def eager(x):
+        search = eager_greedy(T) if beam == 1 else kernels_search(T, beam)
+        return decoded(end_to_end.eager, settings, search)(x)
+
+    everyone = (peers.ours(lazily())[0], Implementation("eager", eager))
+    if feeding == end_to_end.LUONG:
+        search = joey.search(T, beam)
+        its = Implementation("JoeyNMT", decoded(joey.build, settings, search), same_function=False)
+        everyone += joey.available(its)  # it chooses among the beam at the end by another rule
+    fed = H if feeding == end_to_end.LUONG else D
+    step = 3 * H * (E + fed + H) + H * A + (H + D) * H + H * vocab
+    return Case(
+        "search",
+        name,
+        {**shape._asdict(), "V": vocab, "beam": beam},
+        lambda: inputs(settings, B, S, vocab),
+        lazily("reference"),
+        tuple(replace(i, dtypes=FLOATS) for i in everyone),
+        outputs=("ids",),
+        used=(),
+        flops=end_to_end.flops(settings, B * beam, S, T, vocab),
+        bytes=T * (step + B * beam * S * (A + D)),  # weights, keys and values, read every step
+        tokens=B * T,
+        passes=(FORWARD,),
+        suites=suites,
+    )
+
+
+C1, C2, P = SHAPES["C1"], SHAPES["C2"], SHAPES["P"]
+CASES = [
+    case("greedy, B=1, H=128", C1._replace(B=1), end_to_end.BAHDANAU, 1, {"quick", "cpu", "gpu"}),
+    case("greedy, B=1, H=512", P._replace(B=1), end_to_end.BAHDANAU, 1, {"cpu", "gpu"}),
+    case("beam 5, B=32, H=256", C2, end_to_end.LUONG, 5, {"cpu", "gpu"}),
+]
+
+
+def test_search(timed):
+    timed()

@@ -1,0 +1,124 @@
+"""One run: parity, then time, memory and floor, as rows for the report."""
+
+import gc
+
+import torch
+
+import s2s_kernels as sk
+from s2s_kernels.backend import resolve
+
+from . import floors, measure, memory, parity
+from .cases import FORWARD, TRAINING
+
+
+def make_step(run, implementation, direction):
+    """What is timed: a call of it is one pass over inputs that are already in place."""
+    case = run.case
+    prepared = implementation.prepare(run.inputs())
+    if direction == FORWARD:
+
+        def step():
+            with torch.no_grad():
+                return prepared.run()
+
+        return step
+
+    with torch.no_grad():
+        grads = parity.cotangents(case, prepared.run())
+    grads = {name: g.to(run.device, run.dtype) for name, g in grads.items()}
+
+    def step():
+        outputs = prepared.run()
+        found = parity.gradients(case, prepared, outputs, grads)
+        if prepared.update is not None:
+            prepared.update(found)
+        return outputs, found
+
+    return step
+
+
+def training_step(run, implementation):
+    return make_step(run, implementation, TRAINING if TRAINING in run.case.passes else FORWARD)
+
+
+def on_backend(name, step):
+    """``step`` on a backend; None leaves the choice, and costs nothing."""
+    if name is None:
+        return step
+
+    def run():
+        with sk.backend(name):
+            return step()
+
+    return run
+
+
+def measure_run(run, budget, processes=None):
+    """Rows of one run, a dictionary for each implementation and pass.
+
+    budget: seconds for the timing of one pass; processes: a memory.Process, None to leave memory out.
+    """
+    torch.set_num_threads(run.threads)
+    case, implementations = run.case, run.implementations()
+    gc.collect()
+    checked = parity.check(run, implementations)
+    rows = []
+    for direction in case.passes:
+        right, steps = [], {}
+        for implementation in implementations:
+            if direction not in implementation.passes:
+                continue
+            problem = checked.problems[implementation.name]
+            if problem is None:
+                try:
+                    with sk.backend(implementation.backend or "auto"):
+                        step = on_backend(implementation.backend, make_step(run, implementation, direction))
+                        steps[implementation.name] = measure.graphed(step) if implementation.graph else step
+                        steps[implementation.name]()
+                except Exception as error:  # a peer that cannot run here is reported, not fatal
+                    steps.pop(implementation.name, None)
+                    problem = f"did not run: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            right.append((implementation, problem))
+        times = measure.alternate(steps, run.device, budget)
+        ours = times.get(case.implementations[0].name)
+        floor = floors.floor(run, direction, checked.bytes[direction])
+        for implementation, problem in right:
+            row = _row(run, implementation, direction, problem)
+            rows.append(row)
+            if problem is not None:
+                continue
+            taken = times[implementation.name]
+            spread = measure.Spread.of(taken)
+            row["seconds"] = spread._asdict()
+            row["floor"] = {**floor._asdict(), "seconds": floor.seconds, "times_above": spread.median / floor.seconds}
+            if case.tokens:
+                row["tokens_per_second"] = case.tokens / spread.median
+            if ours is not None:
+                row["ratio"] = measure.ratios(taken, ours)._asdict()
+            if processes is not None and direction == case.passes[-1] and not implementation.graph:
+                if run.device == "cuda":
+                    row["peak_extra_bytes"] = memory.peak_cuda(steps[implementation.name])
+                elif "compile" not in implementation.name:
+                    row["peak_extra_bytes"] = processes.peak(run, implementation.name)
+        steps.clear()
+        gc.collect()
+    return rows
+
+
+def _row(run, implementation, direction, problem):
+    case = run.case
+    row = {
+        "op": case.op,
+        "case": case.name,
+        "dims": case.dims,
+        "dtype": str(run.dtype).removeprefix("torch."),
+        "device": run.device,
+        "threads": run.threads,
+        "pass": direction,
+        "implementation": implementation.name,
+        "parity": problem or ("passed" if implementation.same_function else "not compared"),
+    }
+    if implementation is case.implementations[0] or implementation.backend:
+        with sk.backend(implementation.backend or "auto"):
+            row["backend"] = resolve(run.device)
+    return row

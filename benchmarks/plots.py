@@ -1,0 +1,129 @@
+"""The plots: how many times faster per case, and growth with every size and with threads."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
+from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+
+from .cases import FORWARD, TRAINING
+
+COLOURS = {"s2s_kernels": "tab:blue", "eager": "tab:orange"}
+AXES = {"B": "batch size B", "S": "source length S", "T": "target length T", "H": "state size H"}
+
+
+def draw(report, folder):
+    """Writes what there is something to show of; returns the paths."""
+    paths, suite = [], report.data["suite"]
+    timed = [row for row in report.rows if "seconds" in row]
+    for dtype, device in dict.fromkeys((row["dtype"], row["device"]) for row in timed):
+        rows = [row for row in timed if (row["dtype"], row["device"]) == (dtype, device)]
+        for name, figure in (("ratio", ratios(rows)), ("growth", growth(rows))):
+            if figure is not None:
+                figure.suptitle(f"{title(report, device)}, {dtype}", fontsize=10)
+                path = folder / f"{suite}-{name}-{device}-{dtype}.png"
+                figure.savefig(path, dpi=110)
+                plt.close(figure)
+                paths.append(path)
+    return paths
+
+
+def title(report, device):
+    described = report.data["machine"]
+    if device == "cuda":
+        return described["gpu"]
+    return f"{described['cpu']}, {report.data['threads']} threads"
+
+
+def ratios(rows):
+    """A bar for every peer of every case: how many times longer it takes, with the quartiles; log scale."""
+    groups = {}
+    for row in rows:
+        if row["op"] != "scaling" and row["implementation"] != "s2s_kernels" and "ratio" in row:
+            groups.setdefault((row["op"], row["case"], row["pass"]), []).append(row)
+    # Where a case trains, the forward pass alone is in the table only.
+    groups = {k: v for k, v in groups.items() if k[2] == TRAINING or (*k[:2], TRAINING) not in groups}
+    if not groups:
+        return None
+    names = list(dict.fromkeys(row["implementation"] for group in groups.values() for row in group))
+    colours = {name: f"C{1 + i}" for i, name in enumerate(names)}
+    bars = sum(len(group) for group in groups.values()) + len(groups)
+    figure, axes = plt.subplots(figsize=(9, 1.2 + 0.17 * bars), layout="constrained")
+    y, ticks, labelled = 0.0, [], set()
+    for (op, case, direction), group in groups.items():
+        start = y
+        for row in group:
+            r, name = row["ratio"], row["implementation"]
+            label = None if name in labelled else name
+            labelled.add(name)
+            error = [[r["median"] - r["q1"]], [r["q3"] - r["median"]]]
+            axes.barh(y, r["median"], 0.9, xerr=error, color=colours[name], label=label, error_kw={"lw": 0.8})
+            y += 1
+        suffix = " (forward)" if direction == FORWARD else ""
+        ticks.append(((start + y - 1) / 2, f"{op} {case}{suffix}"))
+        y += 1
+    axes.set_xscale("log")
+    marks = [0.25, 0.5, 1, 2, 3, 5, 10, 20, 50, 100]
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(FixedLocator([m for m in marks if low / 1.5 <= m <= high * 1.5]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.set_yticks([t for t, _ in ticks], [label for _, label in ticks], fontsize=8)
+    axes.set_ylim(y - 0.5, -1)
+    axes.axvline(1, color="black", lw=1)
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("time of the peer ÷ time of s2s_kernels, forward + backward (right of 1: s2s_kernels is faster)")
+    axes.legend(fontsize=8, loc="lower right")
+    return figure
+
+
+def growth(rows):
+    """Time and ratio against each size, a line for each implementation and number of threads."""
+    rows = [row for row in rows if row["op"] == "scaling" and "quick" not in row["case"]]
+    panels = [axis for axis in AXES if any(row["case"].startswith(f"{axis}=") for row in rows)]
+    if not panels:
+        return None
+    figure, grid = plt.subplots(
+        2, len(panels), figsize=(3.4 * len(panels), 6), layout="constrained", squeeze=False, sharex="col"
+    )
+    threads = sorted({row["threads"] for row in rows}, reverse=True)
+    styles = dict(zip(threads, ("-", "--", ":"), strict=False))
+    for column, axis in enumerate(panels):
+        lines, sizes = {}, set()
+        for row in rows:
+            name, size = row["case"].split("=")
+            if name == axis:
+                sizes.add(int(size))
+                lines.setdefault((row["implementation"], row["threads"]), []).append((int(size), row))
+        top, bottom = grid[0][column], grid[1][column]
+        for (name, count), points in lines.items():
+            points.sort(key=lambda p: p[0])
+            x = [size for size, _ in points]
+            label = f"{name}, {count} thread{'s' if count > 1 else ''}"
+            look = {"ls": styles[count], "color": COLOURS.get(name), "marker": ".", "label": label}
+            top.plot(x, [row["seconds"]["median"] * 1e3 for _, row in points], **look)
+            if name != "s2s_kernels":
+                found = [(size, row["ratio"]) for size, row in points if "ratio" in row]
+                x = [size for size, _ in found]
+                bottom.plot(x, [r["median"] for _, r in found], **look)
+                bottom.fill_between(
+                    x, [r["q1"] for _, r in found], [r["q3"] for _, r in found], color=look["color"], alpha=0.15
+                )
+        for panel in (top, bottom):
+            panel.set_xscale("log")
+            panel.xaxis.set_major_locator(FixedLocator(sorted(sizes)))
+            panel.xaxis.set_minor_locator(NullLocator())
+            panel.xaxis.set_major_formatter(ScalarFormatter())
+            panel.tick_params(axis="x", labelrotation=60, labelsize=8)
+            panel.grid(alpha=0.3)
+        top.set_yscale("log")
+        top.yaxis.set_major_formatter(ScalarFormatter())
+        bottom.axhline(1, color="black", lw=1)
+        bottom.set_ylim(bottom=0)
+        bottom.set_xlabel(AXES[axis])
+    grid[0][0].set_ylabel("ms, forward + backward")
+    grid[1][0].set_ylabel("eager ÷ s2s_kernels")
+    grid[0][0].legend(fontsize=7)
+    return figure

@@ -1,0 +1,216 @@
+"""What a run of the benchmarks leaves behind: JSON, tables on the terminal, plots."""
+
+import json
+import os
+import platform
+import re
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+
+import s2s_kernels as sk
+
+from . import floors
+from .cases import TRAINING
+
+ROOT = Path(__file__).parents[1]
+
+
+def commit():
+    """The commit that was measured, "-dirty" where files had changed since; None outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return found.stdout.strip() or None
+
+
+def machine():
+    """The hardware and the versions: whatever a reader needs to judge the numbers, nothing that names the host."""
+    info = sk.info()
+    found = {
+        "cpu": info["devices"]["cpu"],
+        "cores": os.cpu_count(),
+        "cpu_capability": info["cpu_capability"],
+        "gpu": None,
+        "system": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "cuda": torch.version.cuda,
+        "s2s_kernels": sk.__version__,
+        "extension": info["extension"],
+        "backends": info["backends"],
+    }
+    if torch.cuda.is_available():
+        found.update(gpu=torch.cuda.get_device_name(), cudnn=torch.backends.cudnn.version())
+    return found
+
+
+def slug(described, suite):
+    """A folder name of a machine: its GPU for that suite, else its CPU and cores."""
+    name = described["gpu"] if suite == "gpu" and described["gpu"] else described["cpu"]
+    if name is described["cpu"]:
+        name = f"{name} {described['cores']} cores"
+    name = re.sub(r"\(R\)|\(TM\)|processor|cpu|@", " ", name, flags=re.IGNORECASE)
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
+
+
+class Report:
+    """Rows as they come in, with everything around them.
+
+    ``load`` makes one of a file, so that tables and plots can be made again without measuring.
+    """
+
+    def __init__(self, suite, threads, description=None):
+        self.data = {
+            "machine": description or machine(),
+            "suite": suite,
+            "threads": threads,
+            "commit": commit(),
+            "date": datetime.now(timezone.utc).date().isoformat(),
+            "seconds": None,
+            "rates": [],
+            "notes": [],
+            "rows": [],
+            "not_run": [],
+        }
+
+    @classmethod
+    def load(cls, path):
+        self = cls.__new__(cls)
+        self.data = json.loads(Path(path).read_text(encoding="utf-8"))
+        return self
+
+    @property
+    def rows(self):
+        return self.data["rows"]
+
+    def add_rate(self, run):
+        """The measured rates that the floors of ``run`` were made of, once."""
+        rates = floors.rates(run.device, run.dtype, run.threads)
+        row = {
+            "device": run.device,
+            "dtype": str(run.dtype).removeprefix("torch."),
+            "threads": run.threads,
+            "gemm_gflops": round(rates.gemm / 1e9, 1),
+            "copy_gbytes": round(rates.copy / 1e9, 2),
+        }
+        if row not in self.data["rates"]:
+            self.data["rates"].append(row)
+
+    def write(self, folder):
+        """JSON and plots into ``folder``; returns the paths."""
+        folder.mkdir(parents=True, exist_ok=True)
+        suite = self.data["suite"]
+        path = folder / f"{suite}.json"
+        path.write_text(json.dumps(rounded(self.data), indent=1) + "\n", encoding="utf-8")
+        paths = [path]
+        try:
+            from . import plots
+        except ImportError:
+            print("No plots: matplotlib is not installed.")
+            return paths
+        return paths + plots.draw(self, folder)
+
+    def print(self):
+        described = self.data["machine"]
+        print(
+            f"\n{described['gpu'] or described['cpu']}, {described['cores']} cores, {self.data['threads']} threads, ",
+            end="",
+        )
+        print(f"torch {described['torch']}, commit {self.data['commit']}")
+        for rate in self.data["rates"]:
+            print(
+                f"measured {rate['device']} {rate['dtype']}, {rate['threads']} threads: "
+                f"GEMM {rate['gemm_gflops']} GFLOP/s, copy {rate['copy_gbytes']} GB/s"
+            )
+        print()
+        print(text_table(self.rows))
+        for note in self.data["notes"]:
+            print(note)
+        if self.data["not_run"]:
+            print(f"Not run, for want of time ({len(self.data['not_run'])}):", *self.data["not_run"], sep="\n  ")
+
+
+def rounded(x):
+    """``x`` with floats to five significant digits."""
+    if isinstance(x, dict):
+        return {k: rounded(v) for k, v in x.items()}
+    if isinstance(x, list):
+        return [rounded(v) for v in x]
+    return float(f"{x:.5g}") if isinstance(x, float) else x
+
+
+# --- rows as text -------------------------------------------------------------------------------------------
+
+
+def milliseconds(spread):
+    """The median, and half the distance between the quartiles."""
+    return f"{number(spread['median'] * 1e3)} ± {number((spread['q3'] - spread['q1']) * 5e2)}"
+
+
+def number(x):
+    return f"{x:.3g}" if x < 100 else f"{x:.0f}"
+
+
+def megabytes(row):
+    size = row.get("peak_extra_bytes")
+    if size is None:
+        return ""
+    return "< 1" if size < 1e6 else number(size / 1e6)
+
+
+def ratio(row):
+    """How many times longer than ours; empty for ours."""
+    if "ratio" not in row or row["implementation"] == "s2s_kernels":
+        return ""
+    r = row["ratio"]
+    return f"{r['median']:.2f} ({r['q1']:.2f} to {r['q3']:.2f})"
+
+
+def cells(row):
+    return [
+        row["op"],
+        row["case"],
+        row["pass"] if row["device"] == "cpu" else f"{row['pass']}, {row['dtype']}",
+        str(row["threads"]),
+        row["implementation"],
+        *outcome(row),
+    ]
+
+
+def outcome(row):
+    """Time, ratio, floor and memory; or why there is none."""
+    if "seconds" not in row:
+        return [f"NO TIME, {row['parity'][:90]}", "", "", ""]
+    above = row["floor"]["times_above"]
+    return [milliseconds(row["seconds"]), ratio(row), number(above), megabytes(row)]
+
+
+HEAD = ["op", "case", "pass", "threads", "implementation", "ms", "× ours", "× floor", "peak MB"]
+
+
+def text_table(rows):
+    """Aligned columns; a blank line between cases, and what repeats left out."""
+    lines, previous = [HEAD], None
+    for row in rows:
+        line = cells(row)
+        key = line[:4]
+        lines.append(["", "", "", "", *line[4:]] if key == previous else line)
+        previous = key
+    widths = [max(len(line[i]) for line in lines if len(line[i]) < 60) for i in range(len(HEAD))]
+    return "\n".join("  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def pairs(rows, peer="eager", direction=TRAINING):
+    """{(op, case, dtype, device, threads): (ours, peer)} of the rows that were timed."""
+    found = {}
+    for row in rows:
+        if row["pass"] == direction and "seconds" in row:
+            key = (row["op"], row["case"], row["dtype"], row["device"], row["threads"])
+            found.setdefault(key, {})[row["implementation"]] = row
+    return {k: (v["s2s_kernels"], v[peer]) for k, v in found.items() if "s2s_kernels" in v and peer in v}

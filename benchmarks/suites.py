@@ -1,0 +1,77 @@
+"""What each suite runs."""
+
+import torch
+
+from . import (
+    bench_additive_attention,
+    bench_attention_gru,
+    bench_attention_lstm,
+    bench_gru,
+    bench_gru_step,
+    bench_lstm,
+    bench_lstm_step,
+    bench_scaling,
+    bench_search,
+    bench_train_step,
+)
+from .cases import Run
+
+MODULES = (
+    bench_attention_gru,
+    bench_additive_attention,
+    bench_gru,
+    bench_train_step,
+    bench_search,
+    bench_attention_lstm,
+    bench_lstm,
+    bench_gru_step,
+    bench_lstm_step,
+    bench_scaling,
+)
+SUITES = ("quick", "cpu", "gpu", "full")
+
+
+def native_bfloat16():
+    """Whether this CPU computes in bfloat16; where it is emulated its speed means nothing."""
+    from pathlib import Path
+
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def runs(suite, threads):
+    """The Runs of a suite, the most telling first."""
+    found = []
+    if suite in ("quick", "cpu", "full"):
+        found += cpu_runs(suite, threads)
+    if suite == "gpu" or (suite == "full" and torch.cuda.is_available()):
+        found += gpu_runs(suite, threads)
+    return [run for run in found if run.implementations()]
+
+
+def cpu_runs(suite, threads):
+    tag, found = "quick" if suite == "quick" else "cpu", []
+    dtypes = (torch.float32, torch.bfloat16) if tag == "cpu" and native_bfloat16() else (torch.float32,)
+    for dtype in dtypes:
+        for module in MODULES:
+            scaling = module is bench_scaling
+            if scaling and dtype != torch.float32:
+                continue
+            for case in module.CASES:
+                if tag in case.suites:
+                    counts = sorted({1, threads}, reverse=True) if scaling and tag == "cpu" else [threads]
+                    found += [Run(case, "cpu", dtype, n, suite) for n in counts]
+    return found
+
+
+def gpu_runs(suite, threads):
+    found = []
+    for dtype in (torch.bfloat16, torch.float32, torch.float16):
+        for module in MODULES:
+            if module is bench_scaling and dtype != torch.bfloat16:
+                continue
+            found += [Run(case, "cuda", dtype, threads, suite) for case in module.CASES if "gpu" in case.suites]
+    return found

@@ -1,0 +1,192 @@
+// Autograd of every op: what is saved, and which op makes the gradients. In C++ so that a step costs microseconds.
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include "ops.h"
+
+namespace s2s {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using torch::autograd::variable_list;
+
+template <class Signature>
+auto find(const std::string& name) {
+  return c10::Dispatcher::singleton().findSchemaOrThrow(("s2s_kernels::" + name).c_str(), "").typed<Signature>();
+}
+
+OptionalTensor optional(const Tensor& x) { return x.defined() ? OptionalTensor(x) : std::nullopt; }
+Tensor undefined_if_none(const OptionalTensor& x) { return x.value_or(Tensor()); }
+
+// A gradient for autograd: undefined where it was not asked for.
+Tensor if_needed(const Tensor& grad, bool need) { return need ? grad : Tensor(); }
+
+struct AdditiveAttention : Function<AdditiveAttention> {
+  static variable_list forward(AutogradContext* ctx, const Tensor& query, const Tensor& keys, const Tensor& values,
+                               const Tensor& v, const OptionalTensor& lengths, const OptionalTensor& mask,
+                               const OptionalTensor& bias) {
+    at::AutoDispatchBelowADInplaceOrView below;
+    auto [context, weights] = additive_attention(query, keys, values, v, lengths, mask, bias);
+    ctx->save_for_backward({query, keys, values, v, weights, undefined_if_none(lengths), undefined_if_none(mask),
+                            undefined_if_none(bias)});
+    ctx->saved_data["needs"] = std::vector<bool>{query.requires_grad(), keys.requires_grad(), values.requires_grad(),
+                                                 v.requires_grad(), bias.has_value() && bias->requires_grad()};
+    ctx->set_materialize_grads(false);
+    return {context, weights};
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    static auto op = find<decltype(cpu::additive_attention_backward)>("additive_attention_backward");
+    auto saved = ctx->get_saved_variables();
+    auto wanted = ctx->saved_data["needs"].toBoolList();
+    Needs<5> needs;
+    for (int i = 0; i < 5; i++) needs[i] = wanted[i];
+    if (!grads[0].defined() && !grads[1].defined()) return variable_list(7);
+    auto [query, keys, values, v, bias] =
+        op.call(optional(grads[0]), optional(grads[1]), saved[0], saved[1], saved[2], saved[3], saved[4],
+                optional(saved[5]), optional(saved[6]), optional(saved[7]), needs);
+    return {if_needed(query, needs[0]),
+            if_needed(keys, needs[1]),
+            if_needed(values, needs[2]),
+            if_needed(v, needs[3]),
+            Tensor(),
+            Tensor(),
+            if_needed(bias, needs[4])};
+  }
+};
+
+Two additive_attention_autograd(const Tensor& query, const Tensor& keys, const Tensor& values, const Tensor& v,
+                                const OptionalTensor& lengths, const OptionalTensor& mask, const OptionalTensor& bias) {
+  auto out = AdditiveAttention::apply(query, keys, values, v, lengths, mask, bias);
+  return {out[0], out[1]};
+}
+
+struct GruStep : Function<GruStep> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& gates_x, const Tensor& gates_h, const Tensor& h) {
+    at::AutoDispatchBelowADInplaceOrView below;
+    ctx->save_for_backward({gates_x, gates_h, h});
+    return gru_step(gates_x, gates_h, h);
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    static auto op = find<decltype(cpu::gru_step_backward)>("gru_step_backward");
+    auto saved = ctx->get_saved_variables();
+    auto [gates_x, gates_h, h] = op.call(grads[0], saved[0], saved[1], saved[2]);
+    return {gates_x, gates_h, h};
+  }
+};
+
+Tensor gru_step_autograd(const Tensor& gates_x, const Tensor& gates_h, const Tensor& h) {
+  return GruStep::apply(gates_x, gates_h, h);
+}
+
+struct LstmStep : Function<LstmStep> {
+  static variable_list forward(AutogradContext* ctx, const Tensor& gates_x, const Tensor& gates_h, const Tensor& c) {
+    at::AutoDispatchBelowADInplaceOrView below;
+    ctx->save_for_backward({gates_x, gates_h, c});
+    ctx->set_materialize_grads(false);
+    auto [h_next, c_next] = lstm_step(gates_x, gates_h, c);
+    return {h_next, c_next};
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    static auto op = find<decltype(cpu::lstm_step_backward)>("lstm_step_backward");
+    auto saved = ctx->get_saved_variables();
+    if (!grads[0].defined() && !grads[1].defined()) return variable_list(3);
+    auto [gates, c] = op.call(optional(grads[0]), optional(grads[1]), saved[0], saved[1], saved[2]);
+    return {gates, gates, c};
+  }
+};
+
+Two lstm_step_autograd(const Tensor& gates_x, const Tensor& gates_h, const Tensor& c) {
+  auto out = LstmStep::apply(gates_x, gates_h, c);
+  return {out[0], out[1]};
+}
+
+// gru, lstm, attention_gru and attention_lstm: their halves have one signature.
+template <int which>
+struct Recurrence : Function<Recurrence<which>> {
+  // `present` are the inputs that were given: the ones that autograd sees.
+  static variable_list forward(AutogradContext* ctx, at::TensorList present, const OptionalTensors& inputs,
+                               const OptionalTensor& lengths, const OptionalTensor& mask, bool reverse, bool save) {
+    static auto op = find<RecurrenceForward>(std::string(kRecurrences[which]) + "_forward");
+    at::AutoDispatchBelowADInplaceOrView below;
+    variable_list outputs = op.call(inputs, lengths, mask, reverse, save);
+    variable_list saved, internal(outputs.begin() + kPublicOutputs[which], outputs.end());
+    for (const OptionalTensor& x : inputs) saved.push_back(undefined_if_none(x));
+    saved.push_back(undefined_if_none(lengths));
+    saved.push_back(undefined_if_none(mask));
+    saved.insert(saved.end(), outputs.begin(), outputs.end());
+    ctx->save_for_backward(saved);
+    ctx->saved_data["inputs"] = static_cast<int64_t>(inputs.size());
+    ctx->saved_data["reverse"] = reverse;
+    ctx->mark_non_differentiable(internal);
+    ctx->set_materialize_grads(false);
+    return outputs;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    static auto op = find<RecurrenceBackward>(std::string(kRecurrences[which]) + "_backward");
+    auto saved = ctx->get_saved_variables();
+    size_t count = ctx->saved_data["inputs"].toInt();
+    OptionalTensors inputs, public_grads;
+    c10::List<bool> needs;
+    size_t present = 0;
+    for (size_t i = 0; i < count; i++) {
+      inputs.push_back(optional(saved[i]));
+      needs.push_back(saved[i].defined() && ctx->needs_input_grad(present));
+      present += saved[i].defined();
+    }
+    bool any = false;
+    for (int i = 0; i < kPublicOutputs[which]; i++) {
+      public_grads.push_back(optional(grads[i]));
+      any |= grads[i].defined();
+    }
+    // One gradient a present input, then nothing for inputs, lengths, mask, reverse and save.
+    variable_list result;
+    Tensors made;
+    if (any)
+      made = op.call(public_grads, inputs, optional(saved[count]), optional(saved[count + 1]),
+                     ctx->saved_data["reverse"].toBool(), at::TensorList(saved).slice(count + 2), needs);
+    for (size_t i = 0; i < count; i++)
+      if (saved[i].defined()) result.push_back(any && needs[i] ? made[i] : Tensor());
+    result.resize(result.size() + 5);
+    return result;
+  }
+};
+
+template <int which>
+Tensors recurrence_autograd(const OptionalTensors& inputs, const OptionalTensor& lengths, const OptionalTensor& mask,
+                            bool reverse, bool save) {
+  static auto op = find<RecurrenceForward>(std::string(kRecurrences[which]) + "_forward");
+  if (!save) {
+    at::AutoDispatchBelowADInplaceOrView below;
+    return op.call(inputs, lengths, mask, reverse, save);
+  }
+  variable_list present;
+  for (const OptionalTensor& x : inputs)
+    if (x.has_value()) present.push_back(*x);
+  return Recurrence<which>::apply(at::TensorList(present), inputs, lengths, mask, reverse, save);
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(s2s_kernels, Autograd, m) {
+  m.impl("additive_attention", TORCH_FN(additive_attention_autograd));
+  m.impl("gru_step", TORCH_FN(gru_step_autograd));
+  m.impl("lstm_step", TORCH_FN(lstm_step_autograd));
+  m.impl("gru_forward", TORCH_FN(recurrence_autograd<0>));
+  m.impl("lstm_forward", TORCH_FN(recurrence_autograd<1>));
+  m.impl("attention_gru_forward", TORCH_FN(recurrence_autograd<2>));
+  m.impl("attention_lstm_forward", TORCH_FN(recurrence_autograd<3>));
+  // A second derivative is refused, not silently wrong.
+  for (std::string name :
+       {"additive_attention", "gru_step", "lstm_step", "gru", "lstm", "attention_gru", "attention_lstm"})
+    m.impl((name + "_backward").c_str(), torch::autograd::autogradNotImplementedFallback());
+}
+
+}  // namespace s2s

@@ -1,0 +1,27 @@
+// The Python module s2s_kernels._C: loading it registers the ops; it also offers the public ones directly.
+#include <torch/csrc/utils/pybind.h>
+
+#include "cpu/isa.h"
+#include "ops.h"
+
+PYBIND11_MODULE(_C, m) {
+  namespace py = pybind11;
+  using py::arg;
+  m.def("cpu_capability", [] { return s2s::cpu::kernels<float>().name; }, "Instruction set of the CPU kernels.");
+  m.def("additive_attention", &s2s::additive_attention, arg("query"), arg("keys"), arg("values"), arg("v"),
+        py::kw_only(), arg("lengths") = py::none(), arg("mask") = py::none(), arg("bias") = py::none());
+  m.def("gru_step", &s2s::gru_step, arg("gates_x"), arg("gates_h"), arg("h"));
+  m.def("lstm_step", &s2s::lstm_step, arg("gates_x"), arg("gates_h"), arg("c"));
+  m.def("gru", &s2s::gru, arg("x"), arg("h0"), arg("weight_ih"), arg("weight_hh"), arg("bias_ih") = py::none(),
+        arg("bias_hh") = py::none(), py::kw_only(), arg("lengths") = py::none(), arg("reverse") = false);
+  m.def("lstm", &s2s::lstm, arg("x"), arg("state"), arg("weight_ih"), arg("weight_hh"), arg("bias_ih") = py::none(),
+        arg("bias_hh") = py::none(), py::kw_only(), arg("lengths") = py::none(), arg("reverse") = false);
+  auto scan = [&](const char* name, auto f, const char* state) {
+    m.def(name, f, arg("x"), arg(state), arg("keys"), arg("values"), arg("v"), arg("w_query"), arg("b_query"),
+          arg("weight_ih"), arg("weight_hh"), arg("bias_ih") = py::none(), arg("bias_hh") = py::none(), py::kw_only(),
+          arg("lengths") = py::none(), arg("mask") = py::none(), arg("w_feed") = py::none(), arg("b_feed") = py::none(),
+          arg("first_feed") = py::none());
+  };
+  scan("attention_gru", &s2s::attention_gru, "h0");
+  scan("attention_lstm", &s2s::attention_lstm, "state");
+}

@@ -1,0 +1,253 @@
+// Additive attention for one query or T of them. Tasks are rows of the batch and heads, and parts of the queries when
+// those are fewer than the threads; each goes over the source in tiles that stay in the cache.
+#include <ATen/ops/bmm.h>
+#include <ATen/ops/sum.h>
+#include <ATen/ops/zeros.h>
+
+#include "../checks.h"
+#include "memory.h"
+
+namespace s2s::cpu {
+
+namespace {
+
+constexpr int64_t kTile = 64;        // source positions
+constexpr int64_t kProductRows = 4;  // queries that make a packed product worth while
+
+// Everything as (B, T, N, A), (B, S, N, A), (B, S, D), (N, A), in the computing dtype.
+struct Inputs {
+  Tensor query, keys, values, v, bias;
+  int64_t batch, queries, heads, attention, source, width;
+  int64_t bias_stride;        // between queries; 0: one bias for all
+  std::vector<int64_t> lead;  // the public leading dimensions: B, [T,] [N]
+
+  Inputs(const Tensor& query_, const Tensor& keys_, const Tensor& values_, const Tensor& v_,
+         const OptionalTensor& lengths, const OptionalTensor& mask, const OptionalTensor& bias_) {
+    check_dim("v", v_, 1, 2);
+    int64_t per_head = v_.dim();
+    check_dim("query", query_, 1 + per_head, 2 + per_head);
+    check_dim("keys", keys_, 2 + per_head, 2 + per_head);
+    check_dim("values", values_, 3, 3);
+    bool many = query_.dim() == 2 + per_head;
+    batch = query_.size(0), queries = many ? query_.size(1) : 1;
+    heads = per_head == 2 ? v_.size(0) : 1, attention = v_.size(-1);
+    source = keys_.size(1), width = values_.size(2);
+    lead = {batch};
+    if (many) lead.push_back(queries);
+    if (per_head == 2) lead.push_back(heads);
+    auto query_shape = lead;
+    query_shape.push_back(attention);
+    std::vector<int64_t> keys_shape = {batch, source};
+    if (per_head == 2) keys_shape.push_back(heads);
+    keys_shape.push_back(attention);
+    check_like("query", query_, query_shape, query_);
+    check_like("keys", keys_, keys_shape, query_);
+    check_like("values", values_, {batch, source, width}, query_);
+    check_like("v", v_, v_.sizes(), query_);
+    check_lengths(lengths, batch, source, query_);
+    check_mask(mask, batch, source, query_);
+    bias_stride = 0;
+    if (given(bias_) && bias_->dim() == 3 && many) {
+      check_like("bias", *bias_, {batch, queries, source}, query_);
+      bias_stride = source;
+    } else {
+      check_optional("bias", bias_, {batch, source}, query_);
+    }
+    query = to_compute(query_).view({batch, queries, heads, attention});
+    keys = to_compute(keys_).view({batch, source, heads, attention});
+    values = to_compute(values_);
+    v = to_compute(v_).view({heads, attention});
+    bias = to_compute(bias_);
+  }
+
+  Tensor empty(at::IntArrayRef shape) const { return at::empty(shape, query.options()); }
+
+  std::vector<int64_t> shape(int64_t last) const {
+    auto all = lead;
+    all.push_back(last);
+    return all;
+  }
+};
+
+// One task's share: queries first..first + count of row b and head n.
+struct Task {
+  int64_t b, n, first, count;
+};
+
+// parts > 1 splits the queries as well.
+template <class F>
+void for_tasks(const Inputs& in, int64_t parts, const F& f) {
+  at::parallel_for(0, in.batch * in.heads * parts, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; task++) {
+      int64_t pair = task / parts;
+      auto [first, last] = split(in.queries, parts, task % parts);
+      if (last > first) f(Task{pair / in.heads, pair % in.heads, first, last - first});
+    }
+  });
+}
+
+// context: undefined when the weights alone are wanted.
+template <class T>
+void forward(const Inputs& in, const Positions& positions, const Tensor& context, const Tensor& weights) {
+  Memory<T> memory(in.keys, in.values, in.v, positions);
+  const auto& kernel = kernels<T>();
+  int64_t threads = at::get_num_threads(), pairs = in.batch * in.heads;
+  int64_t parts = pairs >= threads || pairs == 0 ? 1 : std::min(in.queries, (threads + pairs - 1) / pairs);
+  for_tasks(in, parts, [&](const Task& task) {
+    int64_t row = (task.b * in.queries + task.first) * in.heads + task.n;  // of (B, T, N)
+    int64_t weight_stride = in.heads * in.source, context_stride = in.heads * in.width;
+    T *w = data<T>(weights) + row * in.source, *c = context.defined() ? data<T>(context) + row * in.width : nullptr;
+    int64_t count = positions.count(task.b);
+    std::vector<T> panel(kernel.panel * kTile);
+    const T* queries = data<T>(in.query) + row * in.attention;
+    for (int64_t first = 0; first < count; first += kTile) {
+      auto source = memory.plain(task.b, task.n, first, std::min(first + kTile, count));
+      for (int64_t t = 0; t < task.count; t++)
+        kernel.scores(source, queries + t * in.heads * in.attention, w + t * weight_stride + first);
+    }
+    for (int64_t t = 0; t < task.count; t++) {
+      const T* bias = in.bias.defined()
+                          ? data<T>(in.bias) + (in.bias_stride ? (task.b * in.queries + task.first + t) * in.source
+                                                               : task.b * in.source)
+                          : nullptr;
+      kernel.softmax(w + t * weight_stride, positions.begin(task.b), count, bias);
+      if (c && task.count < kProductRows)
+        kernel.context(memory.plain(task.b, task.n, 0, count), w + t * weight_stride, c + t * context_stride);
+    }
+    if (c && task.count >= kProductRows) {
+      if (count == 0)
+        for (int64_t t = 0; t < task.count; t++) std::fill_n(c + t * context_stride, in.width, T(0));
+      for (int64_t first = 0; first < count; first += kTile) {
+        auto source = memory.plain(task.b, task.n, first, std::min(first + kTile, count));
+        for (int64_t j = 0; j < in.width; j += kernel.panel) {
+          int64_t n = std::min(kernel.panel, in.width - j);
+          kernel.pack_indexed(source.values + j, in.width, source.positions, true, source.count, n, panel.data());
+          kernel.gemm(task.count, n, source.count, w + first, weight_stride, panel.data(), c + j, context_stride,
+                      nullptr, first > 0);
+        }
+      }
+    }
+    for (int64_t t = 0; t < task.count; t++)
+      kernel.scatter(w + t * weight_stride, positions.begin(task.b), count, in.source);
+  });
+}
+
+struct Gradients {
+  Tensor query, keys, v, bias;  // v: (B, N, A), one part a row; bias: (B, N, T, S)
+};
+
+template <class T>
+void backward(const Inputs& in, const Positions& positions, const Tensor& weights, const Tensor& grad_context,
+              const Tensor& grad_weights, const Gradients& grads) {
+  Memory<T> memory(in.keys, in.values, in.v, positions);
+  const auto& kernel = kernels<T>();
+  for_tasks(in, 1, [&](const Task& task) {
+    int64_t row = task.b * in.queries * in.heads + task.n;
+    int64_t weight_stride = in.heads * in.source, context_stride = in.heads * in.width;
+    const T* w = data<T>(weights) + row * in.source;
+    int64_t count = positions.count(task.b), attention = in.attention;
+    std::vector<T> table(kTile * attention), query_table(task.count * attention), largest(task.count);
+    std::vector<T> scratch(3 * attention), panel(kernel.panel * in.width), grad_scores(task.count * count, T(0));
+    auto queries = tabled_queries(data<T>(in.query) + row * attention, in.heads * attention, task.count, attention,
+                                  query_table.data(), largest.data());
+
+    if (grad_context.defined()) {  // gradient of the weights: grad_context . values
+      const T* c = data<T>(grad_context) + row * in.width;
+      if (task.count < kProductRows) {
+        for (int64_t t = 0; t < task.count; t++)
+          kernel.values_dot(memory.plain(task.b, task.n, 0, count), c + t * context_stride, &grad_scores[t * count]);
+      } else {
+        auto source = memory.plain(task.b, task.n, 0, count);
+        for (int64_t j = 0; j < count; j += kernel.panel) {
+          int64_t n = std::min(kernel.panel, count - j);
+          kernel.pack_indexed(source.values, in.width, source.positions + j, false, in.width, n, panel.data());
+          kernel.gemm(task.count, n, in.width, c, context_stride, panel.data(), &grad_scores[j], count, nullptr, false);
+        }
+      }
+    }
+    const int64_t* p = positions.begin(task.b);
+    for (int64_t t = 0; t < task.count; t++) {
+      T* g = grad_scores.data() + t * count;
+      if (grad_weights.defined())
+        for (int64_t i = 0; i < count; i++) g[i] += data<T>(grad_weights)[row * in.source + t * weight_stride + p[i]];
+      kernel.softmax_backward(w + t * weight_stride, p, count, g);
+      if (grads.bias.defined()) {
+        T* bias = data<T>(grads.bias) + ((task.b * in.heads + task.n) * in.queries + t) * in.source;
+        std::copy(g, g + count, bias);
+        kernel.scatter(bias, p, count, in.source);
+      }
+    }
+
+    T* grad_query = data<T>(grads.query) + row * attention;
+    int64_t query_stride = in.heads * attention;
+    for (int64_t t = 0; t < task.count; t++) std::fill_n(grad_query + t * query_stride, attention, T(0));
+    T* grad_v = data<T>(grads.v) + (task.b * in.heads + task.n) * attention;
+    std::fill_n(grad_v, attention, T(0));
+    T* grad_keys = data<T>(grads.keys) + task.b * in.source * query_stride + task.n * attention;
+    for (int64_t i = 0, s = 0; s < in.source; s++) {  // invalid positions, which nothing below touches
+      if (i < count && p[i] == s)
+        i++;
+      else
+        std::fill_n(grad_keys + s * query_stride, attention, T(0));
+    }
+    for (int64_t first = 0; first < count; first += kTile) {
+      auto source = memory.tabled(task.b, task.n, first, std::min(first + kTile, count), table.data());
+      for (int64_t t = 0; t < task.count; t++)
+        kernel.query_backward(source, queries, t, &grad_scores[t * count + first], grad_query + t * query_stride,
+                              scratch.data());
+      kernel.keys_backward(source, queries, &grad_scores[first], count, grad_keys, grad_v, scratch.data());
+    }
+  });
+}
+
+}  // namespace
+
+Two additive_attention(const Tensor& query, const Tensor& keys, const Tensor& values, const Tensor& v,
+                       const OptionalTensor& lengths, const OptionalTensor& mask, const OptionalTensor& bias) {
+  Inputs in(query, keys, values, v, lengths, mask, bias);
+  Positions positions(in.batch, in.source, lengths, mask);
+  Tensor context = in.empty(in.shape(in.width)), weights = in.empty(in.shape(in.source));
+  dispatch(in.query, [&](auto zero) { forward<decltype(zero)>(in, positions, context, weights); });
+  return {context.to(query.scalar_type()), weights.to(query.scalar_type())};
+}
+
+Five additive_attention_backward(const OptionalTensor& grad_context, const OptionalTensor& grad_weights,
+                                 const Tensor& query, const Tensor& keys, const Tensor& values, const Tensor& v,
+                                 const Tensor& weights, const OptionalTensor& lengths, const OptionalTensor& mask,
+                                 const OptionalTensor& bias, Needs<5> needs) {
+  Inputs in(query, keys, values, v, lengths, mask, bias);
+  Positions positions(in.batch, in.source, lengths, mask);
+  Tensor w = weights.contiguous(), c = to_compute(grad_context);
+  if (weights.scalar_type() != in.query.scalar_type()) {
+    // Saturated weights rounded to 16 bits leave nothing of their gradient: make them again.
+    w = in.empty(weights.sizes());
+    dispatch(in.query, [&](auto zero) { forward<decltype(zero)>(in, positions, Tensor(), w); });
+  }
+  Gradients grads{.query = in.empty(in.query.sizes()),
+                  .keys = in.empty(in.keys.sizes()),
+                  .v = in.empty({in.batch, in.heads, in.attention}),
+                  .bias = needs[4] ? in.empty({in.batch, in.heads, in.queries, in.source}) : Tensor()};
+  if (needs[0] || needs[1] || needs[3] || needs[4])
+    dispatch(in.query,
+             [&](auto zero) { backward<decltype(zero)>(in, positions, w, c, to_compute(grad_weights), grads); });
+  auto give = [&](bool need, const Tensor& grad, const Tensor& like) {
+    return need ? grad.reshape(like.sizes()).to(like.scalar_type()) : nothing(query);
+  };
+  Tensor grad_values = nothing(query);
+  if (needs[2]) {
+    grad_values = !c.defined() ? at::zeros(in.values.sizes(), in.values.options())
+                               : at::bmm(w.view({in.batch, in.queries * in.heads, in.source}).transpose(1, 2),
+                                         c.view({in.batch, in.queries * in.heads, in.width}));
+    grad_values = grad_values.to(query.scalar_type());
+  }
+  Tensor grad_bias = nothing(query);
+  if (needs[4]) {
+    grad_bias = at::sum(grads.bias, bias->dim() == 3 ? at::IntArrayRef({1}) : at::IntArrayRef({1, 2}));
+    grad_bias = grad_bias.to(query.scalar_type());
+  }
+  Tensor grad_v = needs[3] ? at::sum(grads.v, at::IntArrayRef({0})) : Tensor();
+  return {give(needs[0], grads.query, query), give(needs[1], grads.keys, keys), grad_values, give(needs[3], grad_v, v),
+          grad_bias};
+}
+
+}  // namespace s2s::cpu

@@ -1,0 +1,18 @@
+// sk.attention_gru on the CPU.
+#include "attention_recurrence.h"
+#include "cell.h"
+
+namespace s2s::cpu {
+
+Tensors attention_gru_forward(const OptionalTensors& inputs, const OptionalTensor& lengths, const OptionalTensor& mask,
+                              bool, bool save) {
+  return attention_recurrence_forward(kGru, inputs, lengths, mask, save);
+}
+
+Tensors attention_gru_backward(const OptionalTensors& grads, const OptionalTensors& inputs,
+                               const OptionalTensor& lengths, const OptionalTensor& mask, bool, at::TensorList outputs,
+                               const c10::List<bool>& needs) {
+  return attention_recurrence_backward(kGru, grads, inputs, lengths, mask, outputs, needs);
+}
+
+}  // namespace s2s::cpu

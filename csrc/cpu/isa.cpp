@@ -1,0 +1,60 @@
+// Chooses the instruction set once, at the first use.
+#include "isa.h"
+
+#include <cstdlib>
+#include <cstring>
+
+namespace s2s::cpu {
+
+#define S2S_DECLARE(isa)                       \
+  namespace isa {                              \
+  extern const Kernels<float> float_kernels;   \
+  extern const Kernels<double> double_kernels; \
+  }
+S2S_DECLARE(baseline)
+#if defined(__x86_64__)
+S2S_DECLARE(avx2)
+S2S_DECLARE(avx512)
+#endif
+
+namespace {
+
+// 0 baseline, 1 avx2, 2 avx512.
+int level() {
+  static const int chosen = [] {
+    int best = 0;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) best = 1;
+    if (best == 1 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
+      best = 2;
+#endif
+    const char* names[] = {"baseline", "avx2", "avx512"};
+    const char* wish = std::getenv("S2S_CPU_CAPABILITY");
+    for (int i = 0; wish && i < best; i++)
+      if (std::strcmp(wish, names[i]) == 0) return i;
+    return best;
+  }();
+  return chosen;
+}
+
+}  // namespace
+
+#if defined(__x86_64__)
+#define S2S_CHOOSE(table) (level() == 2 ? avx512::table : level() == 1 ? avx2::table : baseline::table)
+#else
+#define S2S_CHOOSE(table) (level(), baseline::table)
+#endif
+
+template <>
+const Kernels<float>& kernels<float>() {
+  return S2S_CHOOSE(float_kernels);
+}
+
+template <>
+const Kernels<double>& kernels<double>() {
+  return S2S_CHOOSE(double_kernels);
+}
+
+}  // namespace s2s::cpu

@@ -1,0 +1,93 @@
+// The CPU kernels as a table of function pointers, filled once per instruction set and chosen at run time.
+// They take raw pointers and own neither memory nor threads; csrc/cpu/<op>.cpp does both.
+#pragma once
+
+#include <cstdint>
+
+namespace s2s::cpu {
+
+// Valid source positions of one row of the batch and one head, all of them or a tile. Scores, and gradients of
+// scores, are compact here: one number a valid position, in order. Nothing is read at any other position.
+template <class T>
+struct Source {
+  const T* keys;  // key(s) = keys + s * key_stride, A wide
+  int64_t key_stride;
+  const T* values;  // value(s) = values + s * value_stride, D wide
+  int64_t value_stride;
+  const int64_t* positions;  // ascending
+  int64_t count;
+  const T* table;  // (count, A): e^2k, for the gradients
+  T largest;       // max |k|
+  const T* v;
+  int64_t attention, width;  // A, D
+};
+
+// Queries of one row of the batch and one head.
+template <class T>
+struct Queries {
+  const T* queries;  // query(t) = queries + t * stride
+  int64_t stride;
+  int64_t count;
+  const T* table;    // (count, A): e^2q
+  const T* largest;  // (count): max |q|
+};
+
+template <class T>
+using CellForward = void (*)(const T* gates_x, const T* gates_h, const T* h_previous, const T* c_previous, T* h, T* c,
+                             T* saved, int64_t hidden, int64_t begin, int64_t end);
+template <class T>
+using CellBackward = void (*)(const T* saved, const T* h_previous, const T* c_previous, const T* c, T* grad_h,
+                              T* grad_c, T* grad_gates, T* grad_gates_h, int64_t hidden, int64_t begin, int64_t end);
+
+template <class T>
+struct Kernels {
+  const char* name;
+  int64_t panel;  // columns of a packed panel
+
+  // C (m, n) = A (m, k) B (k, n) + bias, or += ; B as panels of `panel` columns, k rows each.
+  void (*gemm)(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* packed, T* c, int64_t ldc,
+               const T* bias, bool accumulate);
+  // B[k][n] = from[k * k_stride + n * n_stride] into one panel; columns past n are zero.
+  void (*pack)(const T* from, int64_t k_stride, int64_t n_stride, int64_t k, int64_t n, T* panel);
+  // The same with rows (by_k) or columns taken at `index`.
+  void (*pack_indexed)(const T* from, int64_t stride, const int64_t* index, bool by_k, int64_t k, int64_t n, T* panel);
+
+  // Columns begin..end of one row of a cell. saved: the activated gates that backward wants (null: not wanted).
+  // GRU: gates (3H) r z n; saved (4H) r z n and W_hn h; may be the same memory as gates_x.
+  // LSTM: gates (4H) i f g o; saved (4H).
+  CellForward<T> gru_forward, lstm_forward;
+  // grad_h and grad_c come in as the gradients of h and c and go out as the direct part of those of h_previous and
+  // c_previous. grad_gates (4H): r z n h_n, or i f g o. grad_gates_h: the gradient of gates_h, for the next product.
+  CellBackward<T> gru_backward, lstm_backward;
+  void (*tanh_rows)(T* x, int64_t n);                     // x = tanh(x)
+  void (*tanh_backward)(T* grad, const T* y, int64_t n);  // grad *= 1 - y^2
+  void (*add)(T* to, const T* from, int64_t n);           // to += from
+
+  T (*largest)(const T* x, int64_t n);                // max |x|
+  void (*exp_double)(const T* x, T* out, int64_t n);  // e^2x
+  // v . tanh(q + k) of one query (A); needs no table.
+  void (*scores)(const Source<T>& source, const T* query, T* scores);
+  // In place: compact scores (+ bias at their positions, where given) to compact weights.
+  void (*softmax)(T* scores, const int64_t* positions, int64_t count, const T* bias);
+  void (*context)(const Source<T>& source, const T* weights, T* context);
+  // In place: from compact to one number a position, zero where invalid; and the way back.
+  void (*scatter)(T* row, const int64_t* positions, int64_t count, int64_t size);
+  void (*gather)(const T* row, const int64_t* positions, int64_t count, T* compact);
+  // scores_grad (compact) += values . grad_context
+  void (*values_dot)(const Source<T>& source, const T* grad_context, T* grad_weights);
+  // In place: compact gradients of the weights to those of the scores.
+  void (*softmax_backward)(const T* weights, const int64_t* positions, int64_t count, T* grad);
+  // grad_query (A) += ; scratch: A.
+  void (*query_backward)(const Source<T>& source, const Queries<T>& queries, int64_t t, const T* grad_scores,
+                         T* grad_query, T* scratch);
+  // For all queries at once: grad_keys of every valid position (key_stride apart, overwritten) and grad_v (A, +=).
+  // grad_scores: rows score_stride apart. scratch: 3 A.
+  void (*keys_backward)(const Source<T>& source, const Queries<T>& queries, const T* grad_scores, int64_t score_stride,
+                        T* grad_keys, T* grad_v, T* scratch);
+};
+
+// The table for this CPU (or for the lower S2S_CPU_CAPABILITY = baseline, avx2, avx512).
+template <class T>
+const Kernels<T>& kernels();
+
+}  // namespace s2s::cpu

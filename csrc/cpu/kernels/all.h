@@ -1,0 +1,35 @@
+// Included once per instruction set, inside namespace s2s::cpu::S2S_ISA. Everything here is local to the including
+// file: a function shared between instruction sets could be linked in the version that this CPU cannot run.
+#include "attention.h"
+#include "cells.h"
+#include "gemm.h"
+
+template <class T>
+constexpr Kernels<T> table() {
+  return {.name = S2S_ISA_NAME,
+          .panel = kPanel<T>,
+          .gemm = gemm<T>,
+          .pack = pack<T>,
+          .pack_indexed = pack_indexed<T>,
+          .gru_forward = gru_forward<T>,
+          .lstm_forward = lstm_forward<T>,
+          .gru_backward = gru_backward<T>,
+          .lstm_backward = lstm_backward<T>,
+          .tanh_rows = tanh_rows<T>,
+          .tanh_backward = tanh_backward<T>,
+          .add = add<T>,
+          .largest = largest<T>,
+          .exp_double = exp_double<T>,
+          .scores = scores<T>,
+          .softmax = softmax<T>,
+          .context = context<T>,
+          .scatter = scatter<T>,
+          .gather = gather<T>,
+          .values_dot = values_dot<T>,
+          .softmax_backward = softmax_backward<T>,
+          .query_backward = query_backward<T>,
+          .keys_backward = keys_backward<T>};
+}
+
+extern const Kernels<float> float_kernels = table<float>();
+extern const Kernels<double> double_kernels = table<double>();

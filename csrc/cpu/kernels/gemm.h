@@ -1,0 +1,112 @@
+// Skinny matrix products against weights packed once: panels of two vectors' width, all accumulators in registers.
+// A library's product at these shapes (a few rows, and the weights repacked at every call) runs at half the rate.
+
+namespace {
+
+template <class T>
+struct Vector {
+  typedef T type __attribute__((vector_size(S2S_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+  static constexpr int lanes = S2S_VECTOR_BYTES / sizeof(T);
+};
+
+constexpr int kVectors = 2;  // vectors in a panel's row
+
+template <class T>
+constexpr int kPanel = kVectors * Vector<T>::lanes;
+
+// C (rows, panel) of one panel. `from`: what is added to the product, rows from_stride apart (0: a bias), or null. It
+// comes last: rounding k sums at the size of a large C would lose digits of a small product.
+template <class T, int rows>
+void tile(int64_t k, const T* a, int64_t lda, const T* packed, T* c, int64_t ldc, const T* from, int64_t from_stride) {
+  using V = typename Vector<T>::type;
+  constexpr int lanes = Vector<T>::lanes;
+  V sum[rows][kVectors];
+  for (int i = 0; i < rows; i++)
+    for (int j = 0; j < kVectors; j++) sum[i][j] = V{};
+  for (int64_t p = 0; p < k; p++) {
+    V b[kVectors];
+#pragma GCC unroll 2
+    for (int j = 0; j < kVectors; j++) b[j] = *reinterpret_cast<const V*>(packed + p * kPanel<T> + j * lanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++) {
+      T x = a[i * lda + p];
+#pragma GCC unroll 2
+      for (int j = 0; j < kVectors; j++) sum[i][j] += x * b[j];
+    }
+  }
+  for (int i = 0; i < rows; i++)
+    for (int j = 0; j < kVectors; j++) {
+      if (from) sum[i][j] += *reinterpret_cast<const V*>(from + i * from_stride + j * lanes);
+      *reinterpret_cast<V*>(c + i * ldc + j * lanes) = sum[i][j];
+    }
+}
+
+template <class T>
+using Tile = void (*)(int64_t, const T*, int64_t, const T*, T*, int64_t, const T*, int64_t);
+
+#if S2S_TILE_ROWS == 12
+template <class T>
+constexpr Tile<T> kTiles[] = {nullptr,    tile<T, 1>, tile<T, 2>, tile<T, 3>,  tile<T, 4>,  tile<T, 5>, tile<T, 6>,
+                              tile<T, 7>, tile<T, 8>, tile<T, 9>, tile<T, 10>, tile<T, 11>, tile<T, 12>};
+#else
+template <class T>
+constexpr Tile<T> kTiles[] = {nullptr, tile<T, 1>, tile<T, 2>, tile<T, 3>, tile<T, 4>, tile<T, 5>, tile<T, 6>};
+#endif
+
+template <class T>
+void gemm(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* packed, T* c, int64_t ldc, const T* bias,
+          bool accumulate) {
+  constexpr int64_t panel = kPanel<T>;
+  for (int64_t column = 0; column < n; column += panel, packed += panel * k) {
+    int64_t width = n - column < panel ? n - column : panel;
+    for (int64_t row = 0; row < m;) {
+      // As even as can be: 13 rows are 7 + 6, not 12 + 1.
+      int64_t tiles = (m - row + S2S_TILE_ROWS - 1) / S2S_TILE_ROWS;
+      int64_t rows = (m - row + tiles - 1) / tiles;
+      const T* a_tile = a + row * lda;
+      T* c_tile = c + row * ldc + column;
+      const T* from = accumulate ? c_tile : bias ? bias + column : nullptr;
+      int64_t from_stride = accumulate ? ldc : 0;
+      if (width == panel) {
+        kTiles<T>[rows](k, a_tile, lda, packed, c_tile, ldc, from, from_stride);
+      } else {  // the last, narrower panel goes through a full one on the stack
+        T edge[S2S_TILE_ROWS * panel];
+        for (int64_t i = 0; i < rows; i++)
+          for (int64_t j = 0; j < panel; j++)
+            edge[i * panel + j] = from && j < width ? from[i * from_stride + j] : T(0);
+        kTiles<T>[rows](k, a_tile, lda, packed, edge, panel, edge, panel);
+        for (int64_t i = 0; i < rows; i++)
+          for (int64_t j = 0; j < width; j++) c_tile[i * ldc + j] = edge[i * panel + j];
+      }
+      row += rows;
+    }
+  }
+}
+
+template <class T>
+void pack(const T* from, int64_t k_stride, int64_t n_stride, int64_t k, int64_t n, T* out) {
+  constexpr int64_t panel = kPanel<T>;
+  if (n < panel)
+    for (int64_t i = 0; i < k * panel; i++) out[i] = T(0);
+  if (n_stride == 1) {
+    for (int64_t p = 0; p < k; p++)
+      for (int64_t j = 0; j < n; j++) out[p * panel + j] = from[p * k_stride + j];
+    return;
+  }
+  constexpr int64_t block = 16;  // a block of a transposed panel is read and written within the first-level cache
+  for (int64_t first = 0; first < k; first += block) {
+    int64_t last = first + block < k ? first + block : k;
+    for (int64_t j = 0; j < n; j++)
+      for (int64_t p = first; p < last; p++) out[p * panel + j] = from[p * k_stride + j * n_stride];
+  }
+}
+
+template <class T>
+void pack_indexed(const T* from, int64_t stride, const int64_t* index, bool by_k, int64_t k, int64_t n, T* out) {
+  constexpr int64_t panel = kPanel<T>;
+  for (int64_t p = 0; p < k; p++)
+    for (int64_t j = 0; j < panel; j++)
+      out[p * panel + j] = j >= n ? T(0) : by_k ? from[index[p] * stride + j] : from[index[j] * stride + p];
+}
+
+}  // namespace

@@ -1,0 +1,100 @@
+// What attention reads: keys and values of a batch, and which source positions of each row are valid.
+#pragma once
+
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+#include "tensors.h"
+
+namespace s2s::cpu {
+
+// The valid positions of every row, from lengths and mask.
+class Positions {
+ public:
+  Positions(int64_t batch, int64_t source, const OptionalTensor& lengths, const OptionalTensor& mask) {
+    if (!given(lengths) && !given(mask)) {  // one list serves all rows
+      for (int64_t s = 0; s < source; s++) positions_.push_back(s);
+      starts_.assign(batch, 0);
+      counts_.assign(batch, source);
+      return;
+    }
+    Tensor n = given(lengths) ? lengths->to(at::kLong).contiguous() : Tensor();
+    Tensor m = given(mask) ? mask->contiguous() : Tensor();
+    positions_.reserve(batch * source);
+    for (int64_t b = 0; b < batch; b++) {
+      int64_t length = n.defined() ? std::clamp<int64_t>(n.const_data_ptr<int64_t>()[b], 0, source) : source;
+      starts_.push_back(positions_.size());
+      for (int64_t s = 0; s < length; s++)
+        if (!m.defined() || m.const_data_ptr<bool>()[b * source + s]) positions_.push_back(s);
+      counts_.push_back(positions_.size() - starts_.back());
+    }
+  }
+
+  const int64_t* begin(int64_t b) const { return positions_.data() + starts_[b]; }
+  int64_t count(int64_t b) const { return counts_[b]; }
+
+ private:
+  std::vector<int64_t> positions_, starts_, counts_;
+};
+
+template <class T>
+struct Memory {
+  const T *keys, *values, *v;
+  int64_t batch, source, heads, attention, width;  // B, S, N, A, D
+  const Positions& positions;
+
+  // keys (B, S, N, A), values (B, S, D), v (N, A), contiguous.
+  Memory(const Tensor& keys_, const Tensor& values_, const Tensor& v_, const Positions& positions_)
+      : keys(data<T>(keys_)),
+        values(data<T>(values_)),
+        v(data<T>(v_)),
+        batch(keys_.size(0)),
+        source(keys_.size(1)),
+        heads(v_.size(0)),
+        attention(v_.size(1)),
+        width(values_.size(2)),
+        positions(positions_) {}
+
+  // Valid positions first..last of row b as head n sees them, without a table.
+  Source<T> plain(int64_t b, int64_t n, int64_t first, int64_t last) const {
+    int64_t key_stride = heads * attention;
+    return {.keys = keys + b * source * key_stride + n * attention,
+            .key_stride = key_stride,
+            .values = values + b * source * width,
+            .value_stride = width,
+            .positions = positions.begin(b) + first,
+            .count = last - first,
+            .table = nullptr,
+            .largest = 0,
+            .v = v + n * attention,
+            .attention = attention,
+            .width = width};
+  }
+
+  // The same, with e^2k in `table` (last - first, A).
+  Source<T> tabled(int64_t b, int64_t n, int64_t first, int64_t last, T* table) const {
+    const auto& kernel = kernels<T>();
+    Source<T> s = plain(b, n, first, last);
+    for (int64_t i = 0; i < s.count; i++) {
+      const T* key = s.keys + s.positions[i] * s.key_stride;
+      s.largest = std::max(s.largest, kernel.largest(key, attention));
+      kernel.exp_double(key, table + i * attention, attention);
+    }
+    s.table = table;
+    return s;
+  }
+};
+
+// e^2q and max |q| of the queries of one row and head; `table` (count, A) and `largest` (count) are filled.
+template <class T>
+Queries<T> tabled_queries(const T* queries, int64_t stride, int64_t count, int64_t attention, T* table, T* largest) {
+  const auto& kernel = kernels<T>();
+  for (int64_t t = 0; t < count; t++) {
+    largest[t] = kernel.largest(queries + t * stride, attention);
+    kernel.exp_double(queries + t * stride, table + t * attention, attention);
+  }
+  return {.queries = queries, .stride = stride, .count = count, .table = table, .largest = largest};
+}
+
+}  // namespace s2s::cpu

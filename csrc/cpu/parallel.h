@@ -1,0 +1,77 @@
+// Threads for recurrences: groups of threads own rows of the batch through all steps and meet nowhere else.
+#pragma once
+
+#include <ATen/Parallel.h>
+
+#include <atomic>
+#include <cstdint>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+namespace s2s::cpu {
+
+// begin and end of part `index` of `parts` near-equal parts of 0..n.
+inline std::pair<int64_t, int64_t> split(int64_t n, int64_t parts, int64_t index) {
+  return {n * index / parts, n * (index + 1) / parts};
+}
+
+class Barrier {
+ public:
+  void wait(int64_t size) {
+    if (size == 1) return;
+    int64_t turn = turn_.load(std::memory_order_relaxed);
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size) {
+      arrived_.store(0, std::memory_order_relaxed);
+      turn_.store(turn + 1, std::memory_order_release);
+      return;
+    }
+    for (int64_t spins = 0; turn_.load(std::memory_order_acquire) == turn; spins++)
+      if (spins > 20000) std::this_thread::yield();  // fewer free cores than threads
+  }
+
+ private:
+  alignas(64) std::atomic<int64_t> arrived_{0};
+  alignas(64) std::atomic<int64_t> turn_{0};
+};
+
+// The threads that share one group of rows: they split columns, and wait for each other between stages.
+struct Team {
+  int64_t index, size;
+  Barrier* barrier;
+
+  void sync() const { barrier->wait(size); }
+  std::pair<int64_t, int64_t> part(int64_t n) const { return split(n, size, index); }
+};
+
+// Rows a group must have before threads get groups of their own: with fewer, a product reads the weights for too
+// little work, and threads that split the columns read each weight once.
+constexpr int64_t kRowsOfAGroup = 8;
+
+// Calls f(group, groups, team) in every thread. `work`, in floating-point operations, decides how many there are.
+template <class F>
+void run_teams(int64_t rows, double work, const F& f) {
+  int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+  if (work < 2e5) threads = 1;
+  auto run = [&](int64_t index, int64_t count, std::vector<Barrier>& barriers) {
+    int64_t groups = std::min(std::max<int64_t>(rows / kRowsOfAGroup, 1), count);
+    int64_t size = count / groups;
+    int64_t group = index / size;
+    if (group < groups) f(group, groups, Team{index % size, size, &barriers[group]});
+  };
+  std::vector<Barrier> barriers(threads);
+#ifdef _OPENMP
+  if (threads > 1) {
+#pragma omp parallel num_threads(threads)
+    run(omp_get_thread_num(), omp_get_num_threads(), barriers);
+    return;
+  }
+#endif
+  run(0, 1, barriers);
+}
+
+}  // namespace s2s::cpu

@@ -1,0 +1,275 @@
+// The input's part of the gates is one product over all steps. Then threads own rows of the batch through all steps;
+// rows go in order of length, so that the rows still running are always the first ones. Weight gradients are one
+// product after the loop.
+#include "recurrence.h"
+
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "../checks.h"
+#include "cell.h"
+
+namespace s2s::cpu {
+
+namespace {
+
+struct Inputs {
+  Tensor x, h0, c0, weight_ih, weight_hh, bias_ih, bias_hh;
+  at::ScalarType type;  // of the public tensors
+  int64_t batch, steps, hidden;
+
+  Inputs(int64_t gates, const OptionalTensors& list, const OptionalTensor& lengths) {
+    TORCH_CHECK_VALUE(list.size() == (gates == kGru ? 6 : 7), "inputs has ", list.size(), " tensors");
+    size_t i = 0;
+    auto next = [&] { return list.get(i++); };
+    OptionalTensor raw_x = next(), raw_h0 = next(), raw_c0 = gates == kLstm ? next() : std::nullopt;
+    OptionalTensor w_ih = next(), w_hh = next();
+    Cell cell{w_ih.value(), w_hh.value(), next(), next()};
+    check_cell(gates, *raw_x, *raw_h0, raw_c0, cell, 0);
+    check_lengths(lengths, raw_x->size(0), raw_x->size(1), *raw_x);
+    type = raw_x->scalar_type();
+    x = to_compute(*raw_x);
+    h0 = to_compute(*raw_h0);
+    c0 = to_compute(raw_c0);
+    weight_ih = to_compute(cell.weight_ih);
+    weight_hh = to_compute(cell.weight_hh);
+    bias_ih = to_compute(cell.bias_ih);
+    bias_hh = to_compute(cell.bias_hh);
+    batch = x.size(0), steps = x.size(1), hidden = h0.size(1);
+  }
+
+  Tensor empty(at::IntArrayRef shape) const { return at::empty(shape, x.options()); }
+};
+
+// Rows of the batch in order of length, longest first, and dealt to groups in turn.
+struct Rows {
+  std::vector<int64_t> lengths, order;
+  bool reverse;
+
+  Rows(const OptionalTensor& given_lengths, int64_t batch, int64_t steps, bool reversed) : reverse(reversed) {
+    lengths.assign(batch, steps);
+    order.resize(batch);
+    std::iota(order.begin(), order.end(), 0);
+    if (!given(given_lengths)) return;
+    Tensor values = given_lengths->to(at::kLong).contiguous();
+    std::copy_n(values.const_data_ptr<int64_t>(), batch, lengths.begin());
+    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return lengths[a] > lengths[b]; });
+  }
+
+  // The time that step `step` of row b reads, and the one before it; -1: the initial state.
+  int64_t time(int64_t b, int64_t step) const { return reverse ? lengths[b] - 1 - step : step; }
+  int64_t previous(int64_t b, int64_t step) const { return step == 0 ? -1 : time(b, step - 1); }
+};
+
+// One group's rows, with buffers in the group's own order.
+struct Group {
+  std::vector<int64_t> rows;
+  int64_t offset = 0;  // of the group's first row in the shared buffers
+  int64_t longest = 0;
+  const Rows& all;
+
+  Group(const Rows& rows_, int64_t group, int64_t groups) : all(rows_) {
+    int64_t batch = all.order.size();
+    for (int64_t i = group; i < batch; i += groups) rows.push_back(all.order[i]);
+    for (int64_t g = 0; g < group; g++) offset += (batch - g + groups - 1) / groups;
+    longest = rows.empty() ? 0 : all.lengths[rows[0]];
+  }
+
+  int64_t running(int64_t step) const {
+    int64_t n = 0;
+    while (n < static_cast<int64_t>(rows.size()) && all.lengths[rows[n]] > step) n++;
+    return n;
+  }
+};
+
+template <class T>
+void forward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& saved, const Tensor& output,
+             const Tensor& h_n, const Tensor& c_n, const Tensor& cells, bool save) {
+  int64_t hidden = in.hidden, steps = in.steps, wide = gates * hidden;
+  auto weight = Packed<T>::transposed(in.weight_hh);
+  Tensor h_buffer = in.empty({in.batch, hidden}), c_buffer = in.empty({in.batch, hidden});
+  Tensor gates_buffer = in.empty({in.batch, wide});
+  CellKernels<T> cell(gates);
+  bool has_cell = gates == kLstm;
+  run_teams(in.batch, 2.0 * in.batch * steps * hidden * wide, [&](int64_t index, int64_t groups, const Team& team) {
+    Group group(rows, index, groups);
+    T *h = data<T>(h_buffer) + group.offset * hidden, *c = data<T>(c_buffer) + group.offset * hidden;
+    T* gates_h = data<T>(gates_buffer) + group.offset * wide;
+    auto [begin, end] = team.part(hidden);
+    int64_t bytes = (end - begin) * sizeof(T), count = group.rows.size();
+    for (int64_t i = 0; i < count; i++) {
+      std::memcpy(h + i * hidden + begin, data<T>(in.h0) + group.rows[i] * hidden + begin, bytes);
+      if (has_cell) std::memcpy(c + i * hidden + begin, data<T>(in.c0) + group.rows[i] * hidden + begin, bytes);
+    }
+    team.sync();
+    for (int64_t step = 0; step < group.longest; step++) {
+      int64_t running = group.running(step);
+      weight.apply(team, running, h, hidden, gates_h, wide, data<T>(in.bias_hh), false);
+      team.sync();
+      for (int64_t i = 0; i < running; i++) {
+        int64_t b = group.rows[i], at = b * steps + rows.time(b, step);
+        T *row = data<T>(saved) + at * 4 * hidden, *h_row = h + i * hidden, *c_row = c + i * hidden;
+        cell.forward(row, gates_h + i * wide, h_row, c_row, h_row, c_row, save ? row : nullptr, hidden, begin, end);
+        std::memcpy(data<T>(output) + at * hidden + begin, h_row + begin, bytes);
+        if (has_cell && save) std::memcpy(data<T>(cells) + at * hidden + begin, c_row + begin, bytes);
+      }
+      team.sync();
+    }
+    for (int64_t i = 0; i < count; i++) {
+      int64_t b = group.rows[i];
+      std::memcpy(data<T>(h_n) + b * hidden + begin, h + i * hidden + begin, bytes);
+      if (has_cell) std::memcpy(data<T>(c_n) + b * hidden + begin, c + i * hidden + begin, bytes);
+      for (int64_t t = rows.lengths[b]; t < steps; t++)
+        std::fill_n(data<T>(output) + (b * steps + t) * hidden + begin, end - begin, T(0));
+    }
+  });
+}
+
+// Fills grad_gates (B, T, 4H), zero past a row's length, and grad_h, grad_c (B, H), the initial state's.
+template <class T>
+void backward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& grad_output, const Tensor& grad_h_n,
+              const Tensor& grad_c_n, const Tensor& saved, const Tensor& output, const Tensor& cells,
+              const Tensor& grad_gates, const Tensor& grad_h0, const Tensor& grad_c0) {
+  int64_t hidden = in.hidden, steps = in.steps, wide = gates * hidden;
+  auto weight = Packed<T>::straight(in.weight_hh);
+  Tensor h_buffer = in.empty({in.batch, hidden}), c_buffer = in.empty({in.batch, hidden});
+  Tensor gates_buffer = in.empty({in.batch, wide});
+  CellKernels<T> cell(gates);
+  bool has_cell = gates == kLstm;
+  auto load = [&](T* to, const Tensor& from, int64_t row, int64_t begin, int64_t end) {
+    if (from.defined())
+      std::copy(data<T>(from) + row * hidden + begin, data<T>(from) + row * hidden + end, to + begin);
+    else
+      std::fill(to + begin, to + end, T(0));
+  };
+  run_teams(in.batch, 2.0 * in.batch * steps * hidden * wide, [&](int64_t index, int64_t groups, const Team& team) {
+    Group group(rows, index, groups);
+    T *grad_h = data<T>(h_buffer) + group.offset * hidden, *grad_c = data<T>(c_buffer) + group.offset * hidden;
+    T* grad_gates_h = data<T>(gates_buffer) + group.offset * wide;
+    auto [begin, end] = team.part(hidden);
+    int64_t count = group.rows.size();
+    for (int64_t i = 0; i < count; i++) {
+      int64_t b = group.rows[i];
+      load(grad_h + i * hidden, grad_h_n, b, begin, end);
+      if (has_cell) load(grad_c + i * hidden, grad_c_n, b, begin, end);
+      for (int64_t t = rows.lengths[b]; t < steps; t++)
+        for (int64_t gate = 0; gate < 4; gate++)
+          std::fill_n(data<T>(grad_gates) + ((b * steps + t) * 4 + gate) * hidden + begin, end - begin, T(0));
+    }
+    for (int64_t step = group.longest - 1; step >= 0; step--) {
+      int64_t running = group.running(step);
+      for (int64_t i = 0; i < running; i++) {
+        int64_t b = group.rows[i], at = b * steps + rows.time(b, step), before = rows.previous(b, step);
+        auto state = [&](const Tensor& all, const Tensor& first) -> const T* {
+          return before < 0 ? data<T>(first) + b * hidden : data<T>(all) + (b * steps + before) * hidden;
+        };
+        T *h_row = grad_h + i * hidden, *c_row = grad_c + i * hidden;
+        if (grad_output.defined())
+          kernels<T>().add(h_row + begin, data<T>(grad_output) + at * hidden + begin, end - begin);
+        cell.backward(data<T>(saved) + at * 4 * hidden, state(output, in.h0), has_cell ? state(cells, in.c0) : nullptr,
+                      has_cell ? data<T>(cells) + at * hidden : nullptr, h_row, c_row,
+                      data<T>(grad_gates) + at * 4 * hidden, grad_gates_h + i * wide, hidden, begin, end);
+      }
+      team.sync();
+      weight.apply(team, running, grad_gates_h, wide, grad_h, hidden, nullptr, true);
+      team.sync();
+    }
+    for (int64_t i = 0; i < count; i++) {
+      int64_t to = group.rows[i] * hidden + begin;
+      std::copy(grad_h + i * hidden + begin, grad_h + i * hidden + end, data<T>(grad_h0) + to);
+      if (has_cell) std::copy(grad_c + i * hidden + begin, grad_c + i * hidden + end, data<T>(grad_c0) + to);
+    }
+  });
+}
+
+// The state before each step, (B * T, H); zero past a row's length.
+Tensor previous_states(const Inputs& in, const Rows& rows, const Tensor& output) {
+  Tensor all = in.empty({in.batch * in.steps, in.hidden});
+  int64_t bytes = in.hidden * in.x.element_size();
+  auto at = [&](const Tensor& x, int64_t row) { return static_cast<char*>(x.data_ptr()) + row * bytes; };
+  if (bytes == 0) return all;
+  at::parallel_for(0, in.batch, 1 + 16384 / (in.steps * in.hidden + 1), [&](int64_t begin, int64_t end) {
+    for (int64_t b = begin; b < end; b++)
+      for (int64_t step = 0; step < in.steps; step++) {
+        if (step >= rows.lengths[b]) {
+          std::memset(at(all, b * in.steps + step), 0, bytes);
+          continue;
+        }
+        int64_t before = rows.previous(b, step);
+        std::memcpy(at(all, b * in.steps + rows.time(b, step)),
+                    before < 0 ? at(in.h0, b) : at(output, b * in.steps + before), bytes);
+      }
+  });
+  return all;
+}
+
+// x with zeros past each row's length: what stands there, NaN included, must not reach a weight's gradient.
+Tensor valid_part(const Inputs& in, const Rows& rows) {
+  Tensor x = in.x;
+  int64_t width = x.size(2) * x.element_size();
+  bool all_valid = std::all_of(rows.lengths.begin(), rows.lengths.end(), [&](int64_t n) { return n == in.steps; });
+  if (all_valid) return x;
+  x = x.clone();
+  for (int64_t b = 0; b < in.batch; b++)
+    std::memset(static_cast<char*>(x.data_ptr()) + (b * in.steps + rows.lengths[b]) * width, 0,
+                (in.steps - rows.lengths[b]) * width);
+  return x;
+}
+
+}  // namespace
+
+Tensors recurrence_forward(int64_t gates, const OptionalTensors& inputs, const OptionalTensor& lengths, bool reverse,
+                           bool save) {
+  Inputs in(gates, inputs, lengths);
+  Rows rows(lengths, in.batch, in.steps, reverse);
+  bool has_cell = gates == kLstm;
+  Tensor saved = in.empty({in.batch, in.steps, 4 * in.hidden}), output = in.empty({in.batch, in.steps, in.hidden});
+  Tensor h_n = in.empty({in.batch, in.hidden}), c_n = in.empty({in.batch, in.hidden});
+  Tensor cells = has_cell && save ? in.empty({in.batch, in.steps, in.hidden}) : nothing(in.x);
+  hoist(gates, saved.view({in.batch * in.steps, 4 * in.hidden}), in.x.view({in.batch * in.steps, in.x.size(2)}),
+        in.weight_ih, in.bias_ih);
+  dispatch(in.x, [&](auto zero) { forward<decltype(zero)>(gates, in, rows, saved, output, h_n, c_n, cells, save); });
+  if (!save) saved = nothing(in.x);
+  // Backward reads what the loop computed, not its rounding to 16 bits.
+  Tensor exact = save && in.type != in.x.scalar_type() ? output : nothing(in.x);
+  if (has_cell) return {output.to(in.type), h_n.to(in.type), c_n.to(in.type), saved, exact, cells};
+  return {output.to(in.type), h_n.to(in.type), saved, exact};
+}
+
+Tensors recurrence_backward(int64_t gates, const OptionalTensors& grads, const OptionalTensors& inputs,
+                            const OptionalTensor& lengths, bool reverse, at::TensorList outputs,
+                            const c10::List<bool>& needs) {
+  Inputs in(gates, inputs, lengths);
+  Rows rows(lengths, in.batch, in.steps, reverse);
+  bool has_cell = gates == kLstm;
+  Tensor grad_output = to_compute(grads.get(0)), grad_h_n = to_compute(grads.get(1));
+  Tensor grad_c_n = has_cell ? to_compute(grads.get(2)) : Tensor();
+  Tensor saved = outputs[has_cell ? 3 : 2], cells = has_cell ? outputs[5] : Tensor();
+  Tensor output = in.type == in.x.scalar_type() ? outputs[0] : outputs[has_cell ? 4 : 3];
+  Tensor grad_gates = in.empty({in.batch * in.steps, 4 * in.hidden});
+  Tensor grad_h0 = in.empty({in.batch, in.hidden}), grad_c0 = in.empty({in.batch, in.hidden});
+  dispatch(in.x, [&](auto zero) {
+    backward<decltype(zero)>(gates, in, rows, grad_output, grad_h_n, grad_c_n, saved, output, cells, grad_gates,
+                             grad_h0, grad_c0);
+  });
+
+  Tensors result;
+  size_t i = 0;
+  auto give = [&](auto make) { result.push_back(needs.get(i++) ? make().to(in.type) : nothing(in.x).to(in.type)); };
+  Tensor grad_x_gates = columns(grad_gates, 0, gates * in.hidden);
+  give([&] { return at::mm(grad_x_gates, in.weight_ih).view(in.x.sizes()); });
+  give([&] { return grad_h0; });
+  if (has_cell) give([&] { return grad_c0; });
+  give([&] { return at::mm(grad_x_gates.t(), valid_part(in, rows).view({in.batch * in.steps, in.x.size(2)})); });
+  give([&] { return weight_hh_gradient(gates, grad_gates, previous_states(in, rows, output)); });
+  bool bias = needs.get(i) || needs.get(i + 1);
+  auto [grad_bias_ih, grad_bias_hh] = bias ? bias_gradients(gates, grad_gates) : std::pair<Tensor, Tensor>();
+  give([&] { return grad_bias_ih; });
+  give([&] { return grad_bias_hh; });
+  return result;
+}
+
+}  // namespace s2s::cpu

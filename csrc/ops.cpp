@@ -1,0 +1,148 @@
+// The registry: every op's schema, the public recurrences on top of their halves, and the CPU implementations.
+#include "ops.h"
+
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/grad_mode.h>
+#include <torch/library.h>
+
+namespace s2s {
+
+namespace {
+
+// The typed way into the dispatcher of op `name`.
+template <class Signature>
+auto find(const char* name) {
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
+}
+
+// What backward wants is saved only when something will run backward.
+bool wants_grad(const OptionalTensors& inputs) {
+  if (!c10::GradMode::is_enabled()) return false;
+  for (const OptionalTensor& x : inputs)
+    if (x.has_value() && x->requires_grad()) return true;
+  return false;
+}
+
+template <int which>
+Tensors recurrence(std::initializer_list<OptionalTensor> arguments, const OptionalTensor& lengths,
+                   const OptionalTensor& mask, bool reverse) {
+  static auto op = find<RecurrenceForward>((std::string("s2s_kernels::") + kRecurrences[which] + "_forward").c_str());
+  OptionalTensors inputs(arguments);
+  return op.call(inputs, lengths, mask, reverse, wants_grad(inputs));
+}
+
+void check_pair(at::TensorList state) {
+  TORCH_CHECK_VALUE(state.size() == 2, "state has ", state.size(), " tensors, expected a pair (h0, c0)");
+}
+
+}  // namespace
+
+Two additive_attention(const Tensor& query, const Tensor& keys, const Tensor& values, const Tensor& v,
+                       const OptionalTensor& lengths, const OptionalTensor& mask, const OptionalTensor& bias) {
+  static auto op = find<decltype(additive_attention)>("s2s_kernels::additive_attention");
+  return op.call(query, keys, values, v, lengths, mask, bias);
+}
+
+Tensor gru_step(const Tensor& gates_x, const Tensor& gates_h, const Tensor& h) {
+  static auto op = find<decltype(gru_step)>("s2s_kernels::gru_step");
+  return op.call(gates_x, gates_h, h);
+}
+
+Two lstm_step(const Tensor& gates_x, const Tensor& gates_h, const Tensor& c) {
+  static auto op = find<decltype(lstm_step)>("s2s_kernels::lstm_step");
+  return op.call(gates_x, gates_h, c);
+}
+
+Two gru(const Tensor& x, const Tensor& h0, const Tensor& weight_ih, const Tensor& weight_hh,
+        const OptionalTensor& bias_ih, const OptionalTensor& bias_hh, const OptionalTensor& lengths, bool reverse) {
+  auto out = recurrence<0>({x, h0, weight_ih, weight_hh, bias_ih, bias_hh}, lengths, {}, reverse);
+  return {out[0], out[1]};
+}
+
+Three lstm(const Tensor& x, at::TensorList state, const Tensor& weight_ih, const Tensor& weight_hh,
+           const OptionalTensor& bias_ih, const OptionalTensor& bias_hh, const OptionalTensor& lengths, bool reverse) {
+  check_pair(state);
+  auto out = recurrence<1>({x, state[0], state[1], weight_ih, weight_hh, bias_ih, bias_hh}, lengths, {}, reverse);
+  return {out[0], out[1], out[2]};
+}
+
+Five attention_gru(const Tensor& x, const Tensor& h0, const Tensor& keys, const Tensor& values, const Tensor& v,
+                   const Tensor& w_query, const OptionalTensor& b_query, const Tensor& weight_ih,
+                   const Tensor& weight_hh, const OptionalTensor& bias_ih, const OptionalTensor& bias_hh,
+                   const OptionalTensor& lengths, const OptionalTensor& mask, const OptionalTensor& w_feed,
+                   const OptionalTensor& b_feed, const OptionalTensor& first_feed) {
+  auto out = recurrence<2>(
+      {x, h0, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh, w_feed, b_feed, first_feed},
+      lengths, mask, false);
+  return {out[0], out[1], out[2], out[3], out[4]};
+}
+
+Six attention_lstm(const Tensor& x, at::TensorList state, const Tensor& keys, const Tensor& values, const Tensor& v,
+                   const Tensor& w_query, const OptionalTensor& b_query, const Tensor& weight_ih,
+                   const Tensor& weight_hh, const OptionalTensor& bias_ih, const OptionalTensor& bias_hh,
+                   const OptionalTensor& lengths, const OptionalTensor& mask, const OptionalTensor& w_feed,
+                   const OptionalTensor& b_feed, const OptionalTensor& first_feed) {
+  check_pair(state);
+  auto out = recurrence<3>({x, state[0], state[1], keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih,
+                            bias_hh, w_feed, b_feed, first_feed},
+                           lengths, mask, false);
+  return {out[0], out[1], out[2], out[3], out[4], out[5]};
+}
+
+TORCH_LIBRARY(s2s_kernels, m) {
+  const std::string cell = "Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih=None, Tensor? bias_hh=None, *, ";
+  const std::string source = "Tensor keys, Tensor values, Tensor v, Tensor w_query, Tensor? b_query, ";
+  const std::string scan =
+      "Tensor? lengths=None, Tensor? mask=None, Tensor? w_feed=None, Tensor? b_feed=None, "
+      "Tensor? first_feed=None) -> (Tensor states, Tensor contexts, Tensor weights, Tensor feeds, ";
+  const std::string options = "Tensor? lengths=None, bool reverse=False) -> ";
+
+  m.def(
+      "additive_attention(Tensor query, Tensor keys, Tensor values, Tensor v, *, Tensor? lengths=None, "
+      "Tensor? mask=None, Tensor? bias=None) -> (Tensor context, Tensor weights)");
+  m.def(
+      "additive_attention_backward(Tensor? grad_context, Tensor? grad_weights, Tensor query, Tensor keys, "
+      "Tensor values, Tensor v, Tensor weights, Tensor? lengths, Tensor? mask, Tensor? bias, bool[5] needs) -> "
+      "(Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def("gru_step(Tensor gates_x, Tensor gates_h, Tensor h) -> Tensor");
+  m.def("gru_step_backward(Tensor grad_h, Tensor gates_x, Tensor gates_h, Tensor h) -> (Tensor, Tensor, Tensor)");
+  m.def("lstm_step(Tensor gates_x, Tensor gates_h, Tensor c) -> (Tensor h, Tensor c)");
+  m.def(
+      "lstm_step_backward(Tensor? grad_h, Tensor? grad_c, Tensor gates_x, Tensor gates_h, Tensor c) -> "
+      "(Tensor, Tensor)");
+
+  auto def = [&](const std::string& schema, auto f) {
+    m.def(schema.c_str(), torch::dispatch(c10::DispatchKey::CompositeImplicitAutograd, f));
+  };
+  def("gru(Tensor x, Tensor h0, " + cell + options + "(Tensor output, Tensor h_n)", TORCH_FN(gru));
+  def("lstm(Tensor x, Tensor[] state, " + cell + options + "(Tensor output, Tensor h_n, Tensor c_n)", TORCH_FN(lstm));
+  def("attention_gru(Tensor x, Tensor h0, " + source + cell + scan + "Tensor h_n)", TORCH_FN(attention_gru));
+  def("attention_lstm(Tensor x, Tensor[] state, " + source + cell + scan + "Tensor h_n, Tensor c_n)",
+      TORCH_FN(attention_lstm));
+  for (std::string name : kRecurrences) {
+    m.def((name + "_forward(Tensor?[] inputs, Tensor? lengths, Tensor? mask, bool reverse, bool save) -> Tensor[]")
+              .c_str());
+    m.def((name + "_backward(Tensor?[] grads, Tensor?[] inputs, Tensor? lengths, Tensor? mask, bool reverse, "
+                  "Tensor[] outputs, bool[] needs) -> Tensor[]")
+              .c_str());
+  }
+}
+
+TORCH_LIBRARY_IMPL(s2s_kernels, CPU, m) {
+  m.impl("additive_attention", TORCH_FN(cpu::additive_attention));
+  m.impl("additive_attention_backward", TORCH_FN(cpu::additive_attention_backward));
+  m.impl("gru_step", TORCH_FN(cpu::gru_step));
+  m.impl("gru_step_backward", TORCH_FN(cpu::gru_step_backward));
+  m.impl("lstm_step", TORCH_FN(cpu::lstm_step));
+  m.impl("lstm_step_backward", TORCH_FN(cpu::lstm_step_backward));
+  m.impl("gru_forward", TORCH_FN(cpu::gru_forward));
+  m.impl("gru_backward", TORCH_FN(cpu::gru_backward));
+  m.impl("lstm_forward", TORCH_FN(cpu::lstm_forward));
+  m.impl("lstm_backward", TORCH_FN(cpu::lstm_backward));
+  m.impl("attention_gru_forward", TORCH_FN(cpu::attention_gru_forward));
+  m.impl("attention_gru_backward", TORCH_FN(cpu::attention_gru_backward));
+  m.impl("attention_lstm_forward", TORCH_FN(cpu::attention_lstm_forward));
+  m.impl("attention_lstm_backward", TORCH_FN(cpu::attention_lstm_backward));
+}
+
+}  // namespace s2s

@@ -1,0 +1,86 @@
+// Every op of the package, once. Public ops are documented in s2s_kernels/ops/<op>.py; what backends implement are
+// the two steps' and additive attention's ops themselves, and the forward and backward halves of the recurrences.
+#pragma once
+
+#include <ATen/core/List.h>
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <optional>
+#include <tuple>
+#include <vector>
+
+namespace s2s {
+
+using at::Tensor;
+using OptionalTensor = std::optional<Tensor>;
+using OptionalTensors = c10::List<OptionalTensor>;
+using Tensors = std::vector<Tensor>;
+template <int n>
+using Needs = std::array<bool, n>;  // which gradients are wanted; the others come back empty
+using Two = std::tuple<Tensor, Tensor>;
+using Three = std::tuple<Tensor, Tensor, Tensor>;
+using Five = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
+using Six = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+
+// ---- public ops, through the dispatcher: any backend, with autograd
+
+Two additive_attention(const Tensor& query, const Tensor& keys, const Tensor& values, const Tensor& v,
+                       const OptionalTensor& lengths, const OptionalTensor& mask, const OptionalTensor& bias);
+Tensor gru_step(const Tensor& gates_x, const Tensor& gates_h, const Tensor& h);
+Two lstm_step(const Tensor& gates_x, const Tensor& gates_h, const Tensor& c);
+Two gru(const Tensor& x, const Tensor& h0, const Tensor& weight_ih, const Tensor& weight_hh,
+        const OptionalTensor& bias_ih, const OptionalTensor& bias_hh, const OptionalTensor& lengths, bool reverse);
+Three lstm(const Tensor& x, at::TensorList state, const Tensor& weight_ih, const Tensor& weight_hh,
+           const OptionalTensor& bias_ih, const OptionalTensor& bias_hh, const OptionalTensor& lengths, bool reverse);
+Five attention_gru(const Tensor& x, const Tensor& h0, const Tensor& keys, const Tensor& values, const Tensor& v,
+                   const Tensor& w_query, const OptionalTensor& b_query, const Tensor& weight_ih,
+                   const Tensor& weight_hh, const OptionalTensor& bias_ih, const OptionalTensor& bias_hh,
+                   const OptionalTensor& lengths, const OptionalTensor& mask, const OptionalTensor& w_feed,
+                   const OptionalTensor& b_feed, const OptionalTensor& first_feed);
+Six attention_lstm(const Tensor& x, at::TensorList state, const Tensor& keys, const Tensor& values, const Tensor& v,
+                   const Tensor& w_query, const OptionalTensor& b_query, const Tensor& weight_ih,
+                   const Tensor& weight_hh, const OptionalTensor& bias_ih, const OptionalTensor& bias_hh,
+                   const OptionalTensor& lengths, const OptionalTensor& mask, const OptionalTensor& w_feed,
+                   const OptionalTensor& b_feed, const OptionalTensor& first_feed);
+
+// ---- the halves of gru, lstm, attention_gru and attention_lstm: one signature, the arguments in lists
+
+// Inputs, in order. A cell: weight_ih, weight_hh, bias_ih, bias_hh. Sequences: x, h0, [c0,] cell.
+// Scans: x, h0, [c0,] keys, values, v, w_query, b_query, cell, w_feed, b_feed, first_feed.
+// Outputs: the public ones, then what only backward reads (empty unless `save`); `exact` are public outputs before
+// they were rounded to 16 bits (empty for float32 and float64).
+// gru: output, h_n | gates, exact output. lstm: output, h_n, c_n | gates, exact output, cells.
+// attention_gru: states, contexts, weights, feeds (empty without w_feed), h_n | gates, queries, exact states,
+// contexts, weights and feeds. attention_lstm: states, contexts, weights, feeds, h_n, c_n | gates, cells, queries,
+// exact as before.
+// mask belongs to the scans alone, reverse to the sequences.
+using RecurrenceForward = Tensors(const OptionalTensors& inputs, const OptionalTensor& lengths,
+                                  const OptionalTensor& mask, bool reverse, bool save);
+// grads: of the public outputs; outputs: all that forward returned; needs and result: one an input.
+using RecurrenceBackward = Tensors(const OptionalTensors& grads, const OptionalTensors& inputs,
+                                   const OptionalTensor& lengths, const OptionalTensor& mask, bool reverse,
+                                   at::TensorList outputs, const c10::List<bool>& needs);
+
+constexpr const char* kRecurrences[] = {"gru", "lstm", "attention_gru", "attention_lstm"};
+constexpr int kPublicOutputs[] = {2, 3, 5, 6};
+
+namespace cpu {
+
+Two additive_attention(const Tensor& query, const Tensor& keys, const Tensor& values, const Tensor& v,
+                       const OptionalTensor& lengths, const OptionalTensor& mask, const OptionalTensor& bias);
+Five additive_attention_backward(const OptionalTensor& grad_context, const OptionalTensor& grad_weights,
+                                 const Tensor& query, const Tensor& keys, const Tensor& values, const Tensor& v,
+                                 const Tensor& weights, const OptionalTensor& lengths, const OptionalTensor& mask,
+                                 const OptionalTensor& bias, Needs<5> needs);
+Tensor gru_step(const Tensor& gates_x, const Tensor& gates_h, const Tensor& h);
+Three gru_step_backward(const Tensor& grad_h, const Tensor& gates_x, const Tensor& gates_h, const Tensor& h);
+Two lstm_step(const Tensor& gates_x, const Tensor& gates_h, const Tensor& c);
+Two lstm_step_backward(const OptionalTensor& grad_h, const OptionalTensor& grad_c, const Tensor& gates_x,
+                       const Tensor& gates_h, const Tensor& c);
+RecurrenceForward gru_forward, lstm_forward, attention_gru_forward, attention_lstm_forward;
+RecurrenceBackward gru_backward, lstm_backward, attention_gru_backward, attention_lstm_backward;
+
+}  // namespace cpu
+
+}  // namespace s2s

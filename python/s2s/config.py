@@ -1,0 +1,208 @@
+"""Every choice of a model and of its training, in one dataclass."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from .errors import S2SError
+
+
+def option(default, help, low=None, high=None) -> Any:
+    """A field with what the command line says about it and the range its value must lie in."""
+    return field(default=default, metadata={"help": help, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class Config:
+    """Immutable, and checked when made. ``config.updated(lr=1e-3)`` makes a changed copy.
+
+    Raises:
+        S2SError: a value of the wrong type or out of its range, or choices that contradict each other.
+    """
+
+    # Text
+    tokens: Literal["word", "char", "sentencepiece"] = option("word", "What a token is.")
+    vocab_size: int = option(8000, "Most tokens in a vocabulary, 0 for no limit.", 0)
+    min_count: int = option(1, "A word seen less often becomes <unk>.", 1)
+    shared_vocab: bool = option(False, "One vocabulary for both languages.")
+    lowercase: bool = option(False, "Lower-case the source.")
+    max_length: int = option(100, "Longer pairs are left out of training; output stops there.", 1)
+    valid_fraction: float = option(0.05, "Share kept to validate on, if no such data is given.", 0, 0.5)
+    split: Literal["source", "row"] = option("source", "Split by distinct source, or by row (leaks).")
+
+    # Encoder
+    cell: Literal["gru", "lstm"] = option("gru", "Cell of encoder and decoder.")
+    embedding_size: int = option(256, "Width of the embeddings.", 1)
+    encoder_size: int = option(256, "Width of one direction of the encoder.", 1)
+    encoder_layers: int = option(1, "Layers of the encoder.", 1)
+    bidirectional: bool = option(True, "Read the source both ways.")
+
+    # Decoder
+    hidden_size: int = option(256, "Width of the decoder's state.", 1)
+    attention: Literal["additive"] = option("additive", "Score function.")
+    attention_size: int = option(256, "Width of the score of one head.", 1)
+    attention_heads: int = option(1, "Heads, each with its own weights and context.", 1)
+    normalize_attention: bool = option(False, "Weight normalisation of the score vector.")
+    order: Literal["before", "after"] = option(
+        "before", "Attention before the cell (Bahdanau) or after it (Luong, TensorFlow)."
+    )
+    feed: Literal["context", "attentional", "none"] = option(
+        "context", "What the next step is fed: the context, Luong's attentional vector, nothing."
+    )
+    initial_state: Literal["bridge", "last", "zeros"] = option(
+        "bridge", "First state: tanh(Linear(last encoder state)), that state itself, zeros."
+    )
+    first_context: Literal["auto", "attend", "zeros"] = option(
+        "auto",
+        "Fed to the first step: zeros, or attended with the initial state; auto: attend if order=before.",
+    )
+    readout: Literal["state", "state_context", "state_context_input", "tanh"] = option(
+        "tanh", "What the output layer reads: s, [s;c], [s;c;y], tanh(W [s;c])."
+    )
+    readout_size: int = option(256, "Width of the tanh readout.", 1)
+    tied_embeddings: bool = option(False, "Output layer and target embedding share their weights.")
+
+    # Training
+    dropout: float = option(0.2, "On embeddings, between layers and on the readout.", 0, 0.95)
+    label_smoothing: float = option(0.0, "Label smoothing.", 0, 0.95)
+    lr: float = option(1e-3, "Adam's learning rate.", 0)
+    lr_schedule: Literal["constant", "linear", "cosine", "plateau"] = option(
+        "plateau", "Constant, falling to 0 over the run, or halved when validation stops improving."
+    )
+    warmup: int = option(0, "Steps in which the learning rate rises to lr.", 0)
+    clip: float = option(1.0, "Largest norm of the gradient, 0 for no clipping.", 0)
+    batch_size: int = option(64, "Most pairs in a batch.", 1)
+    batch_tokens: int = option(0, "Most target tokens in a batch, padding included; 0 for no limit.", 0)
+    epochs: int = option(20, "Most passes over the training data.", 1)
+    max_seconds: float = option(0.0, "Stop after this time, 0 for no limit.", 0)
+    eval_every: int = option(0, "Steps between validations, 0 for one an epoch.", 0)
+    patience: int = option(5, "Stop after this many validations without improvement, 0 for never.", 0)
+    seed: int = option(1, "Seed of everything random.", 0)
+
+    def __post_init__(self):
+        for name, kind in get_type_hints(type(self)).items():
+            object.__setattr__(self, name, _checked(name, kind, getattr(self, name)))
+        for f in fields(self):
+            value, low, high = getattr(self, f.name), f.metadata["low"], f.metadata["high"]
+            if low is not None and not (low <= value and (high is None or value <= high)):
+                span = f"{low} or more" if high is None else f"from {low} to {high}"
+                raise S2SError(f"{f.name} is {value}, expected {span}.")
+        self._check_combinations()
+
+    def _check_combinations(self):
+        def refuse(wrong, message):
+            if wrong:
+                raise S2SError(message)
+
+        refuse(self.lr == 0, "lr is 0, expected more.")
+        refuse(
+            self.feed != "context" and self.order == "before",
+            f"feed is {self.feed!r} with order 'before', expected 'context': a cell that attends first is "
+            "fed what it attended to (or choose order 'after').",
+        )
+        refuse(
+            self.feed == "attentional" and self.readout != "tanh",
+            f"feed is 'attentional' with readout {self.readout!r}, expected 'tanh', which is that vector.",
+        )
+        refuse(
+            self.initial_state == "last" and self.memory_size != self.hidden_size,
+            f"initial_state is 'last' with hidden_size {self.hidden_size}, expected {self.memory_size}, "
+            "the width of the encoder's last state (or choose 'bridge').",
+        )
+        refuse(
+            self.tied_embeddings and self.features_size != self.embedding_size,
+            f"tied_embeddings needs a readout as wide as embedding_size {self.embedding_size}, "
+            f"but it is {self.features_size}.",
+        )
+        refuse(
+            self.tokens == "sentencepiece" and self.vocab_size == 0,
+            "vocab_size is 0, expected the size of the sentencepiece vocabulary.",
+        )
+
+    @property
+    def memory_size(self) -> int:
+        """Width of the encoder's output, which the decoder attends to."""
+        return self.encoder_size * (2 if self.bidirectional else 1)
+
+    @property
+    def context_size(self) -> int:
+        return self.memory_size * self.attention_heads
+
+    @property
+    def features_size(self) -> int:
+        """Width of what the output layer reads."""
+        return {
+            "state": self.hidden_size,
+            "state_context": self.hidden_size + self.context_size,
+            "state_context_input": self.hidden_size + self.context_size + self.embedding_size,
+            "tanh": self.readout_size,
+        }[self.readout]
+
+    @property
+    def first_feed_zeros(self) -> bool:
+        return self.first_context == "zeros" or (self.first_context == "auto" and self.order == "after")
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "Config":
+        """Raises S2SError on a name that is no field."""
+        return cls(**_known(values))
+
+    def updated(self, **changes) -> "Config":
+        """A copy with these fields changed; raises S2SError on a name that is no field."""
+        return replace(self, **_known(changes))
+
+    def save(self, path):
+        Path(path).write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path) -> "Config":
+        """From a .toml or .json file whose top level has fields as keys."""
+        return cls.from_dict(read_mapping(path))
+
+
+def _known(values):
+    names = [f.name for f in fields(Config)]
+    for name in values:
+        if name not in names:
+            import difflib
+
+            near = difflib.get_close_matches(name, names, 1)
+            raise S2SError(f"there is no option {name!r}{f'; did you mean {near[0]!r}?' if near else '.'}")
+    return values
+
+
+def _checked(name, kind, value):
+    """value as kind, int to float allowed."""
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise S2SError(f"{name} is {value!r}, expected one of {', '.join(get_args(kind))}.")
+        return value
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise S2SError(f"{name} is {value!r}, expected {'an' if kind is int else 'a'} {kind.__name__}.")
+    return value
+
+
+def read_mapping(path) -> dict:
+    """The dictionary in a .toml or .json file."""
+    from .data import read_text
+
+    path, text = Path(path), read_text(path)
+    try:
+        if path.suffix == ".toml":
+            import tomllib
+
+            return tomllib.loads(text)
+        values = json.loads(text)
+    except ModuleNotFoundError:
+        raise S2SError(f"{path} cannot be read: TOML needs Python 3.11 or newer, use a .json file.") from None
+    except ValueError as error:
+        raise S2SError(f"{path} is no valid {path.suffix[1:].upper() or 'JSON'} ({error}).") from None
+    if not isinstance(values, dict):
+        raise S2SError(f"{path} holds a {type(values).__name__}, expected fields and their values.")
+    return values

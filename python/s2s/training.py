@@ -1,0 +1,216 @@
+"""Teacher-forced training with validation, early stopping and a progress bar."""
+
+import math
+import sys
+import time
+
+import torch
+from tqdm import tqdm
+
+from .errors import S2SError
+from .model import Seq2Seq
+
+
+def build_model(config, source_vocab, target_vocab, device="cpu") -> Seq2Seq:
+    """A new Seq2Seq, its initial values set by ``config.seed``."""
+    torch.manual_seed(config.seed)
+    return Seq2Seq(config, len(source_vocab), len(target_vocab)).to(device)
+
+
+def count_parameters(model) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def build_optimizer(model, config):
+    return torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
+
+
+def train_step(model, optimizer, batch) -> torch.Tensor:
+    """One update on one batch. Returns the loss per target token, a tensor, so that nothing waits for it."""
+    config = model.config
+    loss = model.loss(batch, config.label_smoothing) / batch.tokens
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    if config.clip:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+    optimizer.step()
+    return loss.detach()
+
+
+@torch.no_grad()
+def validation_loss(model, dataset) -> float:
+    """Mean negative log likelihood of a target token, in nats, without dropout or smoothing."""
+    training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    total, tokens = 0.0, 0
+    for indices in dataset.batches():
+        batch = dataset.load(indices)
+        total += model.loss(batch.to(device)).item()
+        tokens += batch.tokens
+    model.train(training)
+    return total / tokens
+
+
+class Schedule:
+    """The learning rate over the run; ``progress`` goes from 0 to 1."""
+
+    def __init__(self, optimizer, config):
+        self.optimizer, self.config, self.factor = optimizer, config, 1.0
+
+    def set(self, step, progress):
+        kind, factor = self.config.lr_schedule, self.factor
+        if kind == "linear":
+            factor = 1 - progress
+        elif kind == "cosine":
+            factor = (1 + math.cos(math.pi * progress)) / 2
+        if step < self.config.warmup:
+            factor *= (step + 1) / self.config.warmup
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.lr * factor
+
+    def worse(self):
+        """Validation did not improve."""
+        if self.config.lr_schedule == "plateau":
+            self.factor /= 2
+
+
+class Trainer:
+    """One run of training; ``run()`` leaves the model with the weights of its best validation.
+
+    Args:
+        model: a Seq2Seq; ``model.config`` says how it is trained.
+        train_set, valid_set: Datasets.
+        on_best: called with (model, history) whenever validation has improved.
+        stop: called with (model, record) after a validation; True ends the training.
+        show_bar: show the progress bar; by default if standard error is a terminal.
+        say: where lines of text go.
+    """
+
+    def __init__(self, model, train_set, valid_set, *, on_best=None, stop=None, show_bar=None, say=print):
+        self.model, self.config = model, model.config
+        self.device = next(model.parameters()).device
+        for name, dataset in (("training", train_set), ("validation", valid_set)):
+            if not len(dataset):
+                raise S2SError(f"no {name} pair is left (max_length is {self.config.max_length}).")
+        self.train_set, self.valid_set, self._say = train_set, valid_set, say
+        self.on_best, self.stop = on_best, stop
+        self.optimizer = build_optimizer(model, self.config)
+        self.schedule = Schedule(self.optimizer, self.config)
+        self.total_steps = self.config.epochs * len(train_set.batches(0))
+        show = sys.stderr.isatty() if show_bar is None else show_bar
+        self.bar = tqdm(
+            total=self.total_steps,
+            desc="training",
+            disable=not show,
+            dynamic_ncols=True,
+            bar_format="{desc} {percentage:3.0f}%|{bar}| step {n_fmt}/{total_fmt}{postfix}",
+        )
+        self.history, self.best_loss, self.best_weights, self.bad = [], math.inf, None, 0
+        self.step, self.tokens, self.losses, self.shown_loss = 0, 0, [], None
+        self.start, self.outside = time.monotonic(), 0.0  # seconds spent on anything but training steps
+
+    def run(self) -> list[dict]:
+        """Trains; returns one record a validation."""
+        self.model.train()
+        try:
+            for epoch in range(1, self.config.epochs + 1):
+                if self._run_epoch(epoch):
+                    break
+        except KeyboardInterrupt:
+            if self.best_weights is None:
+                raise
+            self.say("interrupted: going on with the best weights so far")
+        finally:
+            self.bar.close()
+        self.model.load_state_dict(self.best_weights)
+        self.model.eval()
+        return self.history
+
+    def say(self, text):
+        with tqdm.external_write_mode():  # the bar steps aside
+            self._say(text)
+
+    def _seconds(self):
+        return time.monotonic() - self.start
+
+    def _tokens_per_second(self):
+        return self.tokens / max(self._seconds() - self.outside, 1e-9)
+
+    def _time_used(self):
+        """The share of the time that may be used, 0 if there is no limit."""
+        return self._seconds() / self.config.max_seconds if self.config.max_seconds else 0.0
+
+    def _run_epoch(self, epoch):
+        """Whether the training is over."""
+        every = self.config.eval_every
+        for indices in self.train_set.batches(epoch):
+            self._run_step(indices)
+            if self._time_used() >= 1:
+                self._validate(epoch)
+                return True
+            if every and self.step % every == 0 and self._validate(epoch):
+                return True
+        if self.losses and (not every or epoch == self.config.epochs):
+            return self._validate(epoch)
+        return False
+
+    def _run_step(self, indices):
+        self.schedule.set(self.step, max(self.step / self.total_steps, self._time_used()))
+        batch = self.train_set.load(indices)
+        self.losses.append(train_step(self.model, self.optimizer, batch.to(self.device)))
+        self.step += 1
+        self.tokens += batch.tokens
+        if self.step % 10 == 1:  # now and then, as reading a loss waits for a GPU
+            self._show(self.losses[-1].item())
+        self.bar.update()
+
+    def _show(self, loss):
+        if not math.isfinite(loss):
+            raise S2SError(f"the loss is {loss} at step {self.step}; try an lr under {self.config.lr}.")
+        self.shown_loss = loss if self.shown_loss is None else 0.8 * self.shown_loss + 0.2 * loss
+        left = (self.total_steps - self.step) * self._seconds() / self.step
+        if self.config.max_seconds:
+            left = min(left, max(self.config.max_seconds - self._seconds(), 0))
+        rate = self._tokens_per_second()
+        self.bar.set_postfix_str(f"loss {self.shown_loss:.3f}, {rate:,.0f} tokens/s, {left:.0f} s left", refresh=False)
+
+    def _validate(self, epoch):
+        """Adds a record to the history; returns whether to stop."""
+        began, rate = self._seconds(), self._tokens_per_second()
+        loss = validation_loss(self.model, self.valid_set)
+        record = {
+            "step": self.step,
+            "epoch": epoch,
+            "seconds": round(began, 2),
+            "train_loss": torch.stack(self.losses).mean().item(),
+            "valid_loss": loss,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "tokens_per_second": round(rate),
+        }
+        self.losses = []
+        self.history.append(record)
+        improved = loss < self.best_loss
+        self.say(
+            f"step {self.step:6d}  epoch {epoch:3d}  {began:6.1f} s  train {record['train_loss']:.4f}  "
+            f"valid {loss:.4f}{' *' if improved else '  '}  {rate:,.0f} tokens/s"
+        )
+        if improved:
+            self.best_loss, self.bad = loss, 0
+            weights = self.model.state_dict()
+            self.best_weights = {name: value.detach().clone() for name, value in weights.items()}
+            if self.on_best:
+                self.on_best(self.model, self.history)
+        elif not math.isfinite(loss):
+            raise S2SError(f"the validation loss is {loss}; try an lr under {self.config.lr}.")
+        else:
+            self.bad += 1
+            self.schedule.worse()
+        enough = self.stop is not None and self.stop(self.model, record)
+        self.outside += self._seconds() - began
+        return enough or 0 < self.config.patience <= self.bad
+
+
+def train(model, train_set, valid_set, **options) -> list[dict]:
+    """``Trainer(model, train_set, valid_set, **options).run()``: trains in place, returns the history."""
+    return Trainer(model, train_set, valid_set, **options).run()

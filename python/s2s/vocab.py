@@ -1,0 +1,182 @@
+"""Text to ids and back: words, characters or sentencepiece, all with the same four special ids."""
+
+import io
+import json
+import unicodedata
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+from .errors import S2SError
+
+PAD, UNK, BOS, EOS = range(4)
+SPECIALS = ["<pad>", "<unk>", "<s>", "</s>"]
+JOINER = "￭"  # marks the side on which a punctuation token had no space, so that words() can be undone
+
+
+def is_punctuation(character):
+    # Not str.isalnum or \w: in Devanagari and other scripts vowel signs are neither, yet belong to the word.
+    return unicodedata.category(character)[0] in "PS"
+
+
+def words(text):
+    """Words and punctuation marks; an apostrophe within a word stays in it."""
+    tokens, in_word = [], False
+    previous_space = True
+    text = text.replace(JOINER, "")
+    for i, character in enumerate(text):
+        if character.isspace():
+            in_word, previous_space = False, True
+            continue
+        inner = character in "'’" and in_word and text[i + 1 : i + 2].isalpha()
+        if is_punctuation(character) and not inner:
+            tokens.append(character if previous_space else JOINER + character)
+            in_word = False
+        elif in_word:
+            tokens[-1] += character
+        else:
+            if not previous_space:  # a word right after a punctuation mark
+                tokens[-1] += JOINER
+            tokens.append(character)
+            in_word = True
+        previous_space = False
+    return tokens
+
+
+def join_words(tokens):
+    """The text that words() split, white space normalised."""
+    text = "".join(tokens[:1])
+    for before, after in pairwise(tokens):
+        glued = (len(before) > 1 and before.endswith(JOINER)) or (len(after) > 1 and after.startswith(JOINER))
+        text += after if glued else " " + after
+    return text.replace(JOINER, "")
+
+
+class Vocabulary:
+    """Tokens and their ids. ``encode`` and ``decode`` leave <s> and </s> to the caller."""
+
+    def __init__(self, tokens, kind):
+        self.tokens, self.kind = tokens, kind
+        self.ids = {token: i for i, token in enumerate(tokens)}
+
+    @classmethod
+    def build(cls, texts, kind, size=0, min_count=1):
+        """From training texts, the most frequent first; kind is "word" or "char"."""
+        split = words if kind == "word" else list
+        counts = Counter(token for text in texts for token in split(text))
+        for special in SPECIALS:
+            counts.pop(special, None)
+        # Ties are broken by the token itself, so that the order does not depend on the order of the texts.
+        ranked = sorted((-n, token) for token, n in counts.items() if n >= min_count)
+        tokens = SPECIALS + [token for _, token in ranked]
+        return cls(tokens[:size] if size else tokens, kind)
+
+    def __len__(self):
+        return len(self.tokens)
+
+    def encode(self, text):
+        split = words if self.kind == "word" else list
+        return [self.ids.get(token, UNK) for token in split(text)]
+
+    def pieces(self, ids):
+        """One printable string per id."""
+        return [self.tokens[i] for i in ids]
+
+    def decode(self, ids):
+        tokens = self.pieces(i for i in ids if i not in (PAD, BOS, EOS))
+        return join_words(tokens) if self.kind == "word" else "".join(tokens)
+
+    def save(self, path):
+        """One JSON file."""
+        text = json.dumps({"kind": self.kind, "tokens": self.tokens}, ensure_ascii=False, indent=0)
+        Path(path).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path):
+        from .config import read_mapping
+
+        values = read_mapping(path)
+        tokens, kind = values.get("tokens"), values.get("kind")
+        if kind not in ("word", "char") or not isinstance(tokens, list) or tokens[:4] != SPECIALS:
+            raise S2SError(f"{path} is no vocabulary of words or characters.")
+        return cls(tokens, kind)
+
+
+class SentencePieceVocabulary:
+    """A sentencepiece model with the same ids for padding, unknown, begin and end."""
+
+    kind = "sentencepiece"
+
+    def __init__(self, model):
+        import sentencepiece
+
+        self.model = model  # the serialised model, bytes
+        self.processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+
+    @classmethod
+    def build(cls, texts, size):
+        import sentencepiece
+
+        model = io.BytesIO()
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(texts),
+                model_writer=model,
+                vocab_size=size,
+                hard_vocab_limit=False,
+                model_type="unigram",
+                character_coverage=1.0,
+                pad_id=PAD,
+                unk_id=UNK,
+                bos_id=BOS,
+                eos_id=EOS,
+                minloglevel=2,
+            )
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].rstrip(". ")
+            raise S2SError(f"sentencepiece cannot make {size} pieces of this text ({reason}).") from None
+        return cls(model.getvalue())
+
+    def __len__(self):
+        return self.processor.get_piece_size()
+
+    def encode(self, text):
+        return self.processor.encode(text)
+
+    def pieces(self, ids):
+        return [self.processor.id_to_piece(int(i)) for i in ids]
+
+    def decode(self, ids):
+        return self.processor.decode([int(i) for i in ids if i not in (PAD, BOS, EOS)])
+
+    def save(self, path):
+        """One file in sentencepiece's own format."""
+        Path(path).write_bytes(self.model)
+
+    @classmethod
+    def load(cls, path):
+        try:
+            return cls(Path(path).read_bytes())
+        except (OSError, RuntimeError):
+            raise S2SError(f"{path} is no sentencepiece model.") from None
+
+
+def build_vocabularies(pairs, config):
+    """(source, target) vocabularies of training pairs; one object twice with ``config.shared_vocab``."""
+
+    def build(texts):
+        if config.tokens == "sentencepiece":
+            return SentencePieceVocabulary.build(texts, config.vocab_size)
+        return Vocabulary.build(texts, config.tokens, config.vocab_size, config.min_count)
+
+    source = [normalize(text, config.lowercase) for text, _ in pairs]
+    target = [normalize(text) for _, text in pairs]
+    if config.shared_vocab:
+        return (build(source + target),) * 2
+    return build(source), build(target)
+
+
+def normalize(text, lowercase=False):
+    """NFC, so that one letter has one spelling, with white space squeezed."""
+    text = " ".join(unicodedata.normalize("NFC", text).split())
+    return text.lower() if lowercase else text

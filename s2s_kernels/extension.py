@@ -1,0 +1,21 @@
+"""Loads the compiled library ``s2s_kernels._C`` and says, once, when it cannot."""
+
+import warnings
+
+import torch  # noqa: F401  (its libraries must be loaded before ours)
+
+from .info import build_mismatch, extension_problem
+
+try:
+    from . import _C
+except ImportError as error:
+    _C = None
+    problem = f"the compiled extension cannot be used ({extension_problem(error)})"
+    problem += "; every op runs on the slow reference backend until: pip install --no-build-isolation ."
+else:
+    problem = build_mismatch()
+
+if problem:
+    warnings.warn(f"s2s_kernels: {problem}", RuntimeWarning, stacklevel=2)
+
+built = _C is not None

@@ -1,0 +1,23 @@
+"""Modules made of the ops.
+
+``GRU``, ``LSTM``, ``GRUCell`` and ``LSTMCell`` take the place of torch.nn's: same constructor, parameters, state_dict
+and forward. ``AdditiveAttention``, ``AttentionGRU`` and ``AttentionLSTM`` hold the parameters of the attention
+and of the whole attention decoder.
+"""
+
+from .attention import AdditiveAttention
+from .attention_recurrent import AttentionGRU, AttentionGRUState, AttentionLSTM, AttentionLSTMState
+from .cells import GRUCell, LSTMCell
+from .recurrent import GRU, LSTM
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "AdditiveAttention",
+    "AttentionGRU",
+    "AttentionGRUState",
+    "AttentionLSTM",
+    "AttentionLSTMState",
+    "GRUCell",
+    "LSTMCell",
+]

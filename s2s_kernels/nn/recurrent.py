@@ -1,0 +1,169 @@
+"""GRU and LSTM over sequences, in the place of torch.nn's."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from .. import ops
+
+
+class _Recurrent(nn.RNNBase):
+    """Layers, directions, dropout and input layouts; a subclass supplies one layer in one direction.
+
+    nn.RNNBase gives the parameters, their names and their initial values. nn.GRU and nn.LSTM themselves cannot
+    be the base class: torch.compile refuses every instance of them.
+    """
+
+    def flatten_parameters(self):
+        """Does nothing: the kernels take the weights as they are. Kept for code that calls it."""
+
+    def _layer(self, x, states, weights, lengths, reverse):
+        """(output, states) of one layer in one direction; a state is a tuple of (B, H) tensors."""
+        raise NotImplementedError
+
+    def _to_states(self, hx):
+        """The tuple of state tensors in the user's hx."""
+        raise NotImplementedError
+
+    def _from_states(self, states):
+        raise NotImplementedError
+
+    def _forward(self, x, hx, lengths):
+        """Batch-first x (B, T, I), hx a tuple of (layers * directions, B, H) or None."""
+        layers = [[getattr(self, name) for name in names] for names in self._all_weights]
+        shape = (len(layers), x.shape[0], self.hidden_size)
+        if hx is None:
+            hx = (x.new_zeros(shape),) * self._num_states
+        for state in hx:
+            if state.shape != shape:
+                raise ValueError(
+                    f"hx has shape {tuple(state.shape)}, expected (num_layers * directions, batch, hidden_size) = "
+                    f"{shape}"
+                )
+        directions = 2 if self.bidirectional else 1
+        last = []
+        for i in range(0, len(layers), directions):
+            if i > 0 and self.dropout > 0:
+                x = nn.functional.dropout(x, self.dropout, self.training)
+            outputs = []
+            for d in range(directions):
+                states = tuple(state[i + d] for state in hx)
+                output, states = self._layer(x, states, layers[i + d], lengths, reverse=d == 1)
+                outputs.append(output)
+                last.append(states)
+            x = outputs[0] if directions == 1 else torch.cat(outputs, -1)
+        return x, tuple(torch.stack(states) for states in zip(*last, strict=True))
+
+    def _forward_packed(self, packed, hx):
+        # As torch.nn: the packed data is in sorted order, hx and the states returned in the caller's.
+        padded, lengths = pad_packed_sequence(PackedSequence(packed.data, packed.batch_sizes), batch_first=True)
+        if hx is not None and packed.sorted_indices is not None:
+            hx = tuple(state.index_select(1, packed.sorted_indices) for state in hx)
+        output, states = self._forward(padded, hx, lengths.to(padded.device))
+        if packed.unsorted_indices is not None:
+            states = tuple(state.index_select(1, packed.unsorted_indices) for state in states)
+        data = pack_padded_sequence(output, lengths, batch_first=True).data
+        return PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices), states
+
+    def forward(self, input, hx=None, *, lengths=None):
+        """``(output, h_n)`` of a GRU, ``(output, (h_n, c_n))`` of an LSTM, as torch.nn's.
+
+        Args:
+            input: (T, B, input_size), (B, T, input_size) with ``batch_first``, (T, input_size) unbatched, or a
+                PackedSequence, which makes the output one too.
+            hx: initial state (num_layers * directions, B, hidden_size), unbatched without B; an LSTM takes a pair.
+                Zeros when None.
+            lengths: (B,) integer, on the input's device: the number of valid steps in each row. The output is
+                then zero past them, a reverse direction starts at each row's last valid step, and h_n is the
+                state after it: what packing the input computes, without packing it. What the input holds past a
+                row's length is ignored, NaN included.
+
+        Raises:
+            ValueError, TypeError: a wrong shape, dtype or device, named in the message.
+        """
+        states = None if hx is None else self._to_states(hx)
+        if isinstance(input, PackedSequence):
+            if lengths is not None:
+                raise ValueError("lengths is given, expected None with a PackedSequence, which has its own")
+            output, states = self._forward_packed(input, states)
+            return output, self._from_states(states)
+        if input.dim() not in (2, 3):
+            raise ValueError(f"input has {input.dim()} dimensions, expected 3, or 2 when unbatched")
+        if input.shape[-1] != self.input_size:
+            raise ValueError(
+                f"input has shape {tuple(input.shape)}, expected a last dimension of input_size = {self.input_size}"
+            )
+        if input.dim() == 2:
+            if lengths is not None:
+                raise ValueError("lengths is given, expected None with unbatched input")
+            if states is not None:
+                states = tuple(state.unsqueeze(1) for state in states)
+            output, states = self._forward(input.unsqueeze(0), states, None)
+            return output.squeeze(0), self._from_states(tuple(state.squeeze(1) for state in states))
+        output, states = self._forward(input if self.batch_first else input.transpose(0, 1), states, lengths)
+        return output if self.batch_first else output.transpose(0, 1), self._from_states(states)
+
+
+class GRU(_Recurrent):
+    """torch.nn.GRU with ``s2s_kernels.gru`` inside: same constructor, state_dict and forward, plus ``lengths``.
+
+    Per layer and direction, h' = (1 - z) n + z h, with r, z = sigmoid(W_i x + b_i + W_h h + b_h) and
+    n = tanh(W_in x + b_in + r (W_hn h + b_hn)). Unlike nn.GRU it works under
+    ``torch.compile(fullgraph=True)`` (with padded input; not a PackedSequence).
+
+    Args:
+        input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype: as nn.GRU.
+    """
+
+    _num_states = 1
+
+    def __init__(self, *args, **kwargs):
+        super().__init__("GRU", *args, **kwargs)
+        _refuse_projection(self)
+
+    def _layer(self, x, states, weights, lengths, reverse):
+        output, h_n = ops.gru(x, states[0], *weights, lengths=lengths, reverse=reverse)
+        return output, (h_n,)
+
+    def _to_states(self, hx):
+        if not isinstance(hx, Tensor):
+            raise TypeError(f"hx is a {type(hx).__name__}, expected a tensor")
+        return (hx,)
+
+    def _from_states(self, states):
+        return states[0]
+
+
+class LSTM(_Recurrent):
+    """torch.nn.LSTM with ``s2s_kernels.lstm`` inside: same constructor, state_dict and forward, plus ``lengths``.
+
+    Per layer and direction, c' = f c + i g and h' = o tanh(c'), with i, f, o = sigmoid and g = tanh of
+    W_i x + b_i + W_h h + b_h. Unlike nn.LSTM it works under ``torch.compile(fullgraph=True)`` (with padded
+    input; not a PackedSequence).
+
+    Args:
+        input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype: as nn.LSTM.
+        proj_size: only 0.
+    """
+
+    _num_states = 2
+
+    def __init__(self, *args, **kwargs):
+        super().__init__("LSTM", *args, **kwargs)
+        _refuse_projection(self)
+
+    def _layer(self, x, states, weights, lengths, reverse):
+        return ops.lstm(x, states, *weights, lengths=lengths, reverse=reverse)
+
+    def _to_states(self, hx):
+        if not isinstance(hx, (tuple, list)) or len(hx) != 2:
+            raise TypeError("hx is not a pair, expected (h_0, c_0)")
+        return tuple(hx)
+
+    def _from_states(self, states):
+        return states
+
+
+def _refuse_projection(module):
+    if module.proj_size != 0:
+        raise ValueError(f"proj_size is {module.proj_size}, expected 0: projections are only in torch.nn.LSTM")

@@ -1,0 +1,19 @@
+"""The public ops. Each file holds one: its documentation, its checks and its registrations with torch."""
+
+from .additive_attention import additive_attention
+from .attention_gru import attention_gru
+from .attention_lstm import attention_lstm
+from .gru import gru
+from .gru_step import gru_step
+from .lstm import lstm
+from .lstm_step import lstm_step
+
+__all__ = [
+    "additive_attention",
+    "attention_gru",
+    "attention_lstm",
+    "gru",
+    "gru_step",
+    "lstm",
+    "lstm_step",
+]

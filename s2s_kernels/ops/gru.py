@@ -1,0 +1,36 @@
+"""A GRU over a whole sequence."""
+
+from .. import reference
+from . import registration
+from .recurrence import check_sequence, register_recurrence
+
+
+def gru(x, h0, weight_ih, weight_hh, bias_ih=None, bias_hh=None, *, lengths=None, reverse=False):
+    """One layer and direction of torch.nn.GRU over a padded batch.
+
+    ``r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)``, z likewise, ``n = tanh(W_in x + b_in + r (W_hn h + b_hn))``,
+    ``h' = (1 - z) n + z h``.
+
+    Args:
+        x: (B, T, I).
+        h0: (B, H).
+        weight_ih, weight_hh: (3H, I) and (3H, H), in the order r, z, n.
+        bias_ih, bias_hh: (3H,) or None.
+        lengths: (B,) integers, the number of valid steps of each row; None: T.
+        reverse: read each row's valid part backwards.
+
+    Returns:
+        output (B, T, H), zeros past a row's length, and h_n (B, H), each row's last valid state.
+
+    float32, float64, bfloat16 or float16, all arguments the same; accumulated in float32 or wider. For backward
+    the inputs, ``output`` and the activated gates (B, T, 4H) are saved, the gates in the accumulation's dtype.
+
+    Raises:
+        ValueError, TypeError: an argument's shape, dtype, device or value, before anything runs.
+    """
+    check_sequence(3, x, (("h0", h0),), weight_ih, weight_hh, bias_ih, bias_hh, lengths)
+    args = (x, h0, weight_ih, weight_hh, bias_ih, bias_hh)
+    return registration.run("gru", reference.gru, x.device.type, *args, lengths=lengths, reverse=reverse)
+
+
+register_recurrence("gru", 3)

@@ -1,0 +1,41 @@
+"""An LSTM over a whole sequence."""
+
+from .. import reference
+from . import registration
+from .recurrence import check_sequence, pair, register_recurrence
+
+
+def lstm(x, state, weight_ih, weight_hh, bias_ih=None, bias_hh=None, *, lengths=None, reverse=False):
+    """One layer and direction of torch.nn.LSTM over a padded batch.
+
+    ``i, f, o = sigmoid(W_i x + b_i + W_h h + b_h)``, ``g = tanh(...)``, ``c' = f c + i g``, ``h' = o tanh(c')``.
+
+    Args:
+        x: (B, T, I).
+        state: (h0, c0), each (B, H).
+        weight_ih, weight_hh: (4H, I) and (4H, H), in the order i, f, g, o.
+        bias_ih, bias_hh: (4H,) or None.
+        lengths: (B,) integers, the number of valid steps of each row; None: T.
+        reverse: read each row's valid part backwards.
+
+    Returns:
+        output (B, T, H), zeros past a row's length, and (h_n, c_n), each row's last valid state.
+
+    float32, float64, bfloat16 or float16, all arguments the same; accumulated in float32 or wider. For backward
+    the inputs, ``output``, the activated gates (B, T, 4H) and cell states (B, T, H) are saved, the last two in
+    the accumulation's dtype.
+
+    Raises:
+        ValueError, TypeError: an argument's shape, dtype, device or value, before anything runs.
+    """
+    h0, c0 = pair("state", state)
+    check_sequence(4, x, (("h0", h0), ("c0", c0)), weight_ih, weight_hh, bias_ih, bias_hh, lengths)
+    args = (x, (h0, c0), weight_ih, weight_hh, bias_ih, bias_hh)
+    result = registration.run("lstm", reference.lstm, x.device.type, *args, lengths=lengths, reverse=reverse)
+    if len(result) == 2:
+        return result
+    output, h_n, c_n = result  # torch ops cannot return a nested pair
+    return output, (h_n, c_n)
+
+
+register_recurrence("lstm", 4)

@@ -1,0 +1,60 @@
+"""What every op registers in the same way: fakes, autocast, and the way from the public function to a backend."""
+
+import torch
+from torch.utils._pytree import tree_map
+
+from .. import extension
+from ..backend import resolve
+
+_library = torch.library.Library("s2s_kernels", "IMPL")
+
+
+def cast_for_autocast(args, device_type):
+    """``args`` with every floating tensor in autocast's dtype, when autocast is on for ``device_type``."""
+    if not torch.is_autocast_enabled(device_type):
+        return args
+    dtype = torch.get_autocast_dtype(device_type)
+
+    def cast(x):
+        # float64 stays, as in torch's own autocast: who computes in it wants it.
+        narrow = isinstance(x, torch.Tensor) and x.is_floating_point() and x.dtype != torch.float64
+        return x.to(dtype) if narrow else x
+
+    return tree_map(cast, args)
+
+
+def fake(name):
+    """Decorator: registers the shapes and dtypes of op ``name``'s results, for tracing."""
+    if not extension.built:
+        return lambda function: function
+    return torch.library.register_fake(f"s2s_kernels::{name}")
+
+
+def autocast(name):
+    """Registers op ``name`` to run in autocast's dtype."""
+    if not extension.built:
+        return
+    op = getattr(torch.ops.s2s_kernels, name).default
+    for device_type, key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):
+
+        def run(*args, _device=device_type, _key=key, **kwargs):
+            args, kwargs = cast_for_autocast((args, kwargs), _device)
+            with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, _key))):
+                return op(*args, **kwargs)
+
+        _library.impl(name, run, key)
+
+
+def run(name, reference, device_type, *args, **kwargs):
+    """Runs op ``name`` on the backend in force: the registered op, or ``reference``."""
+    if resolve(device_type) == "reference":
+        args, kwargs = cast_for_autocast((args, kwargs), device_type)
+        with torch.autocast(device_type, enabled=False):
+            return reference(*args, **kwargs)
+    return getattr(torch.ops.s2s_kernels, name)(*args, **kwargs)
+
+
+def gradients(inputs, needs):
+    """Fake gradients: like each input where needed, else empty."""
+    like = inputs[0]
+    return tuple(x.new_empty(x.shape) if need else like.new_empty(0) for x, need in zip(inputs, needs, strict=True))

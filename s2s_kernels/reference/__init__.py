@@ -1,0 +1,26 @@
+"""Every op in plain PyTorch, as short as its formula.
+
+The reference defines what the kernels must compute: in float64 it is the truth that the tests compare with,
+and it runs wherever PyTorch does, on any device and in any floating dtype, differentiated by autograd.
+Arguments are not checked here; the public functions in ``s2s_kernels.ops`` do that.
+"""
+
+from .additive_attention import additive_attention
+from .attention_gru import AttentionGRUOutput, attention_gru
+from .attention_lstm import AttentionLSTMOutput, attention_lstm
+from .gru import gru
+from .gru_step import gru_step
+from .lstm import lstm
+from .lstm_step import lstm_step
+
+__all__ = [
+    "AttentionGRUOutput",
+    "AttentionLSTMOutput",
+    "additive_attention",
+    "attention_gru",
+    "attention_lstm",
+    "gru",
+    "gru_step",
+    "lstm",
+    "lstm_step",
+]

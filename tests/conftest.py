@@ -1,0 +1,50 @@
+import pytest
+import torch
+from helpers import targets
+from hypothesis import settings
+
+import s2s_kernels as sk
+
+# The same examples on every run: a failure is found again, and a pass means what it meant yesterday.
+settings.register_profile("s2s", derandomize=True, deadline=None, database=None)
+settings.load_profile("s2s")
+
+
+@pytest.fixture(autouse=True)
+def poisoned_memory():
+    """Fresh memory holds NaN, so that an element which a kernel forgets to write shows."""
+    torch.manual_seed(0)
+    torch.use_deterministic_algorithms(True)
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def threads():
+    """Sets the number of threads for one test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def run_on(request):
+    target = request.param
+    with sk.backend(target.backend):
+        yield target
+
+
+@pytest.fixture(params=targets(reference=False), ids=str)
+def kernel(request):
+    """A device and a backend, now in force: each compiled backend there is."""
+    yield from run_on(request)
+
+
+@pytest.fixture(params=targets(reference=True), ids=str)
+def anywhere(request):
+    """A device and a backend, now in force: each there is, the reference included."""
+    yield from run_on(request)
+
+
+def pytest_report_header():
+    return f"s2s_kernels: {', '.join(map(str, targets(reference=True)))}"

@@ -1,0 +1,54 @@
+"""The CPU kernels for older instruction sets: parity again, each level in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import assert_parity_of_draws, example
+
+from s2s_kernels import extension
+
+LEVELS = ["baseline", "avx2", "avx512"]
+FORMS = [
+    ("additive_attention", {"T": 4, "S": 19, "A": 33, "D": 31, "lengths": torch.int64, "bias": 3}),
+    ("additive_attention", {"N": 2, "A": 65, "mask": True}),
+    ("additive_attention", {"A": 33, "scale": 100.0}),
+    ("gru_step", {"H": 37}),
+    ("lstm_step", {"H": 37}),
+    ("gru", {"H": 33, "lengths": torch.int64}),
+    ("lstm", {"H": 70, "I": 19, "reverse": True}),
+    ("attention_gru", {"S": 19, "A": 33, "H": 37, "F": 9, "first": True, "lengths": torch.int64}),
+    ("attention_lstm", {"N": 2, "A": 17, "H": 19, "mask": True}),
+]
+CAPABILITY = "from s2s_kernels import _C; print(_C.cpu_capability())"
+
+
+@pytest.mark.parametrize(("op", "form"), FORMS, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_at_the_level_in_force(kernel, op, form, dtype):
+    assert_parity_of_draws(op, [example(op, seed=seed, **form) for seed in range(4)], dtype, kernel)
+
+
+@pytest.mark.skipif(not extension.built, reason="the compiled extension is not built here")
+@pytest.mark.parametrize("level", ["baseline", "avx2"])
+def test_lower(level):
+    in_force = extension._C.cpu_capability()
+    if in_force not in LEVELS[LEVELS.index(level) + 1 :]:
+        pytest.skip(f"{in_force} is in force: the other tests run at this level, or this CPU has not got it")
+    root = Path(__file__).parent.parent
+    environment = os.environ | {"S2S_CPU_CAPABILITY": level}
+    environment["PYTHONPATH"] = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
+
+    def python(*arguments):
+        return subprocess.run(
+            [sys.executable, *arguments], cwd=root, env=environment, capture_output=True, text=True, timeout=300
+        )
+
+    assert python("-c", CAPABILITY).stdout.strip() == level
+    tests = (__file__, "-k", "test_at_the_level_in_force and cpu-cpp")
+    result = python("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
+    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]
+    assert f"{len(FORMS) * 3} passed" in result.stdout

@@ -1,0 +1,136 @@
+"""A bad argument raises before anything runs, in a message that names it."""
+
+import pytest
+import torch
+from helpers import call, example, place
+
+import s2s_kernels as sk
+
+FORMS = [
+    ("additive_attention", {"T": 3, "lengths": torch.int64, "mask": True, "bias": 3}),
+    ("additive_attention", {"N": 2, "bias": 2}),
+    ("gru_step", {}),
+    ("lstm_step", {}),
+    ("gru", {"lengths": torch.int64}),
+    ("lstm", {"lengths": torch.int64}),
+    ("attention_gru", {"lengths": torch.int64, "mask": True, "F": 4, "first": True}),
+    ("attention_lstm", {"lengths": torch.int64, "mask": True, "N": 2, "F": 4, "first": True}),
+]
+ARGUMENTS = [
+    (op, form, name) for op, form in FORMS for name, x in example(op, **form).items() if isinstance(x, torch.Tensor)
+]
+# The arguments that set the sizes, dtype and device which the others are held to.
+FIRST = {"query", "h", "c", "x"}
+
+
+def bad(op, form, name, change, error, target, match=None):
+    inputs = place(example(op, **form), target.device, torch.float32)
+    inputs[name] = change(inputs[name])
+    with pytest.raises(error, match=match or rf"\b{name}\b"):
+        call(sk, op, inputs)
+
+
+@pytest.mark.parametrize(("op", "form", "name"), ARGUMENTS, ids=str)
+def test_dimensions(anywhere, op, form, name):
+    bad(op, form, name, lambda x: x[..., None, None, None], ValueError, anywhere)
+
+
+@pytest.mark.parametrize(("op", "form", "name"), [a for a in ARGUMENTS if a[2] not in FIRST], ids=str)
+def test_batch_or_first_size(anywhere, op, form, name):
+    bad(op, form, name, lambda x: torch.cat([x, x]), ValueError, anywhere, match=r"has shape \(.*expected \(")
+
+
+@pytest.mark.parametrize(("op", "form", "name"), ARGUMENTS, ids=str)
+def test_a_list(anywhere, op, form, name):
+    bad(op, form, name, lambda x: x.tolist(), TypeError, anywhere)
+
+
+@pytest.mark.parametrize(("op", "form", "name"), [a for a in ARGUMENTS if a[2] != "lengths"], ids=str)
+def test_integers(anywhere, op, form, name):
+    bad(op, form, name, lambda x: x.long(), TypeError, anywhere)
+
+
+@pytest.mark.parametrize(("op", "form", "name"), [a for a in ARGUMENTS if a[2] not in ("lengths", "mask")], ids=str)
+def test_another_dtype(anywhere, op, form, name):
+    bad(op, form, name, torch.Tensor.double, TypeError, anywhere)
+
+
+@pytest.mark.parametrize(("op", "form", "name"), [a for a in ARGUMENTS if a[2] not in FIRST], ids=str)
+def test_another_device(anywhere, op, form, name):
+    bad(op, form, name, lambda x: x.to("meta"), ValueError, anywhere)
+
+
+@pytest.mark.parametrize("op", ["additive_attention", "gru", "lstm", "attention_gru", "attention_lstm"])
+@pytest.mark.parametrize("value", [-1, 100, -(2**31), 2**31 - 1])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_lengths_out_of_range(anywhere, monkeypatch, op, value, dtype):
+    monkeypatch.setenv("S2S_CHECK", "1")  # on a GPU they are read only then
+
+    def change(lengths):
+        lengths = lengths.to(dtype)
+        lengths[-1] = value
+        return lengths
+
+    bad(
+        op,
+        {"lengths": torch.int64},
+        "lengths",
+        change,
+        ValueError,
+        anywhere,
+        match=rf"lengths holds {value}\b",
+    )
+
+
+@pytest.mark.parametrize("op", ["additive_attention", "gru", "lstm", "attention_gru", "attention_lstm"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool, torch.complex64])
+def test_lengths_not_integer(anywhere, op, dtype):
+    bad(op, {"lengths": torch.int64}, "lengths", lambda x: x.to(dtype), TypeError, anywhere)
+
+
+@pytest.mark.parametrize("op", ["additive_attention", "attention_gru", "attention_lstm"])
+def test_mask(anywhere, op):
+    for dtype in (torch.float32, torch.uint8):
+        bad(op, {"mask": True}, "mask", lambda x, dtype=dtype: x.to(dtype), TypeError, anywhere)
+    bad(op, {"mask": True}, "mask", lambda x: x[:, 1:], ValueError, anywhere)
+
+
+def test_source_sizes_that_differ(anywhere):
+    for name in ("keys", "values"):
+        for op in ("additive_attention", "attention_gru", "attention_lstm"):
+            bad(op, {}, name, lambda x: x[:, 1:], ValueError, anywhere, match=r"\b(keys|values)\b")
+
+
+def test_attention_sizes_that_differ(anywhere):
+    bad("additive_attention", {}, "keys", lambda x: x[..., 1:], ValueError, anywhere)
+    bad("additive_attention", {"N": 2}, "keys", lambda x: x[:, :, :1], ValueError, anywhere)
+    bad("additive_attention", {"N": 2}, "query", lambda x: x[:, 0], ValueError, anywhere)
+    bad("additive_attention", {"bias": 2}, "bias", lambda _: torch.zeros(3, 2, 7), ValueError, anywhere)
+
+
+def test_state_pairs(anywhere):
+    inputs = place(example("lstm"), anywhere.device)
+    x, h0 = inputs["x"], inputs["h0"]
+    for state in (h0, (h0,), (h0, h0, h0), None):
+        with pytest.raises(TypeError, match="state"):
+            sk.lstm(x, state, inputs["weight_ih"], inputs["weight_hh"])
+
+
+def test_a_feed_bias_without_a_feed(anywhere):
+    inputs = place(example("attention_gru"), anywhere.device)
+    with pytest.raises(ValueError, match="b_feed"):
+        call(sk, "attention_gru", inputs | {"b_feed": inputs["h0"][0]})
+
+
+def test_complex_numbers_are_refused(anywhere):
+    inputs = {name: x.to(torch.complex64) for name, x in place(example("gru_step"), anywhere.device).items()}
+    with pytest.raises(TypeError, match=r"\bh\b"):
+        sk.gru_step(**inputs)
+
+
+def test_the_message_says_what_came_and_what_was_expected(anywhere):
+    inputs = place(example("gru"), anywhere.device)
+    inputs["weight_ih"] = inputs["weight_ih"][:-1]
+    with pytest.raises(ValueError) as caught:
+        call(sk, "gru", inputs)
+    assert str(caught.value) == "weight_ih has shape (32, 7), expected (3H, I) = (33, 7)"

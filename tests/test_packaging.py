@@ -1,0 +1,193 @@
+"""The package as a thing that is built, installed and imported. Nothing here needs a network."""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from importlib import metadata, resources
+from pathlib import Path
+
+import pytest
+import torch
+
+import s2s_kernels as sk
+
+ROOT = Path(__file__).resolve().parents[1]
+extension_built = sk.info()["extension"]
+
+
+def python(*args, cwd=ROOT, **env):
+    """Runs Python with ``env`` over this environment; returns (exit status, all it printed)."""
+    env = {key: value for key, value in {**os.environ, **env}.items() if value is not None}
+    run = subprocess.run(
+        [sys.executable, *args], cwd=cwd, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    return run.returncode, run.stdout
+
+
+# Metadata
+
+
+def test_the_version_is_in_one_place():
+    assert metadata.version("s2s_kernels") == sk.__version__ == sk.info()["s2s_kernels"]
+    for path in ("setup.py", "pyproject.toml", "s2s_kernels/__init__.py", "python/s2s/__init__.py"):
+        assert f'"{sk.__version__}"' not in (ROOT / path).read_text(), path
+    assert f"## [{sk.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_metadata():
+    about = metadata.metadata("s2s_kernels")
+    assert about["License-Expression"] == "Apache-2.0"
+    assert about["Requires-Python"] == ">=3.10"
+    assert [line for line in metadata.requires("s2s_kernels") if "extra" not in line] == ["torch>=2.9"]
+    assert set(about.get_all("Provides-Extra")) == {"s2s", "bench", "dev"}
+    (command,) = metadata.entry_points(group="console_scripts", name="s2s")
+    assert command.value == "s2s.cli:main"
+
+
+def test_every_requirement_is_pinned():
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert all(line.count("==") == 1 for line in pins)
+    assert "torch==2.13.0" in pins
+
+
+@pytest.mark.parametrize("package", ["s2s_kernels", "s2s"])
+def test_typed(package):
+    assert resources.files(package).joinpath("py.typed").is_file()
+
+
+# Import
+
+
+def test_import_takes_little_more_than_torch():
+    code = (
+        "from time import perf_counter as now; start = now(); import torch; middle = now(); "
+        "import s2s_kernels; print((now() - start) / (middle - start))"
+    )
+    ratios = [float(python("-W", "ignore", "-c", code)[1]) for _ in range(3)]
+    assert statistics.median(ratios) < 1.5
+
+
+@pytest.mark.skipif(not extension_built or sys.platform != "linux", reason="reads /proc/self/maps")
+def test_one_openmp_library():
+    code = "import s2s_kernels; print(open('/proc/self/maps').read())"
+    mapped = {line.split()[-1] for line in python("-c", code)[1].splitlines() if "/" in line}
+    pools = {path for path in mapped if any(name in Path(path).name for name in ("gomp", "libomp", "iomp"))}
+    assert len(pools) == 1, f"the extension brings a second thread pool: {pools}"
+
+
+def test_info():
+    report = sk.info()
+    assert report["torch"] == torch.__version__
+    assert report["devices"].keys() >= {"cpu"}
+    assert report["backends"]["cpu"] in ("cpp", "reference")
+    assert (report["cpu_capability"] is not None) == report["extension"]
+
+
+def test_info_command():
+    status, table = python("-W", "error::RuntimeWarning", "-m", "s2s_kernels.info")
+    assert status == 0, table
+    assert ["s2s_kernels", sk.__version__] in [line.split() for line in table.splitlines()]
+    status, text = python("-m", "s2s_kernels.info", "--json")
+    assert status == 0 and json.loads(text) == json.loads(json.dumps(sk.info()))
+
+
+def test_a_build_for_another_torch_is_named(monkeypatch):
+    from s2s_kernels import info
+
+    module = sys.modules[info.__module__]
+    assert module.build_mismatch() is None
+    monkeypatch.setattr(module, "_built", lambda: {"torch": "2.0.1+cpu"})
+    assert f"built against torch 2.0.1+cpu but runs with torch {torch.__version__}" in module.build_mismatch()
+
+
+# setup.py: every failure is one sentence, never a traceback
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A small copy of the sources, its C++ replaced, in which setup.py may write."""
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "s2s_kernels").mkdir()
+    shutil.copy(ROOT / "s2s_kernels" / "version.py", tmp_path / "s2s_kernels")
+    (tmp_path / "s2s_kernels" / "__init__.py").touch()
+    (tmp_path / "csrc").mkdir()
+    (tmp_path / "csrc" / "bindings.cpp").write_text("int answer() { return 42; }\n")
+    return tmp_path
+
+
+def build(checkout, *command, **env):
+    status, output = python("setup.py", *(command or ("build_ext", "--inplace")), cwd=checkout, **env)
+    assert "Traceback" not in output
+    ours = [line for line in output.splitlines() if line.startswith("s2s_kernels: ")]
+    return status, ours, output
+
+
+def build_info(checkout):
+    return json.loads((checkout / "s2s_kernels" / "_build_info.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "fake, sentence",
+    [
+        ("raise ModuleNotFoundError('torch')", "cannot see one: run"),
+        (
+            "raise OSError('libtorch_cpu.so: no such file')",
+            "cannot be imported (libtorch_cpu.so",
+        ),
+        ("__version__ = '2.8.1'", "torch 2.8.1 is too old, 2.9 or newer needed"),
+    ],
+    ids=["no torch", "broken torch", "old torch"],
+)
+def test_build_without_a_usable_torch(checkout, fake, sentence):
+    shadow = checkout / "shadow"
+    shadow.mkdir()
+    (shadow / "torch.py").write_text(fake + "\n")
+    status, ours, output = build(checkout, PYTHONPATH=str(shadow))
+    assert status == 1 and len(ours) == 1 and sentence in ours[0], output
+    status, _, output = build(checkout, "--quiet", "sdist", PYTHONPATH=str(shadow))
+    assert status == 0, output
+
+
+def test_build_without_a_compiler_goes_on(checkout):
+    empty = checkout / "empty"
+    empty.mkdir()
+    status, ours, output = build(checkout, PATH=str(empty), CXX=None)
+    assert status == 0, output
+    assert len(ours) == 1 and "without the compiled extension, because no C++ compiler was found" in ours[0]
+    assert "no C++ compiler" in build_info(checkout)["problem"]
+
+
+needs_compiler = pytest.mark.skipif(not extension_built, reason="this environment could not compile either")
+
+
+@needs_compiler
+def test_build_for_the_cpu(checkout):
+    status, ours, output = build(checkout, S2S_FORCE_CPU="1")
+    assert status == 0, output
+    assert ours == ["s2s_kernels: building for the CPU only, because S2S_FORCE_CPU is set."]
+    assert list((checkout / "s2s_kernels").glob("_C*"))
+    info = build_info(checkout)
+    assert info["torch"] == torch.__version__ and info["compiler"] and info["problem"] is None
+
+
+@needs_compiler
+def test_build_that_does_not_compile(checkout):
+    (checkout / "csrc" / "bindings.cpp").write_text("int answer( { return 42; }\n")
+    status, ours, output = build(checkout)
+    assert status == 1 and "did not compile" in ours[-1], output
+    assert "bindings.cpp:1" in output
+
+
+@needs_compiler
+@pytest.mark.skipif(torch.version.cuda is not None, reason="this torch has CUDA")
+def test_build_that_must_have_cuda(checkout):
+    (checkout / "csrc" / "cuda").mkdir()
+    (checkout / "csrc" / "cuda" / "empty.cu").touch()
+    status, ours, output = build(checkout, S2S_FORCE_CUDA="1", S2S_FORCE_CPU=None)
+    assert status == 1 and len(ours) == 1, output
+    assert ours[0] == f"s2s_kernels: S2S_FORCE_CUDA is set, but torch {torch.__version__} is built without CUDA."

@@ -1,0 +1,168 @@
+"""The command line, as a user runs it."""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from s2s.cli import main
+
+TINY = ["--embedding-size", "16", "--encoder-size", "16", "--hidden-size", "32", "--attention-size", "16"]
+TINY += ["--readout-size", "16", "--tokens", "char", "--batch-size", "16", "--lr", "0.01", "--dropout", "0"]
+
+
+@pytest.fixture
+def s2s(capsys):
+    """Runs the command in this process; returns (exit code, standard output, standard error)."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        return stop.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    pairs = [(f"{a}{b}", f"{b}{a}") for a in "abcdefgh" for b in "stuvwxyz"]
+    (folder / "pairs.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in pairs))
+    (folder / "source").write_text("".join(a + "\n" for a, _ in pairs))
+    (folder / "target").write_text("".join(b + "\n" for _, b in pairs))
+    (folder / "latin1").write_bytes("über\täber\n".encode("latin-1"))
+    (folder / "empty").write_text("")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(files):
+    out = files / "model"
+    with pytest.raises(SystemExit) as stop:
+        main(["train", str(files / "pairs.tsv"), "--out", str(out), "--epochs", "25", *TINY])
+    assert not stop.value.code
+    return out
+
+
+def test_train_writes_a_checkpoint(model):
+    assert {p.name for p in model.iterdir()} == {
+        "config.json", "model.safetensors", "source.vocab", "target.vocab", "history.json"
+    }  # fmt: skip
+    history = json.loads((model / "history.json").read_text())
+    assert history[-1]["valid_loss"] < history[0]["valid_loss"]
+
+
+def test_parallel_files_config_file_and_options(s2s, files, tmp_path):
+    config = tmp_path / "c.json"
+    config.write_text(json.dumps({"cell": "lstm", "epochs": 7}))
+    valid = ["--valid", files / "source", "--valid", files / "target"]
+    options = ["--config", config, "--epochs", "1", "--no-bidirectional", "--out", tmp_path / "m"]
+    code, _, err = s2s("train", files / "source", files / "target", *valid, *options, *TINY)
+    assert code == 0 and "64 pairs to train on, 64 to validate" in err and "saved in" in err
+    stored = json.loads((tmp_path / "m/config.json").read_text())["config"]
+    assert (stored["cell"], stored["epochs"], stored["bidirectional"]) == ("lstm", 1, False)
+
+
+def test_translate_arguments_file_and_standard_input(s2s, model, files, tmp_path, monkeypatch):
+    code, out, _err = s2s("translate", model, "as", "hz", "--align", tmp_path / "a.png")
+    assert code == 0 and len(out.splitlines()) == 2 and (tmp_path / "a.png").stat().st_size > 1000
+    (tmp_path / "lines").write_text("as\nhz\n")
+    assert s2s("translate", model, "--file", tmp_path / "lines")[1] == out
+    monkeypatch.setattr(sys, "stdin", io.StringIO("as\nhz\n"))
+    assert s2s("translate", model)[1] == out
+
+
+def test_evaluate(s2s, model, files, tmp_path):
+    code, out, _ = s2s("evaluate", model, files / "pairs.tsv", "--beam", 2, "--output", tmp_path / "out")
+    exact, bleu, chrf = out.splitlines()
+    assert code == 0
+    assert float(re.match(r"exact match (\S+) of 64", exact)[1]) > 0.5
+    assert re.match(r"BLEU \S+  nrefs:1\|case:mixed\|eff:no\|tok:13a\|smooth:exp\|version:", bleu)
+    assert re.match(r"chrF \S+  nrefs:1", chrf)
+    assert len((tmp_path / "out").read_text().splitlines()) == 64
+
+
+@pytest.mark.parametrize(
+    "command, message",
+    [
+        ("train {d}/none", "{d}/none does not exist."),
+        ("train {d}/empty", "{d}/empty is empty."),
+        ("train {d}/latin1", "{d}/latin1 is not UTF-8 text (line 1); iconv can convert it."),
+        ("train {d}/source", "{d}/source has no line with a source, a tab and a target."),
+        ("train {d}/source {d}/latin1", "{d}/latin1 is not UTF-8 text"),
+        ("train {d}/source {d}/one", "{d}/source has 64 lines but {d}/one has 1, expected as many."),
+        ("train {d}/a {d}/b {d}/c", "3 files given, expected one tab-separated file or two parallel ones."),
+        ("train {d}/pairs.tsv --cell rnn", "cell is 'rnn', expected one of gru, lstm."),
+        ("train {d}/pairs.tsv --dropout 2", "dropout is 2.0, expected from 0 to 0.95."),
+        ("train {d}/pairs.tsv --config {d}/none", "{d}/none does not exist."),
+        ("train {d}/pairs.tsv --device abacus", "device 'abacus' cannot be used"),
+        ("train {d}/pairs.tsv --out {d}/empty/m", "{d}/empty/m cannot be written"),
+        ("train {d}/one.tsv", "too few pairs (1) to keep some for validation; give --valid."),
+        ("train {d}/pairs.tsv --tokens char --max-length 1", "no training pair is left (max_length is 1)."),
+        ("translate {d}/none x", "{d}/none is no checkpoint: it has no config.json."),
+        ("translate {m} --file {d}/none", "{d}/none does not exist."),
+        ("translate {m} --file {d}/empty", "{d}/empty is empty."),
+        ("translate {m} x --file {d}/one", "both texts and --file are given, expected one of them."),
+        ("translate {m} x --align {d}/a.xyz", "{d}/a.xyz cannot be written"),
+        ("evaluate {m} {d}/none", "{d}/none does not exist."),
+        ("evaluate {m} {d}/pairs.tsv --output {d}/no/where", "{d}/no/where cannot be written"),
+    ],
+)
+def test_a_mistake_is_one_sentence(s2s, files, model, command, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (files / "one").write_text("1\n")
+    (files / "one.tsv").write_text("a\tb\n")
+    code, _, err = s2s(*command.format(d=files, m=model).split())
+    lines = [line for line in err.splitlines() if line.startswith("s2s: ")]
+    assert code == 1 and len(lines) == 1 and err.splitlines()[-1] == lines[0]
+    assert message.format(d=files, m=model) in lines[0]
+    assert "Traceback" not in err
+
+
+def test_usage_errors(s2s):
+    assert s2s("train")[0] == 2
+    assert s2s("translate", "x", "--beam", "0")[0] == 2
+    assert s2s("fly")[0] == 2
+
+
+@pytest.fixture
+def shell(model):
+    """Runs the command in a process of its own."""
+
+    def run(*arguments, **options):
+        command = [sys.executable, "-W", "ignore", "-m", "s2s", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, **options)
+
+    return run
+
+
+def test_a_process_of_its_own(shell, model):
+    """Standard input, exit codes and encodings hold for real, in a locale without UTF-8 too."""
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"}
+    done = shell("translate", model, input="as\né\n".encode(), env=env)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.decode().splitlines()) == 2 and done.stderr == b""
+    done = shell("translate", model, input=b"\xff\n")
+    assert done.returncode == 1 and done.stderr == b"s2s: standard input is not UTF-8 text.\n"
+
+
+def test_help_is_quick_and_needs_no_torch():
+    code = "from s2s.cli import main; import atexit, sys\n"
+    code += "atexit.register(lambda: print('torch' in sys.modules)); main(['--help'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "False"
+    assert all(word in done.stdout for word in ("train", "translate", "evaluate", "demo"))
+
+
+def test_a_demo_that_did_not_learn_fails_but_keeps_its_last_line(s2s, tmp_path):
+    code, out, _ = s2s("demo", "--seconds", "1", "--out", tmp_path)
+    last = out.splitlines()[-1]
+    picture = re.escape(str(tmp_path / "alignment.png"))
+    assert re.fullmatch(rf"demo: exact_match=\d\.\d+ bleu=\d+\.\d speedup=\d+\.\d alignment={picture}", last)
+    assert code == 1 and "the model did not learn" in out
+    assert (tmp_path / "alignment.png").stat().st_size > 1000

@@ -1,0 +1,61 @@
+"""s2s.Config: what it accepts, what it says about the rest, and how it is stored."""
+
+import json
+from dataclasses import fields
+
+import pytest
+
+from s2s import Config, S2SError
+
+
+def test_the_default_is_valid_and_survives_json(tmp_path):
+    config = Config(lr=1, cell="lstm")
+    assert config.lr == 1.0 and type(config.lr) is float
+    config.save(tmp_path / "c.json")
+    assert Config.load(tmp_path / "c.json") == config
+    assert set(json.loads((tmp_path / "c.json").read_text())) == {f.name for f in fields(Config)}
+
+
+def test_toml(tmp_path):
+    pytest.importorskip("tomllib", reason="TOML needs Python 3.11")
+    path = tmp_path / "c.toml"
+    path.write_text('cell = "lstm"\nhidden_size = 32\nlr = 0.01\nbidirectional = false\n')
+    config = Config.load(path)
+    assert (config.cell, config.hidden_size, config.lr, config.bidirectional) == ("lstm", 32, 0.01, False)
+    assert config.updated(hidden_size=64).hidden_size == 64 and config.hidden_size == 32
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"cell": "rnn"}, "cell is 'rnn', expected one of gru, lstm."),
+        ({"hidden_size": 0}, "hidden_size is 0, expected 1 or more."),
+        ({"hidden_size": 2.5}, "hidden_size is 2.5, expected an int."),
+        ({"hidden_size": True}, "hidden_size is True, expected an int."),
+        ({"bidirectional": "yes"}, "bidirectional is 'yes', expected a bool."),
+        ({"dropout": 1.0}, "dropout is 1.0, expected from 0 to 0.95."),
+        ({"dropout": float("nan")}, "dropout is nan, expected from 0 to 0.95."),
+        ({"lr": 0}, "lr is 0, expected more."),
+        ({"hiden_size": 3}, "there is no option 'hiden_size'; did you mean 'hidden_size'?"),
+        ({"xyzzy": 3}, "there is no option 'xyzzy'."),
+        ({"feed": "attentional"}, "feed is 'attentional' with order 'before', expected 'context'"),
+        ({"feed": "attentional", "order": "after", "readout": "state"}, "expected 'tanh'"),
+        ({"initial_state": "last"}, "initial_state is 'last' with hidden_size 256, expected 512"),
+        ({"tied_embeddings": True, "readout_size": 100}, "tied_embeddings needs a readout as wide as"),
+        ({"tokens": "sentencepiece", "vocab_size": 0}, "vocab_size is 0"),
+    ],
+)
+def test_a_bad_value_is_named(values, message):
+    with pytest.raises(S2SError) as error:
+        Config.from_dict(values)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name, text", [("c.json", "{"), ("c.toml", "cell = gru"), ("c.json", "[1]")])
+def test_a_file_that_cannot_be_read(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(S2SError, match=name):
+        Config.load(tmp_path / name)
+    with pytest.raises(S2SError, match="does not exist"):
+        Config.load(tmp_path / "no.toml")
