@@ -1,9 +1,16 @@
 """What the training and search benchmarks share: models of one configuration on one set of parameters."""
 
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
 import torch
 
 from .eager_model import EagerSeq2Seq
 from .parity import helpers
+
+if find_spec("s2s") is None:  # a checkout that is not installed
+    sys.path.append(str(Path(__file__).parents[1] / "python"))
 
 VOCAB = 8_000
 # As JoeyNMT's RNN: bidirectional GRU, additive attention after the cell, input feeding. H = 256, B = 32, S = T = 25.

@@ -59,6 +59,7 @@ def measure_run(run, budget, processes=None):
     budget: seconds for the timing of one pass; processes: a memory.Process, None to leave memory out.
     """
     torch.set_num_threads(run.threads)
+    floors.ensure_rates(run)
     case, implementations = run.case, run.implementations()
     gc.collect()
     checked = parity.check(run, implementations)
@@ -81,16 +82,16 @@ def measure_run(run, budget, processes=None):
             right.append((implementation, problem))
         times = measure.alternate(steps, run.device, budget)
         ours = times.get(case.implementations[0].name)
-        floor = floors.floor(run, direction, checked.bytes[direction])
+        work = floors.work(run, direction, checked.elements[direction])
         for implementation, problem in right:
             row = _row(run, implementation, direction, problem)
+            row["floor"] = dict(work)
             rows.append(row)
             if problem is not None:
                 continue
             taken = times[implementation.name]
             spread = measure.Spread.of(taken)
             row["seconds"] = spread._asdict()
-            row["floor"] = {**floor._asdict(), "seconds": floor.seconds, "times_above": spread.median / floor.seconds}
             if case.tokens:
                 row["tokens_per_second"] = case.tokens / spread.median
             if ours is not None:

@@ -24,7 +24,7 @@ helpers = _load_helpers()
 
 class Parity(NamedTuple):
     problems: dict[str, str | None]  # by implementation; None: it is right
-    bytes: dict[str, int]  # elements read and written at least once, by pass
+    elements: dict[str, int]  # elements read and written at least once, by pass
 
 
 def cotangents(case, outputs):

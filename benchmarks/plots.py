@@ -68,7 +68,7 @@ def ratios(rows):
     low, high = axes.get_xlim()
     axes.xaxis.set_major_locator(FixedLocator([m for m in marks if low / 1.5 <= m <= high * 1.5]))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_yticks([t for t, _ in ticks], [label for _, label in ticks], fontsize=8)
     axes.set_ylim(y - 0.5, -1)
     axes.axvline(1, color="black", lw=1)

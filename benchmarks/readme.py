@@ -70,7 +70,8 @@ def end_to_end(report):
     head, lines = ["", "case", "dtype", "implementation", "ms", "tokens/s", "÷ ours"], []
     for row in report.rows:
         if row["op"] in END_TO_END and "seconds" in row:
-            ratio = "" if row["implementation"] == "s2s_kernels" else f"**{row['ratio']['median']:.2f}**"
+            ours = "ratio" not in row or row["implementation"] == "s2s_kernels"
+            ratio = "" if ours else f"**{row['ratio']['median']:.2f}**"
             rate = f"{row['tokens_per_second']:.0f}"
             what = row["op"].replace("_", " ")
             time = milliseconds(row["seconds"])

@@ -50,6 +50,29 @@ def machine():
     return found
 
 
+class OtherPrograms:
+    """The share of the CPU that others use between its making and ``share()``; None where the system tells not."""
+
+    def __init__(self):
+        self.begin = self._read()
+
+    def _read(self):
+        try:
+            fields = [int(x) for x in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+        except OSError:
+            return None
+        own = sum(os.times()[:4])
+        idle = fields[3] + fields[4]  # idle and waiting for a disk
+        return sum(fields), sum(fields) - idle, own * os.sysconf("SC_CLK_TCK")
+
+    def share(self):
+        end = self._read()
+        if self.begin is None or end is None:
+            return None
+        total, busy, own = (b - a for a, b in zip(self.begin, end, strict=True))
+        return max(0.0, busy - own) / max(total, 1)
+
+
 def slug(described, suite):
     """A folder name of a machine: its GPU for that suite, else its CPU and cores."""
     name = described["gpu"] if suite == "gpu" and described["gpu"] else described["cpu"]
@@ -89,18 +112,23 @@ class Report:
     def rows(self):
         return self.data["rows"]
 
-    def add_rate(self, run):
-        """The measured rates that the floors of ``run`` were made of, once."""
-        rates = floors.rates(run.device, run.dtype, run.threads)
-        row = {
-            "device": run.device,
-            "dtype": str(run.dtype).removeprefix("torch."),
-            "threads": run.threads,
-            "gemm_gflops": round(rates.gemm / 1e9, 1),
-            "copy_gbytes": round(rates.copy / 1e9, 2),
-        }
-        if row not in self.data["rates"]:
-            self.data["rates"].append(row)
+    def finish(self, seconds, not_run, load):
+        """Everything that is known only at the end; the floors are made of the fastest rates seen."""
+        floors.measure_again()
+        floors.fill(self.rows)
+        self.data.update(seconds=seconds, not_run=not_run, other_programs=load)
+        if load is not None and load > 0.1:
+            self.data["notes"].append(f"Other programs used {load:.0%} of the CPU meanwhile: the times are too long.")
+        self.data["rates"] = [
+            {
+                "device": device,
+                "dtype": str(dtype).removeprefix("torch."),
+                "threads": threads,
+                "gemm_gflops": rates.gemm / 1e9,
+                "copy_gbytes": rates.copy / 1e9,
+            }
+            for (device, dtype, threads), rates in floors.rates().items()
+        ]
 
     def write(self, folder):
         """JSON and plots into ``folder``; returns the paths."""
@@ -126,7 +154,7 @@ class Report:
         for rate in self.data["rates"]:
             print(
                 f"measured {rate['device']} {rate['dtype']}, {rate['threads']} threads: "
-                f"GEMM {rate['gemm_gflops']} GFLOP/s, copy {rate['copy_gbytes']} GB/s"
+                f"GEMM {rate['gemm_gflops']:.0f} GFLOP/s, copy {rate['copy_gbytes']:.1f} GB/s"
             )
         print()
         print(text_table(self.rows))

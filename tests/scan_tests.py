@@ -44,9 +44,9 @@ def parity(op, kernel, dtype, **form):
     return assert_parity(op, scan_inputs(op, **form), dtype, kernel)
 
 
-def gradcheck(op, anywhere, form):
+def gradcheck(op, kernel, form):
     inputs = scan_inputs(op, B=2, T=2, S=3, I=2, H=2, A=3, D=2, **form)
-    inputs = leaves(place(inputs, anywhere.device))
+    inputs = leaves(place(inputs, kernel.device))
     names = [name for name, x in inputs.items() if isinstance(x, torch.Tensor) and x.requires_grad]
 
     def function(*tensors):
@@ -67,8 +67,11 @@ def numpy_loops(op, anywhere, form):
 
 
 def saturated(op, kernel, dtype):
-    """Queries and keys of scale 100."""
+    """Queries and keys of scale 100; a few elements are not, or every gradient through tanh would be rounding."""
     draws = [scan_inputs(op, scale=100.0, lengths=torch.int64, seed=seed) for seed in range(6)]
+    for inputs in draws:
+        inputs["keys"][..., ::4] /= 100
+        inputs["b_query"][::4] /= 100
     assert_parity_of_draws(op, draws, dtype, kernel)
 
 

@@ -33,8 +33,8 @@ def parity(op, kernel, dtype, **form):
     assert_parity(op, sequence_inputs(op, **form), dtype, kernel)
 
 
-def gradcheck(op, anywhere, form):
-    inputs = leaves(place(sequence_inputs(op, B=2, T=3, I=2, H=3, **form), anywhere.device))
+def gradcheck(op, kernel, form):
+    inputs = leaves(place(sequence_inputs(op, B=2, T=3, I=2, H=3, **form), kernel.device))
     names = [name for name, x in inputs.items() if isinstance(x, torch.Tensor) and x.requires_grad]
 
     def function(*tensors):

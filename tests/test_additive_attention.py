@@ -125,8 +125,8 @@ def test_any_shape(B, S, A, D, T, N, lengths, mask, bias, seed):
     "form",
     [{}, {"T": 2}, {"T": 2, "N": 2, "lengths": torch.int64, "mask": True, "bias": 3}, {"N": 2, "bias": 2}],
 )
-def test_gradcheck(anywhere, form):
-    inputs = leaves(place(attention_inputs(B=2, S=4, A=3, D=2, **form), anywhere.device))
+def test_gradcheck(kernel, form):
+    inputs = leaves(place(attention_inputs(B=2, S=4, A=3, D=2, **form), kernel.device))
     names = [name for name, x in inputs.items() if isinstance(x, torch.Tensor) and x.requires_grad]
 
     def function(*tensors):

@@ -44,7 +44,7 @@ def test_metadata():
     assert [line for line in metadata.requires("s2s_kernels") if "extra" not in line] == ["torch>=2.9"]
     assert set(about.get_all("Provides-Extra")) == {"s2s", "bench", "dev"}
     (command,) = metadata.entry_points(group="console_scripts", name="s2s")
-    assert command.value == "s2s.cli:main"
+    assert command.value == "s2s.__main__:main"
 
 
 def test_every_requirement_is_pinned():

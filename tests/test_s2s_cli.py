@@ -1,5 +1,6 @@
 """The command line, as a user runs it."""
 
+import importlib
 import io
 import json
 import os
@@ -166,3 +167,9 @@ def test_a_demo_that_did_not_learn_fails_but_keeps_its_last_line(s2s, tmp_path):
     assert re.fullmatch(rf"demo: exact_match=\d\.\d+ bleu=\d+\.\d speedup=\d+\.\d alignment={picture}", last)
     assert code == 1 and "the model did not learn" in out
     assert (tmp_path / "alignment.png").stat().st_size > 1000
+
+
+def test_without_the_extra_it_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "s2s.cli", None)  # importing it raises ModuleNotFoundError
+    with pytest.raises(SystemExit, match=r"pip install .s2s_kernels\[s2s\]"):
+        importlib.import_module("s2s.__main__").main()

@@ -101,7 +101,7 @@ void forward(const Inputs& in, const Positions& positions, const Tensor& context
     std::vector<T> panel(kernel.panel * kTile);
     const T* queries = data<T>(in.query) + row * in.attention;
     for (int64_t first = 0; first < count; first += kTile) {
-      auto source = memory.plain(task.b, task.n, first, std::min(first + kTile, count));
+      auto source = memory.source(task.b, task.n, first, std::min(first + kTile, count));
       for (int64_t t = 0; t < task.count; t++)
         kernel.scores(source, queries + t * in.heads * in.attention, w + t * weight_stride + first);
     }
@@ -112,13 +112,13 @@ void forward(const Inputs& in, const Positions& positions, const Tensor& context
                           : nullptr;
       kernel.softmax(w + t * weight_stride, positions.begin(task.b), count, bias);
       if (c && task.count < kProductRows)
-        kernel.context(memory.plain(task.b, task.n, 0, count), w + t * weight_stride, c + t * context_stride);
+        kernel.context(memory.source(task.b, task.n), w + t * weight_stride, c + t * context_stride);
     }
     if (c && task.count >= kProductRows) {
       if (count == 0)
         for (int64_t t = 0; t < task.count; t++) std::fill_n(c + t * context_stride, in.width, T(0));
       for (int64_t first = 0; first < count; first += kTile) {
-        auto source = memory.plain(task.b, task.n, first, std::min(first + kTile, count));
+        auto source = memory.source(task.b, task.n, first, std::min(first + kTile, count));
         for (int64_t j = 0; j < in.width; j += kernel.panel) {
           int64_t n = std::min(kernel.panel, in.width - j);
           kernel.pack_indexed(source.values + j, in.width, source.positions, true, source.count, n, panel.data());
@@ -146,18 +146,17 @@ void backward(const Inputs& in, const Positions& positions, const Tensor& weight
     int64_t weight_stride = in.heads * in.source, context_stride = in.heads * in.width;
     const T* w = data<T>(weights) + row * in.source;
     int64_t count = positions.count(task.b), attention = in.attention;
-    std::vector<T> table(kTile * attention), query_table(task.count * attention), largest(task.count);
-    std::vector<T> scratch(3 * attention), panel(kernel.panel * in.width), grad_scores(task.count * count, T(0));
-    auto queries = tabled_queries(data<T>(in.query) + row * attention, in.heads * attention, task.count, attention,
-                                  query_table.data(), largest.data());
+    std::vector<T> scratch(2 * attention), panel(kernel.panel * in.width), grad_scores(task.count * count, T(0));
+    Queries<T> queries{
+        .queries = data<T>(in.query) + row * attention, .stride = in.heads * attention, .count = task.count};
 
     if (grad_context.defined()) {  // gradient of the weights: grad_context . values
       const T* c = data<T>(grad_context) + row * in.width;
       if (task.count < kProductRows) {
         for (int64_t t = 0; t < task.count; t++)
-          kernel.values_dot(memory.plain(task.b, task.n, 0, count), c + t * context_stride, &grad_scores[t * count]);
+          kernel.values_dot(memory.source(task.b, task.n), c + t * context_stride, &grad_scores[t * count]);
       } else {
-        auto source = memory.plain(task.b, task.n, 0, count);
+        auto source = memory.source(task.b, task.n);
         for (int64_t j = 0; j < count; j += kernel.panel) {
           int64_t n = std::min(kernel.panel, count - j);
           kernel.pack_indexed(source.values, in.width, source.positions + j, false, in.width, n, panel.data());
@@ -190,12 +189,14 @@ void backward(const Inputs& in, const Positions& positions, const Tensor& weight
       else
         std::fill_n(grad_keys + s * query_stride, attention, T(0));
     }
+    // grad_query of a tile is summed by itself first: one long sum would lose digits.
+    std::vector<T> tile(task.count * attention);
     for (int64_t first = 0; first < count; first += kTile) {
-      auto source = memory.tabled(task.b, task.n, first, std::min(first + kTile, count), table.data());
+      auto source = memory.source(task.b, task.n, first, std::min(first + kTile, count));
+      std::fill(tile.begin(), tile.end(), T(0));
+      kernel.keys_backward(source, queries, &grad_scores[first], count, grad_keys, grad_v, tile.data(), scratch.data());
       for (int64_t t = 0; t < task.count; t++)
-        kernel.query_backward(source, queries, t, &grad_scores[t * count + first], grad_query + t * query_stride,
-                              scratch.data());
-      kernel.keys_backward(source, queries, &grad_scores[first], count, grad_keys, grad_v, scratch.data());
+        kernel.add(grad_query + t * query_stride, &tile[t * attention], attention);
     }
   });
 }

@@ -87,34 +87,6 @@ struct Outputs {
   Tensor states, contexts, weights, feeds, h_n, c_n, gates, cells, queries;
 };
 
-// e^2k of all valid keys, (B, N, S, A), and max |k| of each row and head: made once for all steps.
-template <class T>
-struct Tables {
-  Memory<T> memory;
-  Tensor table;
-  std::vector<T> largest;
-
-  Tables(const Inputs& in, const Positions& positions)
-      : memory(in.keys, in.values, in.v, positions),
-        table(in.empty({in.batch, in.heads, in.source, in.attention})),
-        largest(in.batch * in.heads) {
-    at::parallel_for(0, in.batch * in.heads, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; i++)
-        largest[i] = memory.tabled(i / in.heads, i % in.heads, 0, count(i / in.heads), row(i)).largest;
-    });
-  }
-
-  int64_t count(int64_t b) const { return memory.positions.count(b); }
-  T* row(int64_t i) const { return data<T>(table) + i * memory.source * memory.attention; }
-  Source<T> source(int64_t b, int64_t n) const {
-    int64_t i = b * memory.heads + n;
-    Source<T> s = memory.plain(b, n, 0, count(b));
-    s.table = row(i);
-    s.largest = largest[i];
-    return s;
-  }
-};
-
 template <class T>
 void forward(int64_t gates, const Inputs& in, const Positions& positions, Outputs& out, bool save) {
   int64_t hidden = in.hidden, steps = in.steps, wide = gates * hidden, asked = in.heads * in.attention;
@@ -158,7 +130,7 @@ void forward(int64_t gates, const Inputs& in, const Positions& positions, Output
 
       for (int64_t i = attend_begin; i < attend_end; i++) {
         int64_t b = first + i / in.heads, n = i % in.heads;
-        auto source = memory.plain(b, n, 0, positions.count(b));
+        auto source = memory.source(b, n);
         T* w = weights + ((b * (steps + 1) + t) * in.heads + n) * in.source;
         kernel.scores(source, queries + (b * query_rows + query_t) * asked + n * in.attention, w);
         kernel.softmax(w, source.positions, source.count, nullptr);
@@ -218,7 +190,7 @@ struct Gradients {
 };
 
 template <class T>
-void backward(int64_t gates, const Inputs& in, const Tables<T>& tables, const Outputs& out, const Outputs& grad,
+void backward(int64_t gates, const Inputs& in, const Memory<T>& memory, const Outputs& out, const Outputs& grad,
               const Gradients& made) {
   int64_t hidden = in.hidden, steps = in.steps, wide = gates * hidden, asked = in.heads * in.attention;
   auto query_weight = Packed<T>::straight(in.w_query), hidden_weight = Packed<T>::straight(in.weight_hh);
@@ -239,7 +211,6 @@ void backward(int64_t gates, const Inputs& in, const Tables<T>& tables, const Ou
     auto [begin, end] = team.part(hidden);
     auto [attend_begin, attend_end] = team.part(rows * in.heads);
     auto [feed_begin, feed_end] = team.part(rows);
-    std::vector<T> query_table(in.attention), scratch(in.attention);
     T* gates_h = data<T>(gates_buffer) + first * wide;
     T *grad_h = data<T>(made.h0) + first * hidden, *grad_c = data<T>(made.c0) + first * hidden;
 
@@ -294,7 +265,7 @@ void backward(int64_t gates, const Inputs& in, const Tables<T>& tables, const Ou
       int64_t query_stride = t == steps ? asked : steps * asked;
       for (int64_t i = attend_begin; i < attend_end; i++) {
         int64_t b = first + i / in.heads, n = i % in.heads, at = b * (steps + 1) + t;
-        auto source = tables.source(b, n);
+        auto source = memory.source(b, n);
         T* score = scores + (at * in.heads + n) * in.source;
         const T* w = weights + (at * in.heads + n) * in.source;
         if (grad_weights)
@@ -303,12 +274,8 @@ void backward(int64_t gates, const Inputs& in, const Tables<T>& tables, const Ou
           std::fill_n(score, source.count, T(0));
         kernel.values_dot(source, grad_contexts + at * in.context() + n * in.width, score);
         kernel.softmax_backward(w, source.positions, source.count, score);
-        T largest;
-        auto q = tabled_queries(queries + at * asked + n * in.attention, asked, 1, in.attention, query_table.data(),
-                                &largest);
         T* grad_query = query + (i / in.heads) * query_stride + n * in.attention;
-        std::fill_n(grad_query, in.attention, T(0));
-        kernel.query_backward(source, q, 0, score, grad_query, scratch.data());
+        kernel.query_backward(source, queries + at * asked + n * in.attention, score, grad_query);
       }
       team.sync();
       query_weight.apply(team, rows, query, query_stride, grad_h, hidden, nullptr, true);
@@ -319,18 +286,18 @@ void backward(int64_t gates, const Inputs& in, const Tables<T>& tables, const Ou
 
 // Gradients of keys, and of v as one part a row (B, N, A), for all steps at once.
 template <class T>
-void source_gradients(const Inputs& in, const Tables<T>& tables, const Tensor& queries, const Tensor& scores,
+void source_gradients(const Inputs& in, const Memory<T>& memory, const Tensor& queries, const Tensor& scores,
                       const Tensor& grad_keys, const Tensor& grad_v) {
   int64_t positions = in.steps + 1, asked = in.heads * in.attention;
   at::parallel_for(0, in.batch * in.heads, 1, [&](int64_t task_begin, int64_t task_end) {
-    std::vector<T> table(positions * in.attention), largest(positions), scratch(3 * in.attention);
+    std::vector<T> scratch(2 * in.attention);
     for (int64_t task = task_begin; task < task_end; task++) {
       int64_t b = task / in.heads, n = task % in.heads;
-      auto q = tabled_queries(data<T>(queries) + b * positions * asked + n * in.attention, asked, positions,
-                              in.attention, table.data(), largest.data());
-      kernels<T>().keys_backward(tables.source(b, n), q, data<T>(scores) + (b * positions * in.heads + n) * in.source,
+      Queries<T> q{
+          .queries = data<T>(queries) + b * positions * asked + n * in.attention, .stride = asked, .count = positions};
+      kernels<T>().keys_backward(memory.source(b, n), q, data<T>(scores) + (b * positions * in.heads + n) * in.source,
                                  in.heads * in.source, data<T>(grad_keys) + b * in.source * asked + n * in.attention,
-                                 data<T>(grad_v) + task * in.attention, scratch.data());
+                                 data<T>(grad_v) + task * in.attention, nullptr, scratch.data());
     }
   });
 }
@@ -429,9 +396,9 @@ Tensors attention_recurrence_backward(int64_t gates, const OptionalTensors& grad
   Tensor grad_keys = in.zeros(in.keys.sizes()), grad_v = in.zeros({in.batch, in.heads, in.attention});
   dispatch(in.x, [&](auto zero) {
     using T = decltype(zero);
-    Tables<T> tables(in, positions);
-    backward<T>(gates, in, tables, out, grad, made);
-    source_gradients<T>(in, tables, out.queries, made.scores, grad_keys, grad_v);
+    Memory<T> memory(in.keys, in.values, in.v, positions);
+    backward<T>(gates, in, memory, out, grad, made);
+    source_gradients<T>(in, memory, out.queries, made.scores, grad_keys, grad_v);
   });
 
   Tensors result;

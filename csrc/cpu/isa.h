@@ -16,8 +16,6 @@ struct Source {
   int64_t value_stride;
   const int64_t* positions;  // ascending
   int64_t count;
-  const T* table;  // (count, A): e^2k, for the gradients
-  T largest;       // max |k|
   const T* v;
   int64_t attention, width;  // A, D
 };
@@ -25,11 +23,9 @@ struct Source {
 // Queries of one row of the batch and one head.
 template <class T>
 struct Queries {
-  const T* queries;  // query(t) = queries + t * stride
+  const T* queries;  // query(t) = queries + t * stride, A wide
   int64_t stride;
   int64_t count;
-  const T* table;    // (count, A): e^2q
-  const T* largest;  // (count): max |q|
 };
 
 template <class T>
@@ -63,9 +59,7 @@ struct Kernels {
   void (*tanh_backward)(T* grad, const T* y, int64_t n);  // grad *= 1 - y^2
   void (*add)(T* to, const T* from, int64_t n);           // to += from
 
-  T (*largest)(const T* x, int64_t n);                // max |x|
-  void (*exp_double)(const T* x, T* out, int64_t n);  // e^2x
-  // v . tanh(q + k) of one query (A); needs no table.
+  // v . tanh(q + k) of one query (A).
   void (*scores)(const Source<T>& source, const T* query, T* scores);
   // In place: compact scores (+ bias at their positions, where given) to compact weights.
   void (*softmax)(T* scores, const int64_t* positions, int64_t count, const T* bias);
@@ -77,13 +71,12 @@ struct Kernels {
   void (*values_dot)(const Source<T>& source, const T* grad_context, T* grad_weights);
   // In place: compact gradients of the weights to those of the scores.
   void (*softmax_backward)(const T* weights, const int64_t* positions, int64_t count, T* grad);
-  // grad_query (A) += ; scratch: A.
-  void (*query_backward)(const Source<T>& source, const Queries<T>& queries, int64_t t, const T* grad_scores,
-                         T* grad_query, T* scratch);
-  // For all queries at once: grad_keys of every valid position (key_stride apart, overwritten) and grad_v (A, +=).
-  // grad_scores: rows score_stride apart. scratch: 3 A.
+  // grad_query (A), overwritten.
+  void (*query_backward)(const Source<T>& source, const T* query, const T* grad_scores, T* grad_query);
+  // For all queries at once: grad_keys of every valid position (key_stride apart, overwritten), grad_v (A, +=) and,
+  // where wanted, grad_queries (count, A, +=). grad_scores: rows score_stride apart. scratch: 2 A.
   void (*keys_backward)(const Source<T>& source, const Queries<T>& queries, const T* grad_scores, int64_t score_stride,
-                        T* grad_keys, T* grad_v, T* scratch);
+                        T* grad_keys, T* grad_v, T* grad_queries, T* scratch);
 };
 
 // The table for this CPU (or for the lower S2S_CPU_CAPABILITY = baseline, avx2, avx512).

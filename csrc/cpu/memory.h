@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <limits>
 #include <vector>
 
 #include "tensors.h"
@@ -41,7 +40,7 @@ class Positions {
 template <class T>
 struct Memory {
   const T *keys, *values, *v;
-  int64_t batch, source, heads, attention, width;  // B, S, N, A, D
+  int64_t positions_all, heads, attention, width;  // S, N, A, D
   const Positions& positions;
 
   // keys (B, S, N, A), values (B, S, D), v (N, A), contiguous.
@@ -49,52 +48,28 @@ struct Memory {
       : keys(data<T>(keys_)),
         values(data<T>(values_)),
         v(data<T>(v_)),
-        batch(keys_.size(0)),
-        source(keys_.size(1)),
+        positions_all(keys_.size(1)),
         heads(v_.size(0)),
         attention(v_.size(1)),
         width(values_.size(2)),
         positions(positions_) {}
 
-  // Valid positions first..last of row b as head n sees them, without a table.
-  Source<T> plain(int64_t b, int64_t n, int64_t first, int64_t last) const {
+  // Valid positions first..last of row b as head n sees them.
+  Source<T> source(int64_t b, int64_t n, int64_t first, int64_t last) const {
     int64_t key_stride = heads * attention;
-    return {.keys = keys + b * source * key_stride + n * attention,
+    return {.keys = keys + b * positions_all * key_stride + n * attention,
             .key_stride = key_stride,
-            .values = values + b * source * width,
+            .values = values + b * positions_all * width,
             .value_stride = width,
             .positions = positions.begin(b) + first,
             .count = last - first,
-            .table = nullptr,
-            .largest = 0,
             .v = v + n * attention,
             .attention = attention,
             .width = width};
   }
 
-  // The same, with e^2k in `table` (last - first, A).
-  Source<T> tabled(int64_t b, int64_t n, int64_t first, int64_t last, T* table) const {
-    const auto& kernel = kernels<T>();
-    Source<T> s = plain(b, n, first, last);
-    for (int64_t i = 0; i < s.count; i++) {
-      const T* key = s.keys + s.positions[i] * s.key_stride;
-      s.largest = std::max(s.largest, kernel.largest(key, attention));
-      kernel.exp_double(key, table + i * attention, attention);
-    }
-    s.table = table;
-    return s;
-  }
+  // All of them.
+  Source<T> source(int64_t b, int64_t n) const { return source(b, n, 0, positions.count(b)); }
 };
-
-// e^2q and max |q| of the queries of one row and head; `table` (count, A) and `largest` (count) are filled.
-template <class T>
-Queries<T> tabled_queries(const T* queries, int64_t stride, int64_t count, int64_t attention, T* table, T* largest) {
-  const auto& kernel = kernels<T>();
-  for (int64_t t = 0; t < count; t++) {
-    largest[t] = kernel.largest(queries + t * stride, attention);
-    kernel.exp_double(queries + t * stride, table + t * attention, attention);
-  }
-  return {.queries = queries, .stride = stride, .count = count, .table = table, .largest = largest};
-}
 
 }  // namespace s2s::cpu

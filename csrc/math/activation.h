@@ -39,8 +39,6 @@ S2S_FORMULA float select(bool condition, float a, float b) {
 }
 
 S2S_FORMULA double exp(double x) { return ::exp(x); }
-S2S_FORMULA double fabs(double x) { return ::fabs(x); }
-S2S_FORMULA float fabs(float x) { return ::fabsf(x); }
 
 // e^x = 2^n e^r with |r| <= ln2 / 2, e^r by its Taylor series to r^7 (error under 1e-8). At the ends of the range
 // n = -127 and n = 128 make the bits of 0 and of infinity; NaN stays NaN.
@@ -91,13 +89,6 @@ S2S_FORMULA float tanh(float x) {
   float large = copysignf(1.0f - 2.0f * e / (1.0f + e), x);
   return select(s < 0.4225f, small, large);
 #endif
-}
-
-// tanh'(x) = 4 e / (1 + e)^2 with e = e^(-2|x|): exact to the last digits where 1 - tanh^2 cancels.
-template <class T>
-S2S_FORMULA T tanh_derivative(T x) {
-  T e = exp(T(-2) * fabs(x));
-  return T(4) * e / ((T(1) + e) * (T(1) + e));
 }
 
 }  // namespace s2s::math

@@ -1,5 +1,15 @@
-"""``python -m s2s`` is ``s2s``."""
+"""The command ``s2s``, also ``python -m s2s``."""
 
-from .cli import main
+import sys
 
-main()
+
+def main():
+    try:
+        from .cli import main as run
+    except ModuleNotFoundError as error:
+        sys.exit(f's2s: the command needs {error.name}, of the extra s2s: pip install "s2s_kernels[s2s]"')
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -18,8 +18,6 @@ constexpr Kernels<T> table() {
           .tanh_rows = tanh_rows<T>,
           .tanh_backward = tanh_backward<T>,
           .add = add<T>,
-          .largest = largest<T>,
-          .exp_double = exp_double<T>,
           .scores = scores<T>,
           .softmax = softmax<T>,
           .context = context<T>,

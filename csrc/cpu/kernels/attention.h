@@ -6,25 +6,6 @@
 namespace {
 
 template <class T>
-T largest(const T* x, int64_t n) {
-  T most = 0;
-#pragma omp simd reduction(max : most)
-  for (int64_t j = 0; j < n; j++) {
-    T size = x[j] < T(0) ? -x[j] : x[j];
-    most = size > most ? size : most;
-  }
-  return most;
-}
-
-template <class T>
-void exp_double(const T* x, T* out, int64_t n) {
-#pragma omp simd
-  for (int64_t j = 0; j < n; j++) out[j] = math::exp(T(2) * x[j]);
-}
-
-// tanh itself, not the factored form: all weights, contexts and states follow from the scores, and its rounding is
-// half as large. Gradients can take the faster form.
-template <class T>
 void scores(const Source<T>& s, const T* query, T* out) {
   const T* v = s.v;
   int64_t n = s.attention;
@@ -32,7 +13,7 @@ void scores(const Source<T>& s, const T* query, T* out) {
     const T* key = s.keys + s.positions[i] * s.key_stride;
     T sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < n; j++) sum += v[j] * math::tanh(query[j] + key[j]);
+    for (int64_t j = 0; j < n; j++) sum += math::additive_score(v[j], query[j], key[j]);
     out[i] = sum;
   }
 }
@@ -118,88 +99,53 @@ void softmax_backward(const T* weights, const int64_t* positions, int64_t count,
 }
 
 template <class T>
-void query_backward(const Source<T>& s, const Queries<T>& queries, int64_t t, const T* grad_scores, T* grad_query,
-                    T* scratch) {
+void query_backward(const Source<T>& s, const T* query, const T* grad_scores, T* grad_query) {
   const T* v = s.v;
   int64_t n = s.attention;
-  if (math::can_factor(queries.largest[t], s.largest)) {
-    const T* query = queries.table + t * n;
-    for (int64_t j = 0; j < n; j++) scratch[j] = T(0);
-    for (int64_t i = 0; i < s.count; i += 2) {
-      bool odd = i + 1 == s.count;
-      const T *key_1 = s.table + i * n, *key_2 = odd ? key_1 : key_1 + n;
-      T grad_1 = grad_scores[i], grad_2 = odd ? T(0) : grad_scores[i + 1];
-#pragma omp simd
-      for (int64_t j = 0; j < n; j++) {
-        T x_1 = query[j] * key_1[j], x_2 = query[j] * key_2[j];
-        auto r = math::reciprocals(T(1) + x_1, T(1) + x_2);
-        scratch[j] +=
-            grad_1 * math::factored_derivative(x_1, r.first) + grad_2 * math::factored_derivative(x_2, r.second);
-      }
-    }
-#pragma omp simd
-    for (int64_t j = 0; j < n; j++) grad_query[j] += T(4) * v[j] * scratch[j];
-    return;
-  }
-  const T* query = queries.queries + t * queries.stride;
+  for (int64_t j = 0; j < n; j++) grad_query[j] = T(0);
   for (int64_t i = 0; i < s.count; i++) {
     const T* key = s.keys + s.positions[i] * s.key_stride;
     T grad = grad_scores[i];
 #pragma omp simd
-    for (int64_t j = 0; j < n; j++) grad_query[j] += grad * v[j] * math::tanh_derivative(query[j] + key[j]);
-  }
-}
-
-// One position against two queries.
-template <class T>
-void key_pair(const T* query_1, const T* query_2, T grad_1, T grad_2, const T* key, T* grad_key, T* grad_v, int64_t n) {
-#pragma omp simd
-  for (int64_t j = 0; j < n; j++) {
-    T x_1 = query_1[j] * key[j], x_2 = query_2[j] * key[j];
-    auto r = math::reciprocals(T(1) + x_1, T(1) + x_2);
-    grad_key[j] += grad_1 * math::factored_derivative(x_1, r.first) + grad_2 * math::factored_derivative(x_2, r.second);
-    grad_v[j] += grad_1 * math::factored_tanh(x_1, r.first) + grad_2 * math::factored_tanh(x_2, r.second);
+    for (int64_t j = 0; j < n; j++) grad_query[j] += math::additive_backward(v[j], query[j], key[j], grad).query;
   }
 }
 
 template <class T>
 void keys_backward(const Source<T>& s, const Queries<T>& queries, const T* grad_scores, int64_t score_stride,
-                   T* grad_keys, T* grad_v, T* scratch) {
+                   T* grad_keys, T* grad_v, T* grad_queries, T* scratch) {
   const T* v = s.v;
   int64_t n = s.attention;
   // grad_v of each position is summed by itself first: one long sum would lose digits.
-  T *grad_key = scratch, *plain = scratch + n, *grad_v_here = plain + n;
+  T *grad_key = scratch, *grad_v_here = scratch + n;
   for (int64_t i = 0; i < s.count; i++) {
     const T* key = s.keys + s.positions[i] * s.key_stride;
-    const T* row = s.table + i * n;
-    const T* grads = grad_scores + i;
-    for (int64_t j = 0; j < n; j++) grad_key[j] = plain[j] = grad_v_here[j] = T(0);
-    int64_t waiting = -1;  // a factored query that waits for its partner
+    for (int64_t j = 0; j < n; j++) grad_key[j] = grad_v_here[j] = T(0);
     for (int64_t t = 0; t < queries.count; t++) {
-      T grad = grads[t * score_stride];
-      if (!math::can_factor(queries.largest[t], s.largest)) {
-        const T* query = queries.queries + t * queries.stride;
+      const T* query = queries.queries + t * queries.stride;
+      T grad = grad_scores[t * score_stride + i];
+      if (grad_queries) {
+        T* grad_query = grad_queries + t * n;
 #pragma omp simd
         for (int64_t j = 0; j < n; j++) {
-          plain[j] += grad * v[j] * math::tanh_derivative(query[j] + key[j]);
-          grad_v_here[j] += grad * math::tanh(query[j] + key[j]);
+          auto g = math::additive_backward(v[j], query[j], key[j], grad);
+          grad_query[j] += g.query;
+          grad_key[j] += g.query;
+          grad_v_here[j] += g.v;
         }
-      } else if (waiting < 0) {
-        waiting = t;
       } else {
-        key_pair(queries.table + waiting * n, queries.table + t * n, grads[waiting * score_stride], grad, row, grad_key,
-                 grad_v_here, n);
-        waiting = -1;
+#pragma omp simd
+        for (int64_t j = 0; j < n; j++) {
+          auto g = math::additive_backward(v[j], query[j], key[j], grad);
+          grad_key[j] += g.query;
+          grad_v_here[j] += g.v;
+        }
       }
-    }
-    if (waiting >= 0) {
-      const T* query = queries.table + waiting * n;
-      key_pair(query, query, grads[waiting * score_stride], T(0), row, grad_key, grad_v_here, n);
     }
     T* out = grad_keys + s.positions[i] * s.key_stride;
 #pragma omp simd
     for (int64_t j = 0; j < n; j++) {
-      out[j] = T(4) * v[j] * grad_key[j] + plain[j];
+      out[j] = grad_key[j];
       grad_v[j] += grad_v_here[j];
     }
   }
