@@ -6,7 +6,9 @@ implementation and ``sk.info()`` to see which one runs.
 """
 
 from . import extension as extension  # loads the compiled library, before any op looks for it
+from . import nn
 from .backend import backend
+from .convert import convert, revert
 from .info import info
 from .ops import (
     additive_attention,
@@ -34,16 +36,3 @@ __all__ = [
     "nn",
     "revert",
 ]
-
-
-def __getattr__(name):
-    """Modules that most programs never touch are imported on first use, to keep the import quick."""
-    import importlib
-
-    if name == "nn":
-        return importlib.import_module(".nn", __name__)
-    if name in ("convert", "revert"):
-        module = importlib.import_module(".convert", __name__)
-        globals().update(convert=module.convert, revert=module.revert)  # the names also of the submodule
-        return globals()[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
