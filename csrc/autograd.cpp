@@ -33,8 +33,6 @@ struct AdditiveAttention : Function<AdditiveAttention> {
     auto [context, weights] = additive_attention(query, keys, values, v, lengths, mask, bias);
     ctx->save_for_backward({query, keys, values, v, weights, undefined_if_none(lengths), undefined_if_none(mask),
                             undefined_if_none(bias)});
-    ctx->saved_data["needs"] = std::vector<bool>{query.requires_grad(), keys.requires_grad(), values.requires_grad(),
-                                                 v.requires_grad(), bias.has_value() && bias->requires_grad()};
     ctx->set_materialize_grads(false);
     return {context, weights};
   }
@@ -42,9 +40,11 @@ struct AdditiveAttention : Function<AdditiveAttention> {
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     static auto op = find<decltype(cpu::additive_attention_backward)>("additive_attention_backward");
     auto saved = ctx->get_saved_variables();
-    auto wanted = ctx->saved_data["needs"].toBoolList();
+    // lengths and mask, where given, come before bias in autograd's count.
+    size_t bias_index = 4 + saved[5].defined() + saved[6].defined();
     Needs<5> needs;
-    for (int i = 0; i < 5; i++) needs[i] = wanted[i];
+    for (int i = 0; i < 4; i++) needs[i] = ctx->needs_input_grad(i);
+    needs[4] = saved[7].defined() && ctx->needs_input_grad(bias_index);
     if (!grads[0].defined() && !grads[1].defined()) return variable_list(7);
     auto [query, keys, values, v, bias] =
         op.call(optional(grads[0]), optional(grads[1]), saved[0], saved[1], saved[2], saved[3], saved[4],

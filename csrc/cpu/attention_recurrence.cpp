@@ -290,7 +290,7 @@ void source_gradients(const Inputs& in, const Memory<T>& memory, const Tensor& q
                       const Tensor& grad_keys, const Tensor& grad_v) {
   int64_t positions = in.steps + 1, asked = in.heads * in.attention;
   at::parallel_for(0, in.batch * in.heads, 1, [&](int64_t task_begin, int64_t task_end) {
-    std::vector<T> scratch(2 * in.attention);
+    std::vector<T> scratch(in.attention);
     for (int64_t task = task_begin; task < task_end; task++) {
       int64_t b = task / in.heads, n = task % in.heads;
       Queries<T> q{

@@ -74,7 +74,7 @@ struct Kernels {
   // grad_query (A), overwritten.
   void (*query_backward)(const Source<T>& source, const T* query, const T* grad_scores, T* grad_query);
   // For all queries at once: grad_keys of every valid position (key_stride apart, overwritten), grad_v (A, +=) and,
-  // where wanted, grad_queries (count, A, +=). grad_scores: rows score_stride apart. scratch: 2 A.
+  // where wanted, grad_queries (count, A, +=). grad_scores: rows score_stride apart. scratch: A.
   void (*keys_backward)(const Source<T>& source, const Queries<T>& queries, const T* grad_scores, int64_t score_stride,
                         T* grad_keys, T* grad_v, T* grad_queries, T* scratch);
 };

@@ -40,14 +40,9 @@ S2S_FORMULA float select(bool condition, float a, float b) {
 
 S2S_FORMULA double exp(double x) { return ::exp(x); }
 
-// e^x = 2^n e^r with |r| <= ln2 / 2, e^r by its Taylor series to r^7 (error under 1e-8). At the ends of the range
-// n = -127 and n = 128 make the bits of 0 and of infinity; NaN stays NaN.
-S2S_FORMULA float exp(float x) {
-#ifdef __CUDA_ARCH__
-  return expf(x);
-#else
-  x = x < -88.0f ? -88.0f : x;
-  x = x > 89.0f ? 89.0f : x;
+// e^x = 2^n e^r with |r| <= ln2 / 2, e^r by its Taylor series to r^7 (error under 1e-8); x from -88 to 89, where
+// n = -127 and n = 128 make the bits of 0 and of infinity.
+S2S_FORMULA float exp_in_range(float x) {
   const float shift = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer in the low bits
   float shifted = x * 1.44269504f + shift;
   float n = shifted - shift;
@@ -62,6 +57,16 @@ S2S_FORMULA float exp(float x) {
   p = p * r + 1.0f;
   p = p * r + 1.0f;
   return p * bits_to_float((float_to_bits(shifted) + 127) << 23);
+}
+
+// Of any x; NaN stays NaN.
+S2S_FORMULA float exp(float x) {
+#ifdef __CUDA_ARCH__
+  return expf(x);
+#else
+  x = x < -88.0f ? -88.0f : x;
+  x = x > 89.0f ? 89.0f : x;
+  return exp_in_range(x);
 #endif
 }
 
@@ -85,7 +90,9 @@ S2S_FORMULA float tanh(float x) {
   p = p * s + 0.133308997f;
   p = p * s - 0.333332629f;
   float small = x + x * s * p;
-  float e = exp(-2.0f * fabsf(x));
+  float size = fabsf(x);
+  size = size > 20.0f ? 20.0f : size;  // from 9.01 on, tanh is 1
+  float e = exp_in_range(-2.0f * size);
   float large = copysignf(1.0f - 2.0f * e / (1.0f + e), x);
   return select(s < 0.4225f, small, large);
 #endif

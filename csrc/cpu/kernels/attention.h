@@ -116,11 +116,23 @@ void keys_backward(const Source<T>& s, const Queries<T>& queries, const T* grad_
                    T* grad_keys, T* grad_v, T* grad_queries, T* scratch) {
   const T* v = s.v;
   int64_t n = s.attention;
-  // grad_v of each position is summed by itself first: one long sum would lose digits.
-  T *grad_key = scratch, *grad_v_here = scratch + n;
   for (int64_t i = 0; i < s.count; i++) {
     const T* key = s.keys + s.positions[i] * s.key_stride;
-    for (int64_t j = 0; j < n; j++) grad_key[j] = grad_v_here[j] = T(0);
+    T* grad_key = grad_keys + s.positions[i] * s.key_stride;
+    if (queries.count == 1 && grad_queries) {  // one query: nothing to sum for a key
+      const T* query = queries.queries;
+      T grad = grad_scores[i];
+#pragma omp simd
+      for (int64_t j = 0; j < n; j++) {
+        auto g = math::additive_backward(v[j], query[j], key[j], grad);
+        grad_key[j] = g.query;
+        grad_queries[j] += g.query;
+        grad_v[j] += g.v;
+      }
+      continue;
+    }
+    // grad_v of each position is summed by itself first: one long sum would lose digits.
+    for (int64_t j = 0; j < n; j++) grad_key[j] = scratch[j] = T(0);
     for (int64_t t = 0; t < queries.count; t++) {
       const T* query = queries.queries + t * queries.stride;
       T grad = grad_scores[t * score_stride + i];
@@ -131,23 +143,18 @@ void keys_backward(const Source<T>& s, const Queries<T>& queries, const T* grad_
           auto g = math::additive_backward(v[j], query[j], key[j], grad);
           grad_query[j] += g.query;
           grad_key[j] += g.query;
-          grad_v_here[j] += g.v;
+          scratch[j] += g.v;
         }
       } else {
 #pragma omp simd
         for (int64_t j = 0; j < n; j++) {
           auto g = math::additive_backward(v[j], query[j], key[j], grad);
           grad_key[j] += g.query;
-          grad_v_here[j] += g.v;
+          scratch[j] += g.v;
         }
       }
     }
-    T* out = grad_keys + s.positions[i] * s.key_stride;
-#pragma omp simd
-    for (int64_t j = 0; j < n; j++) {
-      out[j] = grad_key[j];
-      grad_v[j] += grad_v_here[j];
-    }
+    for (int64_t j = 0; j < n; j++) grad_v[j] += scratch[j];
   }
 }
 
