@@ -1,8 +1,8 @@
 // The additive score v . tanh(q + k), one element of the sum.
 //
-// tanh is taken as it is. The factored form, 1 - 2 / (1 + e^2q e^2k) from tables of exponentials, runs in half the
-// time but rounds twice as much, in scores that everything follows from and in gradients that cancel; the scan as a
-// whole would gain a few percent.
+// tanh is taken as it is. The factored form, 1 - 2 / (1 + e^2q e^2k) from tables of exponentials, is cheaper but rounds
+// up to twice as much, in scores that everything follows from and in gradients that cancel: it broke the tolerance
+// rule.
 #pragma once
 
 #include "activation.h"
