@@ -7,8 +7,10 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
+import torch
 
 from s2s.cli import main
 
@@ -123,6 +125,15 @@ def test_a_mistake_is_one_sentence(s2s, files, model, command, message, tmp_path
     assert code == 1 and len(lines) == 1 and err.splitlines()[-1] == lines[0]
     assert message.format(d=files, m=model) in lines[0]
     assert "Traceback" not in err
+
+
+def test_info(s2s):
+    code, out, _ = s2s("info")
+    assert code == 0
+    report = json.loads(s2s("info", "--json")[1])
+    assert report["torch"] == torch.__version__ and report["packages"]["sacrebleu"] == version("sacrebleu")
+    for value in (report["s2s_kernels"], report["torch"], report["packages"]["sentencepiece"]):
+        assert value in out
 
 
 def test_usage_errors(s2s):

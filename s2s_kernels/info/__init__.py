@@ -94,7 +94,7 @@ def _backend(device_type):
         return f"none: {error}"
 
 
-def _table(report):
+def table(report):
     """The report as aligned lines, a nested dict as one line an entry."""
     rows = []
     for key, value in report.items():

@@ -1,0 +1,1 @@
+"""The commands of ``s2s``: one file each, with a function of the same name."""

@@ -1,0 +1,61 @@
+"""``s2s train``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..config import Config
+from ..errors import S2SError
+from .options import DeviceOption, FilesArgument, pick_device, say, with_config_options
+
+
+@with_config_options
+def train(
+    files: FilesArgument,
+    out: Annotated[Path, typer.Option(help="Folder for the trained model.")] = Path("runs/model"),
+    valid: Annotated[
+        list[Path] | None,
+        typer.Option(help="Validation file, given twice if parallel; by default a share of the training data."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A .toml or .json file of these options.")] = None,
+    device: DeviceOption = "auto",
+    options=None,
+):
+    """Train a model on pairs of sentences."""
+    settings = (Config.load(config) if config else Config()).updated(**options)
+    from ..data import Dataset, read_pairs, split_pairs
+
+    pairs = read_pairs(files, say)
+    if valid:
+        train_pairs, valid_pairs = pairs, read_pairs(valid, say)
+    else:
+        train_pairs, valid_pairs = split_pairs(pairs, settings.valid_fraction, settings.split, settings.seed, say)
+        if not train_pairs or not valid_pairs:
+            raise S2SError(f"too few pairs ({len(pairs)}) to keep some for validation; give --valid.")
+    from ..checkpoint import save_checkpoint
+    from ..training import build_model, count_parameters
+    from ..training import train as run_training
+    from ..vocab import build_vocabularies
+
+    device = pick_device(device)
+    source_vocab, target_vocab = build_vocabularies(train_pairs, settings)
+    sets = [Dataset(pairs, source_vocab, target_vocab, settings) for pairs in (train_pairs, valid_pairs)]
+    too_long = sum(dataset.too_long for dataset in sets)
+    if too_long:
+        say(f"left out {too_long} pairs longer than {settings.max_length} tokens")
+    model = build_model(settings, source_vocab, target_vocab, device)
+    say(
+        f"{len(sets[0]):,} pairs to train on, {len(sets[1]):,} to validate; vocabularies of "
+        f"{len(source_vocab):,} and {len(target_vocab):,}; {count_parameters(model):,} parameters on {device}"
+    )
+
+    def save(model, history):
+        save_checkpoint(out, model, source_vocab, target_vocab, history)
+
+    # Fails now rather than after the first epoch if the folder cannot be written.
+    save(model, [])
+    history = run_training(model, *sets, on_best=save, say=say)
+    save_checkpoint(out, model, source_vocab, target_vocab, history)
+    best = min(history, key=lambda record: record["valid_loss"])
+    say(f"best validation loss {best['valid_loss']:.4f} at step {best['step']}; saved in {out}")
