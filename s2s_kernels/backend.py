@@ -32,9 +32,8 @@ def backend(name):
 
 def available(device_type):
     """Backends that can run tensors of ``device_type``, fastest first."""
-    if device_type == "cpu":
-        return ("cpp", "reference") if extension.built else ("reference",)
-    return ("reference",)
+    compiled = {"cpu": ("cpp",) * extension.built, "cuda": ("cuda",) * extension.cuda}
+    return (*compiled.get(device_type, ()), "reference")
 
 
 def resolve(device_type):

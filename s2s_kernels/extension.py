@@ -2,7 +2,7 @@
 
 import warnings
 
-import torch  # noqa: F401  (its libraries must be loaded before ours)
+import torch  # its libraries must be loaded before ours
 
 from .info import build_mismatch, extension_problem
 
@@ -19,3 +19,5 @@ if problem:
     warnings.warn(f"s2s_kernels: {problem}", RuntimeWarning, stacklevel=2)
 
 built = _C is not None
+# Whether it was built with the CUDA kernels; what stands in the dispatcher is what can run.
+cuda = built and torch._C._dispatch_has_kernel_for_dispatch_key("s2s_kernels::gru_forward", "CUDA")

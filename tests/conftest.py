@@ -34,17 +34,23 @@ def run_on(request):
         yield target
 
 
-@pytest.fixture(params=targets(reference=False), ids=str)
+def marked(reference):
+    """`-m gpu` is the lane of a machine with a GPU, `-m "not gpu"` all others."""
+    return [pytest.param(t, marks=[pytest.mark.gpu] * (t.device == "cuda")) for t in targets(reference)]
+
+
+@pytest.fixture(params=marked(reference=False), ids=str)
 def kernel(request):
     """A device and a backend, now in force: each compiled backend there is."""
     yield from run_on(request)
 
 
-@pytest.fixture(params=targets(reference=True), ids=str)
+@pytest.fixture(params=marked(reference=True), ids=str)
 def anywhere(request):
     """A device and a backend, now in force: each there is, the reference included."""
     yield from run_on(request)
 
 
 def pytest_report_header():
-    return f"s2s_kernels: {', '.join(map(str, targets(reference=True)))}"
+    gpu = "" if torch.cuda.is_available() else "; no CUDA device, so no test of one"
+    return f"s2s_kernels: {', '.join(map(str, targets(reference=True)))}{gpu}"

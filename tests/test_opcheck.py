@@ -25,8 +25,8 @@ FORMS = [
 @pytest.mark.skipif(not extension.built, reason="the ops are registered by the compiled extension, not built here")
 @pytest.mark.parametrize(("op", "form"), FORMS, ids=str)
 @pytest.mark.parametrize("grad", [False, True])
-def test_opcheck(op, form, grad):
-    inputs = place(example(op, **form), dtype=torch.float32)
+def test_opcheck(kernel, op, form, grad):
+    inputs = place(example(op, **form), kernel.device, torch.float32)
     if grad:
         inputs = leaves(inputs)
     if "c0" in inputs:
