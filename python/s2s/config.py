@@ -33,6 +33,9 @@ class Config:
 
     # Encoder
     cell: Literal["gru", "lstm"] = option("gru", "Cell of encoder and decoder.")
+    gru_reset: Literal["after", "before"] = option(
+        "after", "Reset gate after the recurrent product (torch, cuDNN, Keras) or before it (Cho, TensorFlow 1)."
+    )
     embedding_size: int = option(256, "Width of the embeddings.", 1)
     encoder_size: int = option(256, "Width of one direction of the encoder.", 1)
     encoder_layers: int = option(1, "Layers of the encoder.", 1)
@@ -40,27 +43,36 @@ class Config:
 
     # Decoder
     hidden_size: int = option(256, "Width of the decoder's state.", 1)
-    attention: Literal["additive"] = option("additive", "Score function.")
+    decoder_layers: int = option(1, "Layers of the decoder.", 1)
+    attention: Literal["additive", "dot", "general", "concat", "none", "fixed"] = option(
+        "additive",
+        "Score: v tanh(W s + U h + b), s h, s W h, v tanh(W [s;h]); or no context, or the same at every step (Cho).",
+    )
     attention_size: int = option(256, "Width of the score of one head.", 1)
     attention_heads: int = option(1, "Heads, each with its own weights and context.", 1)
-    normalize_attention: bool = option(False, "Weight normalisation of the score vector.")
+    attention_bias: bool = option(True, "The b of the additive score.")
+    normalize_attention: bool = option(False, "Weight normalisation of the score vector v.")
+    attention_window: Literal["global", "local-m", "local-p"] = option(
+        "global", "Look everywhere, or near the step's own position, or near a predicted one (Luong)."
+    )
+    window_size: int = option(10, "A local window reaches so far to either side.", 1)
     order: Literal["before", "after"] = option(
         "before", "Attention before the cell (Bahdanau) or after it (Luong, TensorFlow)."
     )
     feed: Literal["context", "attentional", "none"] = option(
         "context", "What the next step is fed: the context, Luong's attentional vector, nothing."
     )
-    initial_state: Literal["bridge", "last", "zeros"] = option(
-        "bridge", "First state: tanh(Linear(last encoder state)), that state itself, zeros."
+    initial_state: Literal["bridge", "backward", "last", "zeros"] = option(
+        "bridge", "First state: tanh(Linear(last encoder state)), of its backward half, that state itself, zeros."
     )
     first_context: Literal["auto", "attend", "zeros"] = option(
         "auto",
         "Fed to the first step: zeros, or attended with the initial state; auto: attend if order=before.",
     )
-    readout: Literal["state", "state_context", "state_context_input", "tanh"] = option(
-        "tanh", "What the output layer reads: s, [s;c], [s;c;y], tanh(W [s;c])."
+    readout: Literal["state", "state_context", "state_context_input", "linear", "tanh", "maxout"] = option(
+        "tanh", "What the output layer reads: s, [s;c], [s;c;y], W [s;c], tanh(W [s;c]), maxout(W [s;c;y])."
     )
-    readout_size: int = option(256, "Width of the tanh readout.", 1)
+    readout_size: int = option(256, "Width of the linear, tanh or maxout readout.", 1)
     tied_embeddings: bool = option(False, "Output layer and target embedding share their weights.")
 
     # Training
@@ -97,18 +109,33 @@ class Config:
 
         refuse(self.lr == 0, "lr is 0, expected more.")
         refuse(
-            self.feed != "context" and self.order == "before",
-            f"feed is {self.feed!r} with order 'before', expected 'context': a cell that attends first is "
-            "fed what it attended to (or choose order 'after').",
+            self.gru_reset == "before" and self.cell != "gru",
+            f"gru_reset is 'before' with cell {self.cell!r}, expected cell 'gru'.",
         )
+        self._check_attention(refuse)
         refuse(
             self.feed == "attentional" and self.readout != "tanh",
             f"feed is 'attentional' with readout {self.readout!r}, expected 'tanh', which is that vector.",
         )
         refuse(
+            self.feed == "attentional" and self.decoder_layers > 1,
+            f"feed is 'attentional' with decoder_layers {self.decoder_layers}, expected 1: the vector is made from "
+            "the lowest layer.",
+        )
+        refuse(
             self.initial_state == "last" and self.memory_size != self.hidden_size,
             f"initial_state is 'last' with hidden_size {self.hidden_size}, expected {self.memory_size}, "
             "the width of the encoder's last state (or choose 'bridge').",
+        )
+        layers = 1 if self.attention == "fixed" else self.encoder_layers
+        refuse(
+            self.initial_state == "last" and self.decoder_layers > layers,
+            f"initial_state is 'last' with decoder_layers {self.decoder_layers}, expected at most {layers}, "
+            "the states there are (or choose 'bridge').",
+        )
+        refuse(
+            self.initial_state == "backward" and not (self.bidirectional and self.attention != "fixed"),
+            "initial_state is 'backward', which needs a bidirectional encoder and an attention other than 'fixed'.",
         )
         refuse(
             self.tied_embeddings and self.features_size != self.embedding_size,
@@ -120,6 +147,60 @@ class Config:
             "vocab_size is 0, expected the size of the sentencepiece vocabulary.",
         )
 
+    def _check_attention(self, refuse):
+        kind, additive = self.attention, self.attention in ("additive", "concat")
+        if not self.attends:
+            for name, only in (("attention_heads", 1), ("attention_window", "global"), ("normalize_attention", False)):
+                value = getattr(self, name)
+                refuse(value != only, f"{name} is {value!r} with attention {kind!r}, expected {only!r}.")
+            refuse(
+                self.feed == "attentional",
+                f"feed is 'attentional' with attention {kind!r}, expected 'context' or 'none'.",
+            )
+            refuse(
+                kind == "none" and self.readout in ("state_context", "state_context_input"),
+                f"readout is {self.readout!r} with attention 'none', expected one without a context.",
+            )
+            return
+        refuse(
+            self.feed != "context" and self.order == "before",
+            f"feed is {self.feed!r} with order 'before', expected 'context': a cell that attends first is "
+            "fed what it attended to (or choose order 'after').",
+        )
+        refuse(
+            self.normalize_attention and not additive,
+            f"normalize_attention is set with attention {kind!r}, expected 'additive' or 'concat', which have a v.",
+        )
+        refuse(
+            kind == "dot" and self.hidden_size != self.memory_size,
+            f"attention is 'dot' with hidden_size {self.hidden_size}, expected {self.memory_size}, the width of "
+            "the encoder's output (or choose 'general').",
+        )
+        refuse(
+            kind == "dot" and self.attention_heads > 1,
+            f"attention_heads is {self.attention_heads} with attention 'dot', expected 1: without weights all heads "
+            "are the same (or choose 'general').",
+        )
+
+    @property
+    def states_per_layer(self) -> int:
+        return 1 if self.cell == "gru" else 2
+
+    @property
+    def gru_before(self) -> bool:
+        """Whether the cell is the GRU that no fused kernel has."""
+        return self.cell == "gru" and self.gru_reset == "before"
+
+    @property
+    def attends(self) -> bool:
+        """Whether there is an attention, which chooses another context at every step."""
+        return self.attention not in ("none", "fixed")
+
+    @property
+    def feeds_attention(self) -> bool:
+        """Whether the recurrence runs through the attention."""
+        return self.attends and self.feed != "none"
+
     @property
     def memory_size(self) -> int:
         """Width of the encoder's output, which the decoder attends to."""
@@ -127,7 +208,7 @@ class Config:
 
     @property
     def context_size(self) -> int:
-        return self.memory_size * self.attention_heads
+        return 0 if self.attention == "none" else self.memory_size * self.attention_heads
 
     @property
     def features_size(self) -> int:
@@ -136,8 +217,7 @@ class Config:
             "state": self.hidden_size,
             "state_context": self.hidden_size + self.context_size,
             "state_context_input": self.hidden_size + self.context_size + self.embedding_size,
-            "tanh": self.readout_size,
-        }[self.readout]
+        }.get(self.readout, self.readout_size)
 
     @property
     def first_feed_zeros(self) -> bool:

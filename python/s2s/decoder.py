@@ -1,0 +1,202 @@
+"""The decoder: recurrence, attention and readout, over known inputs or one step at a time.
+
+Shapes: B batch, S source, T target, N heads; widths: E embedding, M memory, H state, C context, R features.
+"""
+
+import torch
+from torch import nn
+
+import s2s_kernels as sk
+
+from .attention import LocalAttention, build_attention
+from .attention_loop import AttentionLoop, LoopGRUState, LoopLSTMState
+from .recurrent import cell, recurrent
+
+
+def loop_reason(config) -> str | None:
+    """Why a recurrence through the attention has to be a loop of steps; None if it is one fused scan, or no
+    recurrence runs through the attention."""
+    if not config.feeds_attention:
+        return None
+    if config.gru_before:
+        return "a GRU that resets before its product is not in the fused scan, which resets after it"
+    if config.attention in ("dot", "general"):
+        return f"{config.attention!r} attention is fed back to the cell, and the fused scan scores additively"
+    if config.attention_window != "global":
+        return f"a {config.attention_window} window is fed back to the cell, and the fused scan has no window"
+    return None
+
+
+def readout_layer(config):
+    """The Linear of the readouts that have one, or None."""
+    width = config.hidden_size + config.context_size
+    # With the attentional vector fed, the scan has made tanh(W [s;c]).
+    if config.readout in ("tanh", "linear") and config.feed != "attentional":
+        return nn.Linear(width, config.readout_size)
+    if config.readout == "maxout":
+        return nn.Linear(width + config.embedding_size, 2 * config.readout_size)
+    return None
+
+
+class Decoder(nn.Module):
+    """The configuration decides what runs.
+
+    - The attention is fed back to the cell: one scan (``sk.nn.AttentionGRU`` or ``AttentionLSTM``), or an
+      ``AttentionLoop`` where ``loop_reason`` gives a reason.
+    - It is not: a GRU or LSTM over all steps, and then one batched attention with T queries.
+    - There is none (``none``, ``fixed``): a GRU or LSTM over all steps.
+
+    Decoder layers over the first are a GRU or LSTM over all steps. Without feeding the top one is the query; with
+    feeding it is the lowest, as in Wu et al. (2016).
+
+    Its ``state`` is a tuple of tensors with the batch first: what the scan or the loop hands on, or the states of
+    the layers, then those of the layers above, then the step where a local window needs it.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config, self.lstm = config, config.cell == "lstm"
+        above = config.decoder_layers
+        if config.feeds_attention:
+            above -= 1
+            feed_size = config.readout_size if config.feed == "attentional" else None
+            if loop_reason(config):
+                inputs = config.embedding_size + (config.context_size if feed_size is None else feed_size)
+                self.scan = AttentionLoop(
+                    cell(config, inputs, config.hidden_size),
+                    build_attention(config),
+                    config.context_size,
+                    feed_size,
+                    config.order,
+                )
+                self.scan_state = LoopLSTMState if self.lstm else LoopGRUState
+            else:
+                self.scan = (sk.nn.AttentionLSTM if self.lstm else sk.nn.AttentionGRU)(
+                    config.embedding_size,
+                    config.hidden_size,
+                    config.memory_size,
+                    config.attention_size,
+                    num_heads=config.attention_heads,
+                    feed_size=feed_size,
+                )
+                self.scan.attention = build_attention(config)
+                self.scan_state = sk.nn.AttentionLSTMState if self.lstm else sk.nn.AttentionGRUState
+            if above:
+                self.rnn = recurrent(config, config.hidden_size, config.hidden_size, above)
+        else:
+            fixed = config.memory_size if config.attention == "fixed" and config.feed == "context" else 0
+            self.rnn = recurrent(config, config.embedding_size + fixed, config.hidden_size, above)
+            self.attention = build_attention(config)
+        self.readout_layer = readout_layer(config)
+
+    def project_keys(self, memory):
+        """What the decoder needs of a memory (B, S, M), made once a source."""
+        module = self.scan if self.config.feeds_attention else self.attention
+        return memory if module is None else module.project_keys(memory)
+
+    # The layers of ``self.rnn``: states go in and out as a flat tuple of (B, H), all of one layer together.
+
+    def _run_layers(self, x, states):
+        """x (B, T, .) -> top layer's outputs (B, T, H) and the new states."""
+        if not states:
+            return x, ()
+        kinds = [torch.stack(states[i :: 2 if self.lstm else 1]) for i in range(2 if self.lstm else 1)]
+        outputs, new = self.rnn(x, tuple(kinds) if self.lstm else kinds[0])
+        kinds = new if self.lstm else (new,)
+        return outputs, tuple(kind[i] for i in range(len(kinds[0])) for kind in kinds)
+
+    def _features(self, states, contexts, inputs):
+        """What the output layer reads, (..., R), from tensors that agree in all but the last dimension: s, [s;c],
+        [s;c;y], W [s;c], tanh(W [s;c]), or Cho's maxout of W [s;c;y], the larger of each two neighbours."""
+        kind = self.config.readout
+        if kind == "state":
+            return states
+        parts = [states] if contexts is None else [states, contexts]
+        if kind in ("state_context_input", "maxout"):
+            parts.append(inputs)
+        both = torch.cat(parts, -1)
+        if self.readout_layer is None:
+            return both
+        both = self.readout_layer(both)
+        if kind == "maxout":
+            return both.unflatten(-1, (-1, 2)).amax(-1)
+        return torch.tanh(both) if kind == "tanh" else both
+
+    def _first_feed(self, h):
+        return h.new_zeros(h.shape[0], self.scan.feed_size) if self.config.first_feed_zeros else None
+
+    def _look(self, h, memory, step):
+        """(contexts (B, T, C) or None, weights (B, T, [N,] S)) for h (B, T, H), the first of them at ``step``."""
+        if self.attention is None:
+            contexts = None
+            if memory.summary is not None:
+                contexts = memory.summary[:, None].expand(-1, h.shape[1], -1)
+            # Nothing is looked at: zero weights, as in a row where nothing may be attended.
+            return contexts, h.new_zeros(*h.shape[:2], memory.values.shape[1])
+        options = {"position": step} if self._local else {}
+        contexts, weights = self.attention(h, None, memory.values, keys=memory.keys, lengths=memory.lengths, **options)
+        return contexts.flatten(2), weights
+
+    @property
+    def _local(self):
+        return not self.config.feeds_attention and isinstance(self.attention, LocalAttention)
+
+    def _plain(self, inputs, states, memory, step):
+        """Without feeding: features (B, T, R), weights and new states from inputs (B, T, E)."""
+        x = inputs
+        if memory.summary is not None and self.config.feed == "context":
+            x = torch.cat([inputs, memory.summary[:, None].expand(-1, inputs.shape[1], -1)], -1)
+        h, states = self._run_layers(x, states)
+        contexts, weights = self._look(h, memory, step)
+        return self._features(h, contexts, inputs), weights, states
+
+    def _split(self, states):
+        """The scan's own part of a state, and the rest."""
+        own = 2 if self.lstm else 1
+        return (tuple(states[:own]) if self.lstm else states[0]), tuple(states[own:])
+
+    def forward(self, inputs, states, memory):
+        """inputs (B, T, E), first states -> features (B, T, R) and weights (B, T, S), with heads (B, T, N, S)."""
+        config = self.config
+        if not config.feeds_attention:
+            step = memory.lengths.new_zeros(len(inputs)) if self._local else None
+            return self._plain(inputs, states, memory, step)[:2]
+        first, above = self._split(states)
+        out = self.scan(
+            inputs,
+            first,
+            memory.values,
+            keys=memory.keys,
+            lengths=memory.lengths,
+            first_feed=self._first_feed(states[0]),
+        )
+        read = slice(None, -1) if config.order == "before" else slice(1, None)
+        if config.feed == "attentional":
+            return out.feeds[:, 1:], out.weights[:, read]
+        h, _ = self._run_layers(out.states, above)
+        return self._features(h, out.contexts[:, read], inputs), out.weights[:, read]
+
+    def start(self, states, memory):
+        """The state before the first ``step``: a tuple of tensors with the batch first."""
+        if not self.config.feeds_attention:
+            return (*states, memory.lengths.new_zeros(len(memory.lengths))) if self._local else states
+        first, above = self._split(states)
+        options = {"keys": memory.keys, "lengths": memory.lengths, "first_feed": self._first_feed(states[0])}
+        return (*self.scan.start(first, memory.values, **options), *above)
+
+    def step(self, inputs, state, memory):
+        """inputs (B, E), state of start() or step() -> features (B, R), weights (B, [N,] S), new state."""
+        config = self.config
+        if not config.feeds_attention:
+            *states, step = state if self._local else (*state, None)
+            features, weights, states = self._plain(inputs[:, None], tuple(states), memory, step)
+            new = states if step is None else (*states, step + 1)
+            return features[:, 0], weights[:, 0], new
+        size = len(self.scan_state._fields)
+        old, above = self.scan_state(*state[:size]), tuple(state[size:])
+        new = self.scan.step(inputs, old, memory.values, keys=memory.keys, lengths=memory.lengths)
+        read = old if config.order == "before" else new
+        if config.feed == "attentional":
+            return new.feed, read.weights, tuple(new)
+        h, above = self._run_layers(new.h[:, None], above)
+        return self._features(h[:, 0], read.context, inputs), read.weights, (*new, *above)
