@@ -136,10 +136,10 @@ def extension(torch, cxx, cuda_home):
     # own build flags would bring in.
     cxx_flags = ["-O3", "-std=c++20", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math"]
     cxx_flags += ["-Wall", "-g0", "-fno-wrapv", *openmp_compile]
-    make, sources, flags = cpp_extension.CppExtension, sorted(glob("csrc/**/*.cpp", recursive=True)), {}
+    make, sources, flags = cpp_extension.CppExtension, sorted(glob("csrc/*.cpp") + glob("csrc/cpu/*.cpp")), {}
     if cuda_home:
         make = cpp_extension.CUDAExtension
-        sources += sorted(glob("csrc/cuda/*.cu"))
+        sources += sorted(glob("csrc/cuda/*.cpp") + glob("csrc/cuda/*.cu"))
         cxx_flags.append("-DS2S_WITH_CUDA")
         flags["nvcc"] = ["-O3", "-std=c++17", "-lineinfo", "--compiler-options", "-fvisibility=hidden"]
     headers = [path for path in glob("csrc/**/*", recursive=True) if path.endswith((".h", ".cuh"))]

@@ -5,7 +5,6 @@
 #include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
 
-#include "../checks.h"
 #include "memory.h"
 
 namespace s2s::cpu {
@@ -15,59 +14,10 @@ namespace {
 constexpr int64_t kTile = 64;        // source positions
 constexpr int64_t kProductRows = 4;  // queries that make a packed product worth while
 
-// Everything as (B, T, N, A), (B, S, N, A), (B, S, D), (N, A), in the computing dtype.
-struct Inputs {
-  Tensor query, keys, values, v, bias;
-  int64_t batch, queries, heads, attention, source, width;
-  int64_t bias_stride;        // between queries; 0: one bias for all
-  std::vector<int64_t> lead;  // the public leading dimensions: B, [T,] [N]
-
-  Inputs(const Tensor& query_, const Tensor& keys_, const Tensor& values_, const Tensor& v_,
-         const OptionalTensor& lengths, const OptionalTensor& mask, const OptionalTensor& bias_) {
-    check_dim("v", v_, 1, 2);
-    int64_t per_head = v_.dim();
-    check_dim("query", query_, 1 + per_head, 2 + per_head);
-    check_dim("keys", keys_, 2 + per_head, 2 + per_head);
-    check_dim("values", values_, 3, 3);
-    bool many = query_.dim() == 2 + per_head;
-    batch = query_.size(0), queries = many ? query_.size(1) : 1;
-    heads = per_head == 2 ? v_.size(0) : 1, attention = v_.size(-1);
-    source = keys_.size(1), width = values_.size(2);
-    lead = {batch};
-    if (many) lead.push_back(queries);
-    if (per_head == 2) lead.push_back(heads);
-    auto query_shape = lead;
-    query_shape.push_back(attention);
-    std::vector<int64_t> keys_shape = {batch, source};
-    if (per_head == 2) keys_shape.push_back(heads);
-    keys_shape.push_back(attention);
-    check_like("query", query_, query_shape, query_);
-    check_like("keys", keys_, keys_shape, query_);
-    check_like("values", values_, {batch, source, width}, query_);
-    check_like("v", v_, v_.sizes(), query_);
-    check_lengths(lengths, batch, source, query_);
-    check_mask(mask, batch, source, query_);
-    bias_stride = 0;
-    if (given(bias_) && bias_->dim() == 3 && many) {
-      check_like("bias", *bias_, {batch, queries, source}, query_);
-      bias_stride = source;
-    } else {
-      check_optional("bias", bias_, {batch, source}, query_);
-    }
-    query = to_compute(query_).view({batch, queries, heads, attention});
-    keys = to_compute(keys_).view({batch, source, heads, attention});
-    values = to_compute(values_);
-    v = to_compute(v_).view({heads, attention});
-    bias = to_compute(bias_);
-  }
-
-  Tensor empty(at::IntArrayRef shape) const { return at::empty(shape, query.options()); }
-
-  std::vector<int64_t> shape(int64_t last) const {
-    auto all = lead;
-    all.push_back(last);
-    return all;
-  }
+struct Inputs : AttentionArguments {
+  Inputs(const Tensor& query, const Tensor& keys, const Tensor& values, const Tensor& v, const OptionalTensor& lengths,
+         const OptionalTensor& mask, const OptionalTensor& bias)
+      : AttentionArguments(query, keys, values, v, lengths, mask, bias, to_compute) {}
 };
 
 // One task's share: queries first..first + count of row b and head n.

@@ -8,7 +8,6 @@
 
 #include <cstring>
 
-#include "../checks.h"
 #include "cell.h"
 #include "memory.h"
 
@@ -16,66 +15,10 @@ namespace s2s::cpu {
 
 namespace {
 
-// Everything in the computing dtype, keys as (B, S, N, A) and v as (N, A).
-struct Inputs {
-  Tensor x, h0, c0, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh, w_feed, b_feed,
-      first_feed;
-  at::ScalarType type;           // of the public tensors
-  std::vector<int64_t> v_shape;  // public: (A,) or (N, A)
-  int64_t batch, steps, inputs, hidden, source, heads, attention, width, feed;
+struct Inputs : AttentionRecurrenceArguments {
+  Inputs(int64_t gates, const OptionalTensors& list, const OptionalTensor& lengths, const OptionalTensor& mask)
+      : AttentionRecurrenceArguments(gates, list, lengths, mask, to_compute) {}
 
-  Inputs(int64_t gates, const OptionalTensors& list, const OptionalTensor& lengths, const OptionalTensor& mask) {
-    TORCH_CHECK_VALUE(list.size() == (gates == kGru ? 14 : 15), "inputs has ", list.size(), " tensors");
-    size_t i = 0;
-    auto next = [&] { return list.get(i++); };
-    auto required = [&] { return next().value(); };
-    Tensor x_ = required(), h0_ = required();
-    OptionalTensor c0_ = gates == kLstm ? next() : std::nullopt;
-    Tensor keys_ = required(), values_ = required(), v_ = required(), w_query_ = required();
-    OptionalTensor b_query_ = next();
-    Cell cell{required(), required(), next(), next()};
-    OptionalTensor w_feed_ = next(), b_feed_ = next(), first_feed_ = next();
-
-    check_dim("x", x_, 3, 3);
-    check_dim("h0", h0_, 2, 2);
-    check_dim("v", v_, 1, 2);
-    check_dim("keys", keys_, 2 + v_.dim(), 2 + v_.dim());
-    check_dim("values", values_, 3, 3);
-    type = x_.scalar_type();
-    v_shape = v_.sizes().vec();
-    batch = x_.size(0), steps = x_.size(1), inputs = x_.size(2), hidden = h0_.size(1), source = keys_.size(1);
-    heads = v_.dim() == 2 ? v_.size(0) : 1, attention = v_.size(-1), width = values_.size(2);
-    if (given(w_feed_)) check_dim("w_feed", *w_feed_, 2, 2);
-    feed = given(w_feed_) ? w_feed_->size(0) : context();
-    check_cell(gates, x_, h0_, c0_, cell, feed);
-    std::vector<int64_t> keys_shape = {batch, source};
-    keys_shape.insert(keys_shape.end(), v_shape.begin(), v_shape.end());
-    check_like("keys", keys_, keys_shape, x_);
-    check_like("values", values_, {batch, source, width}, x_);
-    check_like("v", v_, v_shape, x_);
-    check_like("w_query", w_query_, {heads * attention, hidden}, x_);
-    check_optional("b_query", b_query_, {heads * attention}, x_);
-    check_optional("w_feed", w_feed_, {feed, hidden + context()}, x_);
-    check_optional("b_feed", b_feed_, {feed}, x_);
-    check_optional("first_feed", first_feed_, {batch, feed}, x_);
-    check_lengths(lengths, batch, source, x_);
-    check_mask(mask, batch, source, x_);
-
-    x = to_compute(x_), h0 = to_compute(h0_), c0 = to_compute(c0_);
-    keys = to_compute(keys_).view({batch, source, heads, attention}), values = to_compute(values_);
-    v = to_compute(v_).view({heads, attention});
-    w_query = to_compute(w_query_), b_query = to_compute(b_query_);
-    weight_ih = to_compute(cell.weight_ih), weight_hh = to_compute(cell.weight_hh);
-    bias_ih = to_compute(cell.bias_ih), bias_hh = to_compute(cell.bias_hh);
-    w_feed = to_compute(w_feed_), b_feed = to_compute(b_feed_), first_feed = to_compute(first_feed_);
-  }
-
-  int64_t context() const { return heads * width; }
-  Tensor weight_x() const { return columns(weight_ih, 0, inputs); }
-  Tensor weight_feed() const { return columns(weight_ih, inputs, inputs + feed); }
-  Tensor feed_h() const { return columns(w_feed, 0, hidden); }
-  Tensor feed_c() const { return columns(w_feed, hidden, hidden + context()); }
-  Tensor empty(at::IntArrayRef shape) const { return at::empty(shape, x.options()); }
   Tensor zeros(at::IntArrayRef shape) const { return at::zeros(shape, x.options()); }
 
   double step_work(int64_t gates) const {
@@ -326,10 +269,7 @@ Tensors attention_recurrence_forward(int64_t gates, const OptionalTensors& input
   Outputs out;
   out.states = in.empty({in.batch, steps, in.hidden});
   out.contexts = in.empty({in.batch, steps + 1, in.context()});
-  auto weights_shape = std::vector<int64_t>{in.batch, steps + 1};
-  if (in.v_shape.size() == 2) weights_shape.push_back(in.heads);
-  weights_shape.push_back(in.source);
-  out.weights = in.empty(weights_shape);
+  out.weights = in.empty(in.weights_shape());
   out.feeds = in.w_feed.defined() ? in.empty({in.batch, steps + 1, in.feed}) : nothing(in.x);
   out.h_n = in.empty({in.batch, in.hidden});
   out.c_n = in.empty({in.batch, in.hidden});

@@ -10,10 +10,8 @@
 
 namespace s2s::cpu {
 
-// A cell is known by its number of gates: 3 for a GRU, 4 for an LSTM. Both save 4H numbers a step:
-// r z n h_n, or i f g o; their gradients are laid out alike, h_n's being that of W_hn h + b_hn.
-constexpr int64_t kGru = 3, kLstm = 4;
-
+// Both cells save 4H numbers a step: r z n h_n, or i f g o; their gradients are laid out alike, h_n's being that of
+// W_hn h + b_hn.
 template <class T>
 struct CellKernels {
   CellForward<T> forward;
@@ -23,8 +21,6 @@ struct CellKernels {
       : forward(gates == kGru ? kernels<T>().gru_forward : kernels<T>().lstm_forward),
         backward(gates == kGru ? kernels<T>().gru_backward : kernels<T>().lstm_backward) {}
 };
-
-inline Tensor columns(const Tensor& x, int64_t begin, int64_t end) { return x.narrow(1, begin, end - begin); }
 
 // out = a b (+ bias), into a slice of a larger matrix as well.
 inline void product(Tensor out, const Tensor& a, const Tensor& b, const Tensor& bias = {}) {

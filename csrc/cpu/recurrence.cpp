@@ -9,39 +9,15 @@
 #include <cstring>
 #include <numeric>
 
-#include "../checks.h"
 #include "cell.h"
 
 namespace s2s::cpu {
 
 namespace {
 
-struct Inputs {
-  Tensor x, h0, c0, weight_ih, weight_hh, bias_ih, bias_hh;
-  at::ScalarType type;  // of the public tensors
-  int64_t batch, steps, hidden;
-
-  Inputs(int64_t gates, const OptionalTensors& list, const OptionalTensor& lengths) {
-    TORCH_CHECK_VALUE(list.size() == (gates == kGru ? 6 : 7), "inputs has ", list.size(), " tensors");
-    size_t i = 0;
-    auto next = [&] { return list.get(i++); };
-    OptionalTensor raw_x = next(), raw_h0 = next(), raw_c0 = gates == kLstm ? next() : std::nullopt;
-    OptionalTensor w_ih = next(), w_hh = next();
-    Cell cell{w_ih.value(), w_hh.value(), next(), next()};
-    check_cell(gates, *raw_x, *raw_h0, raw_c0, cell, 0);
-    check_lengths(lengths, raw_x->size(0), raw_x->size(1), *raw_x);
-    type = raw_x->scalar_type();
-    x = to_compute(*raw_x);
-    h0 = to_compute(*raw_h0);
-    c0 = to_compute(raw_c0);
-    weight_ih = to_compute(cell.weight_ih);
-    weight_hh = to_compute(cell.weight_hh);
-    bias_ih = to_compute(cell.bias_ih);
-    bias_hh = to_compute(cell.bias_hh);
-    batch = x.size(0), steps = x.size(1), hidden = h0.size(1);
-  }
-
-  Tensor empty(at::IntArrayRef shape) const { return at::empty(shape, x.options()); }
+struct Inputs : RecurrenceArguments {
+  Inputs(int64_t gates, const OptionalTensors& list, const OptionalTensor& lengths)
+      : RecurrenceArguments(gates, list, lengths, to_compute) {}
 };
 
 // Rows of the batch in order of length, longest first, and dealt to groups in turn.

@@ -1,21 +1,11 @@
 // From tensors to the pointers that the kernels take.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
-
-#include <array>
-#include <optional>
-
+#include "../arguments.h"
 #include "isa.h"
 #include "parallel.h"
 
 namespace s2s::cpu {
-
-using at::Tensor;
-using OptionalTensor = std::optional<Tensor>;
-
-inline bool given(const OptionalTensor& x) { return x.has_value() && x->defined(); }
 
 // bfloat16 and float16 are computed in float32.
 inline at::ScalarType compute_type(const Tensor& x) {
@@ -29,9 +19,6 @@ template <class T>
 T* data(const Tensor& x) {
   return x.defined() && x.numel() ? x.mutable_data_ptr<T>() : nullptr;
 }
-
-// A result that was not asked for.
-inline Tensor nothing(const Tensor& like) { return at::empty({0}, like.options()); }
 
 // Calls f(T()) with the dtype of x, float or double.
 template <class F>

@@ -1,0 +1,65 @@
+// The arguments of the ops as a backend's kernels want them: checked, with their sizes, and each tensor as `prepare`
+// makes it (contiguous; on the CPU also in the computing dtype).
+#pragma once
+
+#include <ATen/ops/empty.h>
+
+#include "ops.h"
+
+namespace s2s {
+
+// A cell is known by its number of gates: 3 for a GRU, 4 for an LSTM.
+constexpr int64_t kGru = 3, kLstm = 4;
+
+using Prepare = Tensor (*)(const Tensor& x);
+
+inline bool given(const OptionalTensor& x) { return x.has_value() && x->defined(); }
+
+// A result that was not asked for.
+inline Tensor nothing(const Tensor& like) { return at::empty({0}, like.options()); }
+
+inline Tensor columns(const Tensor& x, int64_t begin, int64_t end) { return x.narrow(1, begin, end - begin); }
+
+// Everything as (B, T, N, A), (B, S, N, A), (B, S, D), (N, A).
+struct AttentionArguments {
+  Tensor query, keys, values, v, bias;
+  int64_t batch, queries, heads, attention, source, width;
+  int64_t bias_stride;        // between queries; 0: one bias for all
+  std::vector<int64_t> lead;  // the public leading dimensions: B, [T,] [N]
+
+  AttentionArguments(const Tensor& query, const Tensor& keys, const Tensor& values, const Tensor& v,
+                     const OptionalTensor& lengths, const OptionalTensor& mask, const OptionalTensor& bias,
+                     Prepare prepare);
+  Tensor empty(at::IntArrayRef shape) const { return at::empty(shape, query.options()); }
+  std::vector<int64_t> shape(int64_t last) const;  // lead and one more dimension
+};
+
+struct RecurrenceArguments {
+  Tensor x, h0, c0, weight_ih, weight_hh, bias_ih, bias_hh;
+  at::ScalarType type;  // of the public tensors
+  int64_t batch, steps, hidden;
+
+  RecurrenceArguments(int64_t gates, const OptionalTensors& list, const OptionalTensor& lengths, Prepare prepare);
+  Tensor empty(at::IntArrayRef shape) const { return at::empty(shape, x.options()); }
+};
+
+// Keys as (B, S, N, A) and v as (N, A).
+struct AttentionRecurrenceArguments {
+  Tensor x, h0, c0, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh, w_feed, b_feed,
+      first_feed;
+  at::ScalarType type;           // of the public tensors
+  std::vector<int64_t> v_shape;  // public: (A,) or (N, A)
+  int64_t batch, steps, inputs, hidden, source, heads, attention, width, feed;
+
+  AttentionRecurrenceArguments(int64_t gates, const OptionalTensors& list, const OptionalTensor& lengths,
+                               const OptionalTensor& mask, Prepare prepare);
+  int64_t context() const { return heads * width; }
+  Tensor weight_x() const { return columns(weight_ih, 0, inputs); }
+  Tensor weight_feed() const { return columns(weight_ih, inputs, inputs + feed); }
+  Tensor feed_h() const { return columns(w_feed, 0, hidden); }
+  Tensor feed_c() const { return columns(w_feed, hidden, hidden + context()); }
+  std::vector<int64_t> weights_shape() const;  // (B, T+1, [N,] S)
+  Tensor empty(at::IntArrayRef shape) const { return at::empty(shape, x.options()); }
+};
+
+}  // namespace s2s
