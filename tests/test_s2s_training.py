@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from s2s.config import Config
 from s2s.data import Dataset
@@ -133,3 +134,23 @@ def test_scores():
     for outputs, references in ([], []), (["a"], []):
         with pytest.raises(S2SError):
             score(outputs, references)
+
+
+def test_moving_average_of_the_weights():
+    model, data, _ = setting(ema=0.9, epochs=1, lr=1e-2, lr_schedule="constant")
+    expected, decayed = None, []
+
+    def update(optimizer, args, kwargs):
+        nonlocal expected
+        new = [p.detach().clone() for p in model.parameters()]
+        expected = new if expected is None else [0.9 * e + 0.1 * n for e, n in zip(expected, new)]
+        decayed.append(1)
+
+    register = register_optimizer_step_post_hook(update)
+    try:
+        train(model, data, data, show_bar=False, say=lambda text: None)
+    finally:
+        register.remove()
+    assert len(decayed) > 3
+    for found, want in zip(model.parameters(), expected, strict=True):
+        torch.testing.assert_close(found, want)

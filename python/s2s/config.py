@@ -84,6 +84,12 @@ class Config:
     )
     warmup: int = option(0, "Steps in which the learning rate rises to lr.", 0)
     clip: float = option(1.0, "Largest norm of the gradient, 0 for no clipping.", 0)
+    ema: float = option(
+        0.0, "Decay of the moving average of the weights, which then is the model; 0 for none.", 0, 0.99999
+    )
+    matmul_precision: Literal["highest", "high", "medium"] = option(
+        "highest", "torch.set_float32_matmul_precision: TF32 or bfloat16 products; on a CPU medium takes oneDNN."
+    )
     batch_size: int = option(64, "Most pairs in a batch.", 1)
     batch_tokens: int = option(0, "Most target tokens in a batch, padding included; 0 for no limit.", 0)
     epochs: int = option(20, "Most passes over the training data.", 1)

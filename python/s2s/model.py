@@ -8,10 +8,10 @@ Shapes: B batch, S source, T target, N heads; widths: E embedding, M memory, H s
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from .decoder import Decoder
 from .encoder import Bridge, Encoder, Memory
+from .loss import linear_cross_entropy
 from .vocab import PAD
 
 
@@ -71,9 +71,9 @@ class Seq2Seq(nn.Module):
         features, _ = self(batch.source, batch.source_lengths, batch.inputs)
         # Padding never reaches the output layer, the largest product of the step.
         real = (batch.outputs != PAD).flatten().nonzero().squeeze(-1)
-        logits = self.output(features.flatten(0, 1).index_select(0, real))
+        features = features.flatten(0, 1).index_select(0, real)
         targets = batch.outputs.flatten().index_select(0, real)
-        return cross_entropy(logits, targets, label_smoothing=label_smoothing, reduction="sum")
+        return linear_cross_entropy(features, self.output.weight, self.output.bias, targets, label_smoothing)
 
     def start(self, source, lengths):
         """source (B, S), lengths (B,) -> Memory and the decoding state for ``step``."""

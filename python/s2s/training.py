@@ -5,6 +5,7 @@ import sys
 import time
 
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from .errors import S2SError
@@ -97,6 +98,10 @@ class Trainer:
         self.on_best, self.stop = on_best, stop
         self.optimizer = build_optimizer(model, self.config)
         self.schedule = Schedule(self.optimizer, self.config)
+        # The moving average of the weights (Polyak); it is what is validated and saved.
+        self.average = (
+            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema)) if self.config.ema else None
+        )
         self.total_steps = self.config.epochs * len(train_set.batches(0))
         show = sys.stderr.isatty() if show_bar is None else show_bar
         self.bar = tqdm(
@@ -159,6 +164,8 @@ class Trainer:
         self.schedule.set(self.step, max(self.step / self.total_steps, self._time_used()))
         batch = self.train_set.load(indices)
         self.losses.append(train_step(self.model, self.optimizer, batch.to(self.device)))
+        if self.average is not None:
+            self.average.update_parameters(self.model)
         self.step += 1
         self.tokens += batch.tokens
         if self.step % 10 == 1:  # now and then, as reading a loss waits for a GPU
@@ -178,7 +185,8 @@ class Trainer:
     def _validate(self, epoch):
         """Adds a record to the history; returns whether to stop."""
         began, rate = self._seconds(), self._tokens_per_second()
-        loss = validation_loss(self.model, self.valid_set)
+        model = self.model if self.average is None else self.average.module
+        loss = validation_loss(model, self.valid_set)
         record = {
             "step": self.step,
             "epoch": epoch,
@@ -197,16 +205,16 @@ class Trainer:
         )
         if improved:
             self.best_loss, self.bad = loss, 0
-            weights = self.model.state_dict()
+            weights = model.state_dict()
             self.best_weights = {name: value.detach().clone() for name, value in weights.items()}
             if self.on_best:
-                self.on_best(self.model, self.history)
+                self.on_best(model, self.history)
         elif not math.isfinite(loss):
             raise S2SError(f"the validation loss is {loss}; try an lr under {self.config.lr}.")
         else:
             self.bad += 1
             self.schedule.worse()
-        enough = self.stop is not None and self.stop(self.model, record)
+        enough = self.stop is not None and self.stop(model, record)
         self.outside += self._seconds() - began
         return enough or 0 < self.config.patience <= self.bad
 

@@ -24,6 +24,8 @@ def train(
 ):
     """Train a model on pairs of sentences."""
     settings = (Config.load(config) if config else Config()).updated(**options)
+    import torch
+
     from ..data import Dataset, read_pairs, split_pairs
 
     pairs = read_pairs(files, say)
@@ -39,6 +41,7 @@ def train(
     from ..vocab import build_vocabularies
 
     device = pick_device(device)
+    torch.set_float32_matmul_precision(settings.matmul_precision)
     source_vocab, target_vocab = build_vocabularies(train_pairs, settings)
     sets = [Dataset(pairs, source_vocab, target_vocab, settings) for pairs in (train_pairs, valid_pairs)]
     too_long = sum(dataset.too_long for dataset in sets)
