@@ -36,13 +36,17 @@ using CellBackward = void (*)(const T* saved, const T* h_previous, const T* c_pr
                               T* grad_c, T* grad_gates, T* grad_gates_h, int64_t hidden, int64_t begin, int64_t end);
 
 template <class T>
+using Gemm = void (*)(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* packed, T* c, int64_t ldc,
+                      const T* bias, bool accumulate);
+
+template <class T>
 struct Kernels {
   const char* name;
   int64_t panel;  // columns of a packed panel
 
-  // C (m, n) = A (m, k) B (k, n) + bias, or += ; B as panels of `panel` columns, k rows each.
-  void (*gemm)(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* packed, T* c, int64_t ldc,
-               const T* bias, bool accumulate);
+  // C (m, n) = A (m, k) B (k, n) + bias, or += ; B as panels of `panel` columns, k rows each. The second reads A
+  // from its transpose (k, m).
+  Gemm<T> gemm, gemm_transposed;
   // B[k][n] = from[k * k_stride + n * n_stride] into one panel; columns past n are zero.
   void (*pack)(const T* from, int64_t k_stride, int64_t n_stride, int64_t k, int64_t n, T* panel);
   // The same with rows (by_k) or columns taken at `index`.

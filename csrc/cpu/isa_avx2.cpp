@@ -3,6 +3,7 @@
 #include <cmath>  // before the target: nothing of a shared header may be compiled for it
 #include <cstdint>
 #include <limits>
+#include <utility>
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)

@@ -3,6 +3,7 @@
 #include <cmath>  // before the target: nothing of a shared header may be compiled for it
 #include <cstdint>
 #include <limits>
+#include <utility>
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma"))), \

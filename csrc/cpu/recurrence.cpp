@@ -3,7 +3,7 @@
 // product after the loop.
 #include "recurrence.h"
 
-#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 #include <cstring>
@@ -161,38 +161,14 @@ void backward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& g
   });
 }
 
-// The state before each step, (B * T, H); zero past a row's length.
-Tensor previous_states(const Inputs& in, const Rows& rows, const Tensor& output) {
-  Tensor all = in.empty({in.batch * in.steps, in.hidden});
-  int64_t bytes = in.hidden * in.x.element_size();
-  auto at = [&](const Tensor& x, int64_t row) { return static_cast<char*>(x.data_ptr()) + row * bytes; };
-  if (bytes == 0) return all;
-  at::parallel_for(0, in.batch, 1 + 16384 / (in.steps * in.hidden + 1), [&](int64_t begin, int64_t end) {
-    for (int64_t b = begin; b < end; b++)
-      for (int64_t step = 0; step < in.steps; step++) {
-        if (step >= rows.lengths[b]) {
-          std::memset(at(all, b * in.steps + step), 0, bytes);
-          continue;
-        }
-        int64_t before = rows.previous(b, step);
-        std::memcpy(at(all, b * in.steps + rows.time(b, step)),
-                    before < 0 ? at(in.h0, b) : at(output, b * in.steps + before), bytes);
-      }
-  });
-  return all;
-}
-
-// x with zeros past each row's length: what stands there, NaN included, must not reach a weight's gradient.
-Tensor valid_part(const Inputs& in, const Rows& rows) {
-  Tensor x = in.x;
-  int64_t width = x.size(2) * x.element_size();
-  bool all_valid = std::all_of(rows.lengths.begin(), rows.lengths.end(), [&](int64_t n) { return n == in.steps; });
-  if (all_valid) return x;
-  x = x.clone();
+// Rows (B * T) that the steps of the loop read, for the gradient of a weight: row(b, step) at the time of that step.
+// Past a row's length zeros stand for what may be NaN.
+template <class T, class Row>
+RowPointers<T> rows_read(const Inputs& in, const Rows& rows, const std::vector<T>& zeros, const Row& row) {
+  RowPointers<T> all(in.batch * in.steps, zeros.data());
   for (int64_t b = 0; b < in.batch; b++)
-    std::memset(static_cast<char*>(x.data_ptr()) + (b * in.steps + rows.lengths[b]) * width, 0,
-                (in.steps - rows.lengths[b]) * width);
-  return x;
+    for (int64_t step = 0; step < rows.lengths[b]; step++) all[b * in.steps + rows.time(b, step)] = row(b, step);
+  return all;
 }
 
 }  // namespace
@@ -205,9 +181,11 @@ Tensors recurrence_forward(int64_t gates, const OptionalTensors& inputs, const O
   Tensor saved = in.empty({in.batch, in.steps, 4 * in.hidden}), output = in.empty({in.batch, in.steps, in.hidden});
   Tensor h_n = in.empty({in.batch, in.hidden}), c_n = in.empty({in.batch, in.hidden});
   Tensor cells = has_cell && save ? in.empty({in.batch, in.steps, in.hidden}) : nothing(in.x);
-  hoist(gates, saved.view({in.batch * in.steps, 4 * in.hidden}), in.x.view({in.batch * in.steps, in.x.size(2)}),
-        in.weight_ih, in.bias_ih);
-  dispatch(in.x, [&](auto zero) { forward<decltype(zero)>(gates, in, rows, saved, output, h_n, c_n, cells, save); });
+  dispatch(in.x, [&](auto zero) {
+    using T = decltype(zero);
+    hoist<T>(in.x, in.weight_ih, in.bias_ih, saved);
+    forward<T>(gates, in, rows, saved, output, h_n, c_n, cells, save);
+  });
   if (!save) saved = nothing(in.x);
   // Backward reads what the loop computed, not its rounding to 16 bits.
   Tensor exact = save && in.type != in.x.scalar_type() ? output : nothing(in.x);
@@ -227,24 +205,48 @@ Tensors recurrence_backward(int64_t gates, const OptionalTensors& grads, const O
   Tensor output = in.type == in.x.scalar_type() ? outputs[0] : outputs[has_cell ? 4 : 3];
   Tensor grad_gates = in.empty({in.batch * in.steps, 4 * in.hidden});
   Tensor grad_h0 = in.empty({in.batch, in.hidden}), grad_c0 = in.empty({in.batch, in.hidden});
+  // The order of the inputs, c0 apart.
+  enum { kX, kH0, kWeightIh, kWeightHh, kBiasIh, kBiasHh };
+  auto needed = [&](int which) { return needs.get(which + (which > kH0 && has_cell)); };
+  auto zeros = [&](int which, const Tensor& like) { return needed(which) ? at::zeros_like(like) : Tensor(); };
+  Tensor grad_x = needed(kX) ? in.empty(in.x.sizes()) : Tensor();
+  Tensor grad_weight_ih = zeros(kWeightIh, in.weight_ih), grad_weight_hh = zeros(kWeightHh, in.weight_hh);
   dispatch(in.x, [&](auto zero) {
-    backward<decltype(zero)>(gates, in, rows, grad_output, grad_h_n, grad_c_n, saved, output, cells, grad_gates,
-                             grad_h0, grad_c0);
+    using T = decltype(zero);
+    backward<T>(gates, in, rows, grad_output, grad_h_n, grad_c_n, saved, output, cells, grad_gates, grad_h0, grad_c0);
+    auto all = RowBlocks<const T>::of(grad_gates);
+    int64_t hidden = in.hidden, inputs = in.x.size(2);
+    std::vector<T> padding(std::max(hidden, inputs));
+    if (grad_x.defined()) product(all, in.weight_ih, RowBlocks<T>::of(grad_x));
+    if (grad_weight_ih.defined())
+      add_outer_products(all,
+                         rows_read<T>(in, rows, padding,
+                                      [&](int64_t b, int64_t step) {
+                                        return data<T>(in.x) + (b * in.steps + rows.time(b, step)) * inputs;
+                                      }),
+                         grad_weight_ih);
+    if (grad_weight_hh.defined())
+      add_weight_hh_gradient(gates, all,
+                             rows_read<T>(in, rows, padding,
+                                          [&](int64_t b, int64_t step) {
+                                            return step == 0 ? data<T>(in.h0) + b * hidden
+                                                             : data<T>(output) +
+                                                                   (b * in.steps + rows.time(b, step - 1)) * hidden;
+                                          }),
+                             grad_weight_hh);
   });
+  bool bias = needed(kBiasIh) || needed(kBiasHh);
+  auto [grad_bias_ih, grad_bias_hh] = bias_gradients(gates, bias ? grad_gates.sum(0) : Tensor());
 
   Tensors result;
-  size_t i = 0;
-  auto give = [&](auto make) { result.push_back(needs.get(i++) ? make().to(in.type) : nothing(in.x).to(in.type)); };
-  Tensor grad_x_gates = columns(grad_gates, 0, gates * in.hidden);
-  give([&] { return at::mm(grad_x_gates, in.weight_ih).view(in.x.sizes()); });
-  give([&] { return grad_h0; });
-  if (has_cell) give([&] { return grad_c0; });
-  give([&] { return at::mm(grad_x_gates.t(), valid_part(in, rows).view({in.batch * in.steps, in.x.size(2)})); });
-  give([&] { return weight_hh_gradient(gates, grad_gates, previous_states(in, rows, output)); });
-  bool bias = needs.get(i) || needs.get(i + 1);
-  auto [grad_bias_ih, grad_bias_hh] = bias ? bias_gradients(gates, grad_gates) : std::pair<Tensor, Tensor>();
-  give([&] { return grad_bias_ih; });
-  give([&] { return grad_bias_hh; });
+  auto give = [&](const Tensor& grad) {
+    bool need = needs.get(result.size());
+    result.push_back((need ? grad : nothing(in.x)).to(in.type));
+  };
+  give(grad_x);
+  give(grad_h0);
+  if (has_cell) give(grad_c0);
+  for (const Tensor& grad : {grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh}) give(grad);
   return result;
 }
 

@@ -8,7 +8,8 @@ template <class T>
 constexpr Kernels<T> table() {
   return {.name = S2S_ISA_NAME,
           .panel = kPanel<T>,
-          .gemm = gemm<T>,
+          .gemm = gemm<T, false>,
+          .gemm_transposed = gemm<T, true>,
           .pack = pack<T>,
           .pack_indexed = pack_indexed<T>,
           .gru_forward = gru_forward<T>,

@@ -14,9 +14,9 @@ constexpr int kVectors = 2;  // vectors in a panel's row
 template <class T>
 constexpr int kPanel = kVectors * Vector<T>::lanes;
 
-// C (rows, panel) of one panel. `from`: what is added to the product, rows from_stride apart (0: a bias), or null. It
-// comes last: rounding k sums at the size of a large C would lose digits of a small product.
-template <class T, int rows>
+// C (rows, panel) of one panel, of A or of its transpose. `from`: what is added to the product, rows from_stride apart
+// (0: a bias), or null. It comes last: rounding k sums at the size of a large C would lose digits of a small product.
+template <class T, bool transposed, int rows>
 void tile(int64_t k, const T* a, int64_t lda, const T* packed, T* c, int64_t ldc, const T* from, int64_t from_stride) {
   using V = typename Vector<T>::type;
   constexpr int lanes = Vector<T>::lanes;
@@ -29,7 +29,7 @@ void tile(int64_t k, const T* a, int64_t lda, const T* packed, T* c, int64_t ldc
     for (int j = 0; j < kVectors; j++) b[j] = *reinterpret_cast<const V*>(packed + p * kPanel<T> + j * lanes);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++) {
-      T x = a[i * lda + p];
+      T x = transposed ? a[p * lda + i] : a[i * lda + p];
 #pragma GCC unroll 2
       for (int j = 0; j < kVectors; j++) sum[i][j] += x * b[j];
     }
@@ -44,16 +44,15 @@ void tile(int64_t k, const T* a, int64_t lda, const T* packed, T* c, int64_t ldc
 template <class T>
 using Tile = void (*)(int64_t, const T*, int64_t, const T*, T*, int64_t, const T*, int64_t);
 
-#if S2S_TILE_ROWS == 12
-template <class T>
-constexpr Tile<T> kTiles[] = {nullptr,    tile<T, 1>, tile<T, 2>, tile<T, 3>,  tile<T, 4>,  tile<T, 5>, tile<T, 6>,
-                              tile<T, 7>, tile<T, 8>, tile<T, 9>, tile<T, 10>, tile<T, 11>, tile<T, 12>};
-#else
-template <class T>
-constexpr Tile<T> kTiles[] = {nullptr, tile<T, 1>, tile<T, 2>, tile<T, 3>, tile<T, 4>, tile<T, 5>, tile<T, 6>};
-#endif
+// The tiles of one row, of two, and so on.
+template <class T, bool transposed, class Rows>
+struct Tiles;
+template <class T, bool transposed, int... below>
+struct Tiles<T, transposed, std::integer_sequence<int, below...>> {
+  static constexpr Tile<T> of[] = {tile<T, transposed, below + 1>...};
+};
 
-template <class T>
+template <class T, bool transposed>
 void gemm(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* packed, T* c, int64_t ldc, const T* bias,
           bool accumulate) {
   constexpr int64_t panel = kPanel<T>;
@@ -63,18 +62,19 @@ void gemm(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* pac
       // As even as can be: 13 rows are 7 + 6, not 12 + 1.
       int64_t tiles = (m - row + S2S_TILE_ROWS - 1) / S2S_TILE_ROWS;
       int64_t rows = (m - row + tiles - 1) / tiles;
-      const T* a_tile = a + row * lda;
+      auto compute = Tiles<T, transposed, std::make_integer_sequence<int, S2S_TILE_ROWS>>::of[rows - 1];
+      const T* a_tile = a + row * (transposed ? 1 : lda);
       T* c_tile = c + row * ldc + column;
       const T* from = accumulate ? c_tile : bias ? bias + column : nullptr;
       int64_t from_stride = accumulate ? ldc : 0;
       if (width == panel) {
-        kTiles<T>[rows](k, a_tile, lda, packed, c_tile, ldc, from, from_stride);
+        compute(k, a_tile, lda, packed, c_tile, ldc, from, from_stride);
       } else {  // the last, narrower panel goes through a full one on the stack
         T edge[S2S_TILE_ROWS * panel];
         for (int64_t i = 0; i < rows; i++)
           for (int64_t j = 0; j < panel; j++)
             edge[i * panel + j] = from && j < width ? from[i * from_stride + j] : T(0);
-        kTiles<T>[rows](k, a_tile, lda, packed, edge, panel, edge, panel);
+        compute(k, a_tile, lda, packed, edge, panel, edge, panel);
         for (int64_t i = 0; i < rows; i++)
           for (int64_t j = 0; j < width; j++) c_tile[i * ldc + j] = edge[i * panel + j];
       }

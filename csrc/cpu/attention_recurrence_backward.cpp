@@ -1,0 +1,310 @@
+// The attention decoder, backward. The loop goes back over the steps with only what the step before needs on its way
+// (the gradients of h, the feed and the query). The gradients of all weights, x and values are products over many
+// steps at once; those of keys and v, which read every score, are one pass at the end. Steps go in chunks, so that
+// what the products read takes little memory.
+#include <ATen/ops/baddbmm.h>
+
+#include "attention_inputs.h"
+#include "attention_recurrence.h"
+
+namespace s2s::cpu {
+
+namespace {
+
+constexpr int64_t kChunkRows = 1024;  // rows of the batch times steps: deep enough for products at full speed
+
+// What the loop leaves of steps first .. first + asks of 0..T for the products; a cell follows each step but T.
+struct Chunk {
+  int64_t first, asks, cells;
+  Tensor gates;     // (B, cells, 4H)
+  Tensor queries;   // (B, asks, N * A)
+  Tensor contexts;  // (B, asks, N * D)
+  Tensor feeds;     // (B, asks, F), of the sum under tanh; undefined without w_feed
+};
+
+struct Carried {
+  Tensor h, c;        // (B, H): in and out of the loop, at last the initial state's
+  Tensor first_feed;  // (B, F), if it was given
+  Tensor scores;      // (B, T+1, N, S), compact
+};
+
+template <class T>
+struct Weights {
+  Packed<T> query, hidden, feed, feed_h, feed_c;
+
+  explicit Weights(const AttentionInputs& in)
+      : query(Packed<T>::straight(in.w_query)),
+        hidden(Packed<T>::straight(in.weight_hh)),
+        feed(Packed<T>::straight(in.weight_feed())) {
+    if (!in.w_feed.defined()) return;
+    feed_h = Packed<T>::straight(in.feed_h());
+    feed_c = Packed<T>::straight(in.feed_c());
+  }
+};
+
+template <class T>
+void loop(int64_t gates, const AttentionInputs& in, const Memory<T>& memory, const Weights<T>& weight,
+          const AttentionOutputs& out, const AttentionOutputs& grad, const Carried& carried, const Chunk& chunk) {
+  int64_t hidden = in.hidden, steps = in.steps, wide = gates * hidden, asked = in.heads * in.attention;
+  int64_t asks = chunk.asks, cells = chunk.cells;
+  bool has_cell = gates == kLstm, has_feed = in.w_feed.defined();
+  CellKernels<T> cell(gates);
+  const auto& kernel = kernels<T>();
+  Tensor gates_buffer = in.empty({in.batch, wide});
+  const T *weights = data<T>(out.weights), *queries = data<T>(out.queries), *grad_weights = data<T>(grad.weights);
+
+  run_teams(in.batch, 2 * in.step_work(gates) * asks, [&](int64_t group, int64_t groups, const Team& team) {
+    auto [first, last] = split(in.batch, groups, group);
+    int64_t rows = last - first;
+    auto [begin, end] = team.part(hidden);
+    auto [attend_begin, attend_end] = team.part(rows * in.heads);
+    auto [feed_begin, feed_end] = team.part(rows);
+    T* gates_h = data<T>(gates_buffer) + first * wide;
+    T* grad_h = data<T>(carried.h) + first * hidden;
+    T* grad_c = has_cell ? data<T>(carried.c) + first * hidden : nullptr;
+
+    for (int64_t i = asks - 1; i >= 0; i--) {
+      int64_t t = chunk.first + i;
+      bool first_fed = t == 0 && in.first_feed.defined();  // the feed of this step was the caller's
+      T* grad_context = data<T>(chunk.contexts) + (first * asks + i) * in.context();
+      // Gradient of this step's feed, under tanh where there is one.
+      T* feed = first_fed  ? data<T>(carried.first_feed) + first * in.feed
+                : has_feed ? data<T>(chunk.feeds) + (first * asks + i) * in.feed
+                           : grad_context;
+      int64_t feed_stride = first_fed ? in.feed : asks * in.feed;
+      if (t < steps) {
+        T* grad_gates = data<T>(chunk.gates) + (first * cells + i) * 4 * hidden;
+        for (int64_t row = 0; row < rows; row++) {
+          int64_t b = first + row, at = b * steps + t;
+          T* grad_state = grad_h + row * hidden;
+          if (grad.states.defined())
+            kernel.add(grad_state + begin, data<T>(grad.states) + at * hidden + begin, end - begin);
+          const T* h = t == 0 ? data<T>(in.h0) + b * hidden : data<T>(out.states) + (at - 1) * hidden;
+          const T* c = !has_cell ? nullptr
+                       : t == 0  ? data<T>(in.c0) + b * hidden
+                                 : data<T>(out.cells) + (at - 1) * hidden;
+          cell.backward(data<T>(out.gates) + at * 4 * hidden, h, c,
+                        has_cell ? data<T>(out.cells) + at * hidden : nullptr, grad_state,
+                        has_cell ? grad_c + row * hidden : nullptr, grad_gates + row * cells * 4 * hidden,
+                        gates_h + row * wide, hidden, begin, end);
+        }
+        team.sync();
+        weight.feed.apply(team, rows, grad_gates, cells * 4 * hidden, feed, feed_stride, nullptr, true);
+        weight.hidden.apply(team, rows, gates_h, wide, grad_h, hidden, nullptr, true);
+        team.sync();
+      }
+      if (has_feed && !first_fed) {
+        for (int64_t row = feed_begin; row < feed_end; row++)
+          kernel.tanh_backward(feed + row * feed_stride,
+                               data<T>(out.feeds) + ((first + row) * (steps + 1) + t) * in.feed, in.feed);
+        team.sync();
+        weight.feed_c.apply(team, rows, feed, feed_stride, grad_context, asks * in.context(), nullptr, true);
+        weight.feed_h.apply(team, rows, feed, feed_stride, grad_h, hidden, nullptr, true);
+        team.sync();
+      }
+
+      T* query = data<T>(chunk.queries) + (first * asks + i) * asked;
+      for (int64_t task = attend_begin; task < attend_end; task++) {
+        int64_t row = task / in.heads, n = task % in.heads, at = (first + row) * (steps + 1) + t;
+        auto source = memory.source(first + row, n);
+        T* score = data<T>(carried.scores) + (at * in.heads + n) * in.source;
+        if (grad_weights)
+          kernel.gather(grad_weights + (at * in.heads + n) * in.source, source.positions, source.count, score);
+        else
+          std::fill_n(score, source.count, T(0));
+        kernel.values_dot(source, grad_context + row * asks * in.context() + n * in.width, score);
+        kernel.softmax_backward(weights + (at * in.heads + n) * in.source, source.positions, source.count, score);
+        kernel.query_backward(source, queries + at * asked + n * in.attention, score,
+                              query + row * asks * asked + n * in.attention);
+      }
+      team.sync();
+      weight.query.apply(team, rows, query, asks * asked, grad_h, hidden, nullptr, true);
+      team.sync();
+    }
+  });
+}
+
+// Gradients of keys, and of v as one part a row (B, N, A), for all steps at once.
+template <class T>
+void source_gradients(const AttentionInputs& in, const Memory<T>& memory, const Tensor& queries, const Tensor& scores,
+                      const Tensor& grad_keys, const Tensor& grad_v) {
+  int64_t positions = in.steps + 1, asked = in.heads * in.attention;
+  at::parallel_for(0, in.batch * in.heads, 1, [&](int64_t task_begin, int64_t task_end) {
+    std::vector<T> scratch(in.attention);
+    for (int64_t task = task_begin; task < task_end; task++) {
+      int64_t b = task / in.heads, n = task % in.heads;
+      Queries<T> q{
+          .queries = data<T>(queries) + b * positions * asked + n * in.attention, .stride = asked, .count = positions};
+      kernels<T>().keys_backward(memory.source(b, n), q, data<T>(scores) + (b * positions * in.heads + n) * in.source,
+                                 in.heads * in.source, data<T>(grad_keys) + b * in.source * asked + n * in.attention,
+                                 data<T>(grad_v) + task * in.attention, nullptr, scratch.data());
+    }
+  });
+}
+
+// The gradients of the inputs, one a needed input, undefined otherwise.
+struct Results {
+  Tensor x, values, w_query, b_query, weight_ih, weight_hh, gates, w_feed, b_feed;
+};
+
+// The products of one chunk, added to the results (values and x: written).
+template <class T>
+void products_of(int64_t gates, const AttentionInputs& in, const AttentionOutputs& out, const Chunk& chunk,
+                 const Results& results) {
+  int64_t wide = gates * in.hidden, steps = in.steps;
+  // Row (b, i) of what step first + i read, for i of 0..count.
+  auto rows = [&](int64_t count, const auto& row) {
+    RowPointers<T> pointers;
+    pointers.reserve(in.batch * count);
+    for (int64_t b = 0; b < in.batch; b++)
+      for (int64_t i = 0; i < count; i++) pointers.push_back(row(b, chunk.first + i));
+    return pointers;
+  };
+  auto state = [&](int64_t b, int64_t t) -> const T* {
+    return t == 0 ? data<T>(in.h0) + b * in.hidden : data<T>(out.states) + (b * steps + t - 1) * in.hidden;
+  };
+  auto context = [&](int64_t b, int64_t t) -> const T* {
+    return data<T>(out.contexts) + (b * (steps + 1) + t) * in.context();
+  };
+  auto fed = [&](int64_t b, int64_t t) -> const T* {
+    if (t == 0 && in.first_feed.defined()) return data<T>(in.first_feed) + b * in.feed;
+    return in.w_feed.defined() ? data<T>(out.feeds) + (b * (steps + 1) + t) * in.feed : context(b, t);
+  };
+  auto input = [&](int64_t b, int64_t t) -> const T* { return data<T>(in.x) + (b * steps + t) * in.inputs; };
+  auto all = RowBlocks<const T>::of;
+
+  if (chunk.cells > 0) {
+    if (results.x.defined())
+      product(all(chunk.gates), in.weight_ih.narrow(1, 0, in.inputs).narrow(0, 0, wide),
+              RowBlocks<T>::of(results.x.narrow(1, chunk.first, chunk.cells)));
+    if (results.weight_ih.defined()) {
+      add_outer_products(all(chunk.gates), rows(chunk.cells, input), columns(results.weight_ih, 0, in.inputs));
+      add_outer_products(all(chunk.gates), rows(chunk.cells, fed),
+                         columns(results.weight_ih, in.inputs, in.inputs + in.feed));
+    }
+    if (results.weight_hh.defined())
+      add_weight_hh_gradient(gates, all(chunk.gates), rows(chunk.cells, state), results.weight_hh);
+    if (results.gates.defined()) results.gates.add_(chunk.gates.sum(at::IntArrayRef({0, 1})));
+  }
+  if (results.values.defined())
+    at::baddbmm_out(const_cast<Tensor&>(results.values), results.values,
+                    out.weights.view({in.batch, (steps + 1) * in.heads, in.source})
+                        .narrow(1, chunk.first * in.heads, chunk.asks * in.heads)
+                        .transpose(1, 2),
+                    chunk.contexts.view({in.batch, chunk.asks * in.heads, in.width}),
+                    chunk.first + chunk.asks == steps + 1 ? 0 : 1);
+  if (results.w_query.defined()) add_outer_products(all(chunk.queries), rows(chunk.asks, state), results.w_query);
+  if (results.b_query.defined()) results.b_query.add_(chunk.queries.sum(at::IntArrayRef({0, 1})));
+  if (results.w_feed.defined()) {
+    add_outer_products(all(chunk.feeds), rows(chunk.asks, state), columns(results.w_feed, 0, in.hidden));
+    add_outer_products(all(chunk.feeds), rows(chunk.asks, context),
+                       columns(results.w_feed, in.hidden, in.hidden + in.context()));
+  }
+  if (results.b_feed.defined()) results.b_feed.add_(chunk.feeds.sum(at::IntArrayRef({0, 1})));
+}
+
+}  // namespace
+
+Tensors attention_recurrence_backward(int64_t gates, const OptionalTensors& grads, const OptionalTensors& inputs,
+                                      const OptionalTensor& lengths, const OptionalTensor& mask, at::TensorList outputs,
+                                      const c10::List<bool>& needs) {
+  AttentionInputs in(gates, inputs, lengths, mask);
+  Positions positions(in.batch, in.source, lengths, mask);
+  bool has_cell = gates == kLstm, has_feed = in.w_feed.defined(), has_first = in.first_feed.defined();
+  int64_t steps = in.steps, asked = in.heads * in.attention;
+  size_t exact = in.type == in.x.scalar_type() ? 0 : has_cell ? 9 : 7;
+  AttentionOutputs out{.states = outputs[exact],
+                       .contexts = outputs[exact + 1],
+                       .weights = outputs[exact + 2],
+                       .feeds = outputs[exact + 3],
+                       .gates = outputs[has_cell ? 6 : 5],
+                       .cells = has_cell ? outputs[7] : Tensor(),
+                       .queries = outputs[has_cell ? 8 : 6]};
+  AttentionOutputs grad{.states = to_compute(grads.get(0)), .weights = to_compute(grads.get(2))};
+  // Gradients that the loop adds to begin as those that came in.
+  auto begin_as = [&](const OptionalTensor& grad, at::IntArrayRef shape) {
+    return given(grad) ? in.empty(shape).copy_(*grad) : in.zeros(shape);
+  };
+  auto steps_of = [&](const OptionalTensor& grad, int64_t first, int64_t count) {
+    return given(grad) ? OptionalTensor(grad->narrow(1, first, count)) : std::nullopt;
+  };
+  OptionalTensor grad_feeds = has_feed ? grads.get(3) : std::nullopt;
+  Carried carried{.h = begin_as(grads.get(4), {in.batch, in.hidden}),
+                  .c = has_cell ? begin_as(grads.get(5), {in.batch, in.hidden}) : Tensor(),
+                  .scores = in.empty({in.batch, steps + 1, in.heads, in.source})};
+  if (has_first) carried.first_feed = begin_as(steps_of(grad_feeds, 0, 1), {in.batch, 1, in.feed}).squeeze(1);
+
+  // The order of the inputs.
+  enum {
+    kX,
+    kH0,
+    kC0,
+    kKeys,
+    kValues,
+    kV,
+    kWQuery,
+    kBQuery,
+    kWeightIh,
+    kWeightHh,
+    kBiasIh,
+    kBiasHh,
+    kWFeed,
+    kBFeed,
+    kFirstFeed
+  };
+  auto needed = [&](int which) { return needs.get(which - (which > kC0 && !has_cell)); };
+  auto zeros = [&](int which, at::IntArrayRef shape) { return needed(which) ? in.zeros(shape) : Tensor(); };
+  Results results{.x = needed(kX) ? in.empty(in.x.sizes()) : Tensor(),
+                  .values = needed(kValues) ? in.empty(in.values.sizes()) : Tensor(),
+                  .w_query = zeros(kWQuery, in.w_query.sizes()),
+                  .b_query = zeros(kBQuery, {asked}),
+                  .weight_ih = zeros(kWeightIh, in.weight_ih.sizes()),
+                  .weight_hh = zeros(kWeightHh, in.weight_hh.sizes()),
+                  .gates = needed(kBiasIh) || needed(kBiasHh) ? in.zeros({4 * in.hidden}) : Tensor(),
+                  .w_feed = has_feed ? zeros(kWFeed, in.w_feed.sizes()) : Tensor(),
+                  .b_feed = zeros(kBFeed, {in.feed})};
+  Tensor grad_keys = in.zeros(in.keys.sizes()), grad_v = in.zeros({in.batch, in.heads, in.attention});
+  dispatch(in.x, [&](auto zero) {
+    using T = decltype(zero);
+    Memory<T> memory(in.keys, in.values, in.v, positions);
+    Weights<T> weights(in);
+    int64_t chunk_steps = std::max<int64_t>(1, kChunkRows / std::max<int64_t>(in.batch, 1));
+    int64_t chunks = (steps + chunk_steps) / chunk_steps;  // as even as can be
+    for (int64_t i = chunks - 1; i >= 0; i--) {
+      auto [first, end] = split(steps + 1, chunks, i);
+      int64_t asks = end - first, cells = std::min(end, steps) - first;
+      Chunk chunk{.first = first,
+                  .asks = asks,
+                  .cells = cells,
+                  .gates = in.empty({in.batch, cells, 4 * in.hidden}),
+                  .queries = in.empty({in.batch, asks, asked}),
+                  .contexts = begin_as(steps_of(grads.get(1), first, asks), {in.batch, asks, in.context()})};
+      if (has_feed) {
+        chunk.feeds = begin_as(steps_of(grad_feeds, first, asks), {in.batch, asks, in.feed});
+        if (first == 0 && has_first) chunk.feeds.select(1, 0).zero_();  // w_feed had no part in the first feed
+      }
+      loop<T>(gates, in, memory, weights, out, grad, carried, chunk);
+      products_of<T>(gates, in, out, chunk, results);
+    }
+    if (needed(kKeys) || needed(kV)) source_gradients<T>(in, memory, out.queries, carried.scores, grad_keys, grad_v);
+  });
+
+  auto [bias_ih, bias_hh] = bias_gradients(gates, results.gates);
+  Tensor all[] = {results.x,         carried.h,
+                  carried.c,         in.v_shape.size() == 2 ? grad_keys : grad_keys.squeeze(2),
+                  results.values,    grad_v.sum(0).view(in.v_shape),
+                  results.w_query,   results.b_query,
+                  results.weight_ih, results.weight_hh,
+                  bias_ih,           bias_hh,
+                  results.w_feed,    results.b_feed,
+                  carried.first_feed};
+  Tensors given_back;
+  for (int which = kX; which <= kFirstFeed; which++) {
+    if (which == kC0 && !has_cell) continue;
+    bool need = needs.get(given_back.size());
+    given_back.push_back((need ? all[which] : nothing(in.x)).to(in.type));
+  }
+  return given_back;
+}
+
+}  // namespace s2s::cpu

@@ -1,0 +1,101 @@
+// Large matrix products on the kernels of the recurrences: blocks of B are packed as they are needed, so B may be rows
+// that lie anywhere. A library's product is as fast where it is tuned for the machine, and half as fast where not.
+#pragma once
+
+#include <cstring>
+#include <vector>
+
+#include "tensors.h"
+
+namespace s2s::cpu {
+
+// `groups` blocks of `count` rows each: row i of block g begins at first + g * group_stride + i * stride.
+template <class T>
+struct RowBlocks {
+  T* first;
+  int64_t count, stride, groups = 1, group_stride = 0;
+
+  // All rows of (..., N) with N contiguous, or of a slice along the second of three dimensions.
+  static RowBlocks of(const Tensor& x) {
+    T* first = data<std::remove_const_t<T>>(x);
+    if (x.dim() == 3 && x.stride(0) != x.size(1) * x.stride(1))
+      return {first, x.size(1), x.stride(1), x.size(0), x.stride(0)};
+    return {first, x.dim() == 3 ? x.size(0) * x.size(1) : x.size(0), x.stride(-2)};
+  }
+};
+
+// The rows (of n numbers) of a B that is scattered in memory.
+template <class T>
+using RowPointers = std::vector<const T*>;
+
+namespace products {
+
+constexpr int64_t kDepth = 512, kRows = 48, kPanels = 8;  // a block of B stays in the second-level cache, one of A too
+
+// The loops around the kernel. pack(p, depth, column, width, out): rows p.. and columns column.. of B as a panel.
+// transposed: a is (k, m), its rows a.stride apart, and c has one group of m rows.
+template <class T, class Pack>
+void blocked(bool transposed, const RowBlocks<const T>& a, const RowBlocks<T>& c, int64_t n, int64_t k,
+             const Pack& pack, const T* bias, bool accumulate) {
+  const auto& kernel = kernels<T>();
+  auto gemm = transposed ? kernel.gemm_transposed : kernel.gemm;
+  int64_t panel = kernel.panel, panels = (n + panel - 1) / panel;
+  int64_t blocks_of_group = (c.count + kRows - 1) / kRows, blocks = c.groups * blocks_of_group;
+  if (blocks == 0 || panels == 0) return;
+  int64_t threads = 2.0 * c.groups * c.count * n * k < 2e6 ? 1 : at::get_num_threads();
+  int64_t column_parts = std::min(threads, panels);
+  int64_t row_parts = std::min(std::max<int64_t>(threads / column_parts, 1), blocks);
+  Tensor packed = at::empty({column_parts * row_parts, kPanels * panel * std::min(k, kDepth)},
+                            at::CPU(c10::CppTypeToScalarType<T>::value));
+  at::parallel_for(0, column_parts * row_parts, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; task++) {
+      auto [first_panel, last_panel] = split(panels, column_parts, task % column_parts);
+      auto [first_block, last_block] = split(blocks, row_parts, task / column_parts);
+      T* b = data<T>(packed) + task * packed.size(1);
+      for (int64_t p = 0; p == 0 || p < k; p += kDepth) {
+        int64_t depth = std::min(kDepth, k - p);
+        for (int64_t from = first_panel; from < last_panel; from += kPanels) {
+          int64_t to = std::min(from + kPanels, last_panel), column = from * panel;
+          for (int64_t i = from; i < to; i++)
+            pack(p, depth, i * panel, std::min(panel, n - i * panel), b + (i - from) * panel * depth);
+          for (int64_t block = first_block; block < last_block; block++) {
+            int64_t group = block / blocks_of_group, row = block % blocks_of_group * kRows;
+            const T* a_block =
+                a.first + (transposed ? p * a.stride + row : group * a.group_stride + row * a.stride + p);
+            gemm(std::min(kRows, c.count - row), std::min(n, to * panel) - column, depth, a_block, a.stride, b,
+                 c.first + group * c.group_stride + row * c.stride + column, c.stride,
+                 p == 0 && bias ? bias + column : nullptr, p > 0 || accumulate);
+          }
+        }
+      }
+    }
+  });
+}
+
+}  // namespace products
+
+// c = a b (+ bias); b (k, n) with any strides.
+template <class T>
+void product(const RowBlocks<const T>& a, const Tensor& b, const RowBlocks<T>& c, const Tensor& bias = {}) {
+  const T* from = data<T>(b);
+  int64_t k_stride = b.stride(0), n_stride = b.stride(1);
+  auto pack = [&](int64_t p, int64_t depth, int64_t column, int64_t width, T* out) {
+    kernels<T>().pack(from + p * k_stride + column * n_stride, k_stride, n_stride, depth, width, out);
+  };
+  products::blocked<T>(false, a, c, b.size(1), b.size(0), pack, data<T>(bias), false);
+}
+
+// c (m, n) += the sum over all rows p of a_p (m) times b_p (n): the gradient of a weight.
+template <class T>
+void add_outer_products(const RowBlocks<const T>& a, const RowPointers<T>& b, const Tensor& c) {
+  int64_t panel = kernels<T>().panel;
+  auto pack = [&](int64_t p, int64_t depth, int64_t column, int64_t width, T* out) {
+    for (int64_t i = 0; i < depth; i++, out += panel) {
+      std::memcpy(out, b[p + i] + column, width * sizeof(T));
+      std::fill(out + width, out + panel, T(0));
+    }
+  };
+  products::blocked<T>(true, a, RowBlocks<T>::of(c), c.size(1), b.size(), pack, nullptr, true);
+}
+
+}  // namespace s2s::cpu
