@@ -1,98 +1,301 @@
-"""Greedy and beam search, against an exhaustive search over a tiny vocabulary."""
+"""Greedy search, sampling and beam search, against an exhaustive search over a tiny vocabulary."""
 
 import itertools
+import math
+from typing import NamedTuple
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from s2s import S2SError
 from s2s.config import Config
-from s2s.data import source_batch
+from s2s.data import make_batch, source_batch
+from s2s.forced import force
 from s2s.model import Seq2Seq
-from s2s.search import beam_search, greedy, length_penalty
+from s2s.sampling import draw
+from s2s.search import SearchOptions, beam_search, greedy, sample, search, uniform
 from s2s.vocab import BOS, EOS, UNK
 
 VOCAB, LONGEST = 6, 4
 WORDS = [UNK, 4, 5]  # what an output may consist of
 SOURCES = [[4, 5, 4], [5], [4, 4, 5, 5, 4], [5, 4]]
+VARIANTS = {
+    "bahdanau": {},
+    "other weights": {"seed": 6},
+    "luong, heads": {"order": "after", "feed": "attentional", "attention_heads": 2},
+    "no feeding, lstm": {"order": "after", "feed": "none", "cell": "lstm"},
+}
 
 
-@pytest.fixture(params=[0, 1, 2], ids="seed {}".format)
+@pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())
 def model(request):
-    torch.manual_seed(request.param)
-    config = Config(embedding_size=8, encoder_size=8, hidden_size=12, attention_size=8, readout_size=8, dropout=0.0)
-    model = Seq2Seq(config, VOCAB, VOCAB).double().eval()
+    return make(**request.param)
+
+
+def make(seed=1, **options):
+    torch.manual_seed(seed)
+    small = {"embedding_size": 8, "encoder_size": 8, "hidden_size": 12, "attention_size": 8, "readout_size": 8}
+    model = Seq2Seq(Config(**small | options, dropout=0.0), VOCAB, VOCAB).double().eval()
     with torch.no_grad():
         for p in model.parameters():
             p.mul_(4)  # untrained weights make every output alike; these have opinions
     return model
 
 
-def log_probability(model, source, output):
-    """Of output and then </s>, by teacher forcing, which shares no code with the search."""
+class Chaos:
+    """A model whose every prefix has other probabilities and weights, to the bit the same in any batch."""
+
+    class Memory(NamedTuple):
+        valid: torch.Tensor
+
+        def rows(self, index):
+            return type(self)(self.valid[index])
+
+    def start(self, source, lengths):
+        return self.Memory(torch.arange(source.shape[1]) < lengths[:, None]), (source.double().sum(1) % 0.7,)
+
+    def step(self, tokens, state, memory):
+        code = (state[0] * 7.31 + tokens * 0.37 + 0.11) % 1
+        logits = 2 * torch.cos(37 * code[:, None] * torch.arange(1, VOCAB + 1))
+        scores = torch.sin(91 * code[:, None] * torch.arange(memory.valid.shape[1])).masked_fill(
+            ~memory.valid, -torch.inf
+        )
+        return torch.log_softmax(logits, -1).float(), torch.softmax(scores, -1), (code,)
+
+
+@torch.no_grad()
+def forced(model, source, output):
+    """log P of output and then </s>, and the weights, by teacher forcing, which shares no code with the search."""
     ids, lengths = source_batch([source])
-    features, _ = model(ids, lengths, torch.tensor([[BOS, *output]]))
+    features, weights = model(ids, lengths, torch.tensor([[BOS, *output]]))
     logp = torch.log_softmax(model.output(features[0]).float(), -1)
-    return sum(logp[t, token].item() for t, token in enumerate([*output, EOS]))
+    weights = weights[0] if weights.dim() == 3 else weights[0].mean(1)
+    return sum(logp[t, token].item() for t, token in enumerate([*output, EOS])), weights
 
 
-def exhaustive(model, source, alpha):
-    """Every output of up to LONGEST tokens, best first: [(score, ids)]."""
-    outputs = [list(o) for n in range(LONGEST + 1) for o in itertools.product(WORDS, repeat=n)]
-    scored = [(log_probability(model, source, o) / length_penalty(len(o) + 1, alpha), o) for o in outputs]
+def exhaustive(model, source, alpha, beta, longest=LONGEST):
+    """Every output of up to ``longest`` tokens, best first by Wu et al. 2016: [(score, ids)]."""
+    scored = []
+    for output in (list(o) for n in range(longest + 1) for o in itertools.product(WORDS, repeat=n)):
+        logp, weights = forced(model, source, output)
+        penalty = ((5 + len(output) + 1) / 6) ** alpha
+        coverage = sum(math.log(min(sum(column), 1.0)) for column in weights.T.tolist())
+        scored.append((logp / penalty + beta * coverage, output))
     return sorted(scored, key=lambda row: -row[0])
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.5])
-def test_a_wide_beam_is_exhaustive(model, alpha):
-    found = beam_search(model, *source_batch(SOURCES), LONGEST, beam=150, alpha=alpha, n_best=5)
+@pytest.mark.parametrize("alpha, beta", [(0.0, 0.0), (0.6, 0.0), (1.5, 0.0), (-1.0, 0.0), (0.0, 0.4), (1.0, 2.0)])
+def test_a_wide_beam_is_exhaustive(model, alpha, beta):
+    penalties = {"length_penalty": alpha, "coverage_penalty": beta}
+    found = beam_search(model, *source_batch(SOURCES), LONGEST, beam=150, n_best=5, **penalties)
     for source, hypotheses in zip(SOURCES, found, strict=True):
-        best = exhaustive(model, source, alpha)[:5]
+        best = exhaustive(model, source, alpha, beta)[:5]
         assert [h.ids for h in hypotheses] == [ids for _, ids in best]
         assert [h.score for h in hypotheses] == pytest.approx([score for score, _ in best], abs=1e-4)
 
 
+def test_n_best_are_all_there_are():
+    """Fewer outputs exist than are asked for: </s> and the three words, of at most one token."""
+    (found, *_) = beam_search(make(), *source_batch(SOURCES), 1, beam=30, n_best=30)
+    assert [h.ids for h in found] == [ids for _, ids in exhaustive(make(), SOURCES[0], 0, 0, longest=1)]
+
+
+def test_penalties_change_what_is_found():
+    """Else the tests above could not fail."""
+    model = make(**VARIANTS["other weights"])
+    found = [exhaustive(model, SOURCES[2], *penalties)[0][1] for penalties in ((0, 0), (1.5, 0), (0, 2.0))]
+    assert found[0] != found[1] and found[0] != found[2]
+
+
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 def test_a_beam_of_one_is_greedy(model, alpha):
-    one = greedy(model, *source_batch(SOURCES), LONGEST)
-    two = beam_search(model, *source_batch(SOURCES), LONGEST, beam=1, alpha=alpha)
+    one = greedy(model, *source_batch(SOURCES), LONGEST, attention=True)
+    two = beam_search(model, *source_batch(SOURCES), LONGEST, beam=1, length_penalty=alpha, attention=True)
     for source, a, (b,) in zip(SOURCES, one, two, strict=True):
         assert a.ids == b.ids
-        assert a.score == pytest.approx(log_probability(model, source, a.ids), abs=1e-4)
-        assert b.score == pytest.approx(a.score / length_penalty(len(a.ids) + 1, alpha), abs=1e-4)
+        assert a.score == pytest.approx(forced(model, source, a.ids)[0], abs=1e-4)
+        assert b.score == pytest.approx(a.score / ((6 + len(a.ids)) / 6) ** alpha, abs=1e-4)
         torch.testing.assert_close(a.weights, b.weights)
 
 
-@pytest.mark.parametrize("beam", [1, 2, 4])
-def test_a_row_does_not_depend_on_the_others(model, beam):
-    """Rows finish at different times and leave; what is left must be theirs."""
-    together = beam_search(model, *source_batch(SOURCES * 3), 12, beam=beam, n_best=2)
-    for source, expected in zip(SOURCES * 3, together, strict=True):
-        (alone,) = beam_search(model, *source_batch([source]), 12, beam=beam, n_best=2)
+KINDS = {
+    "greedy": {},
+    "beam 2": {"beam": 2, "n_best": 2},
+    "beam 4, penalties": {"beam": 4, "n_best": 3, "length_penalty": 0.8, "coverage_penalty": 0.3},
+    "sample": {"sample": True, "n_best": 3, "temperature": 1.3, "top_k": 3, "top_p": 0.95},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+@pytest.mark.parametrize("check", [1, 3])
+@pytest.mark.parametrize("model", [Chaos(), make(6), make(5, cell="lstm")], ids=["chaos", "gru", "lstm"])
+def test_a_row_does_not_depend_on_the_others(model, kind, check, monkeypatch):
+    """Rows finish at different times and leave, now or later; what is left must be theirs."""
+    sources = SOURCES + torch.randint(4, VOCAB, (12, 6), generator=torch.Generator().manual_seed(1)).tolist()
+    options = SearchOptions(max_length=12, **kind)
+    random = uniform(len(sources), options.n_best, 12, torch.Generator().manual_seed(1))
+    with monkeypatch.context() as patch:
+        for module in ("beam", "greedy"):
+            patch.setattr(f"s2s.{module}.steps_between_checks", lambda device: check)
+        together = search(model, *source_batch(sources), options, random, attention=True)
+    for i, (source, expected) in enumerate(zip(sources, together, strict=True)):
+        (alone,) = search(model, *source_batch([source]), options, random[i : i + 1], attention=True)
         assert [h.ids for h in alone] == [h.ids for h in expected]
         for a, b in zip(alone, expected, strict=True):
+            assert a.score == pytest.approx(b.score, abs=1e-4)
             torch.testing.assert_close(a.weights, b.weights)
+    if isinstance(model, Chaos):
+        assert len({len(h.ids) for row in together for h in row}) > 4
 
 
-@pytest.mark.parametrize("search", [greedy, beam_search])
-def test_alignments(model, search):
-    """One row a token and one for </s>; they equal those of teacher forcing and add up to 1."""
-    found = search(model, *source_batch(SOURCES), LONGEST)
-    for source, best in zip(SOURCES, found, strict=True):
-        best = best if search is greedy else best[0]
-        assert best.weights.shape == (len(best.ids) + 1, len(source))
-        ids, lengths = source_batch([source])
-        _, expected = model(ids, lengths, torch.tensor([[BOS, *best.ids]]))
-        torch.testing.assert_close(best.weights.double(), expected[0], rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+def test_weights_and_scores_are_those_of_teacher_forcing(model, kind):
+    found = search(model, *source_batch(SOURCES), SearchOptions(max_length=LONGEST, **kind), attention=True)
+    for source, row in zip(SOURCES, found, strict=True):
+        for h in row:
+            logp, weights = forced(model, source, h.ids)
+            assert h.weights.shape == (len(h.ids) + 1, len(source))
+            torch.testing.assert_close(h.weights, weights.float(), rtol=1e-4, atol=1e-5)
+            if not kind.get("length_penalty"):
+                assert h.score == pytest.approx(logp, abs=1e-4)
 
 
-def test_the_longest_output_has_max_length_tokens(model):
+def test_forced_outputs(model):
+    outputs = [[4, 5], [], [5, 5, 4], [UNK]]
+    found = force(model, make_batch(list(zip(SOURCES, outputs))), attention=True)
+    for source, output, h in zip(SOURCES, outputs, found, strict=True):
+        logp, weights = forced(model, source, output)
+        assert h.ids == output and h.score == pytest.approx(logp, abs=1e-4)
+        torch.testing.assert_close(h.weights, weights.float(), rtol=1e-4, atol=1e-5)
+    assert force(model, make_batch([(SOURCES[0], [4])]))[0].weights is None
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+def test_the_longest_output_has_max_length_tokens(model, kind):
     with torch.no_grad():
         model.output.bias[EOS] = -100
     for length in (1, 5):
-        assert len(greedy(model, *source_batch(SOURCES), length)[0].ids) == length
-        assert len(beam_search(model, *source_batch(SOURCES), length, beam=3)[0][0].ids) == length
+        for row in search(model, *source_batch(SOURCES), SearchOptions(max_length=length, **kind)):
+            assert row and all(len(h.ids) == length for h in row)
+
+
+def test_weights_are_kept_only_where_asked(model):
+    options = SearchOptions(beam=2, max_length=3)
+    assert all(row[0].weights is None for row in search(model, *source_batch(SOURCES), options))
 
 
 def test_a_wider_beam_finds_no_worse(model):
     scores = [beam_search(model, *source_batch(SOURCES), LONGEST, beam=k)[0][0].score for k in (1, 8, 150)]
     assert scores[0] <= scores[2] + 1e-5 and scores[1] <= scores[2] + 1e-5
+
+
+# --- sampling -----------------------------------------------------------------------------------------------
+
+
+def test_samples_follow_the_distribution():
+    """Evenly spaced numbers hit every token exactly in proportion to its probability."""
+    logp = torch.tensor([0.5, 0.25, 0.0, 0.15, 0.1]).log()
+    grid = (torch.arange(2000, dtype=torch.float64) + 0.5) / 2000
+
+    def shares(**options):
+        drawn = draw(logp.expand(len(grid), -1), grid, **options)
+        return (drawn.bincount(minlength=5) / len(grid)).tolist()
+
+    assert shares() == pytest.approx([0.5, 0.25, 0, 0.15, 0.1], abs=1e-3)
+    assert shares(top_k=2) == pytest.approx([2 / 3, 1 / 3, 0, 0, 0], abs=1e-3)
+    assert shares(top_p=0.8) == pytest.approx([0.5 / 0.9, 0.25 / 0.9, 0, 0.15 / 0.9, 0], abs=1e-3)
+    assert shares(top_p=0.75 - 1e-6) == pytest.approx([2 / 3, 1 / 3, 0, 0, 0], abs=1e-3)
+    assert shares(top_k=2, top_p=0.6) == pytest.approx([1, 0, 0, 0, 0])
+    squares = [p * p / (0.25 + 0.0625 + 0.0225 + 0.01) for p in (0.5, 0.25, 0, 0.15, 0.1)]
+    assert shares(temperature=0.5) == pytest.approx(squares, abs=1e-3)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.floats(-8, 0), min_size=2, max_size=12),
+    st.floats(0, 1, exclude_max=True),
+    st.floats(0.05, 5),
+    st.integers(0, 14),
+    st.floats(0.01, 1),
+)
+def test_a_draw_is_among_those_allowed(values, number, temperature, k, p):
+    logp = torch.log_softmax(torch.tensor([values, [*values[1:], -torch.inf]]), -1)
+    for uniform_number in (number, math.nextafter(1.0, 0.0)):  # the largest that torch.rand could return
+        drawn = draw(logp, torch.full((2,), uniform_number, dtype=torch.float64), temperature, k, p)
+        for row, token in zip(logp, drawn.tolist(), strict=True):
+            better = torch.softmax(row.double() / temperature, -1)[row > row[token]]
+            assert row[token] > -torch.inf
+            assert k == 0 or len(better) < k
+            assert p == 1 or better.sum() < p + 1e-6
+
+
+def test_sampling_is_decided_by_the_seed(model):
+    def ids(**options):
+        options = SearchOptions(sample=True, max_length=9, n_best=4, **options)
+        return [[h.ids for h in row] for row in search(model, *source_batch(SOURCES), options)]
+
+    assert ids(seed=3) == ids(seed=3) != ids(seed=4)
+    scores = search(model, *source_batch(SOURCES), SearchOptions(sample=True, n_best=4, max_length=9))
+    assert all([h.score for h in row] == sorted((h.score for h in row), reverse=True) for row in scores)
+
+
+def test_rows_have_their_own_numbers():
+    whole = uniform(5, 2, 7, torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    assert torch.equal(whole, torch.cat([uniform(n, 2, 7, generator) for n in (1, 3, 1)]))
+
+
+@pytest.mark.parametrize("narrow", [{"top_k": 1}, {"top_p": 1e-9}, {"temperature": 1e-4}], ids=str)
+def test_the_narrowest_sampling_is_greedy(model, narrow):
+    drawn = sample(model, *source_batch(SOURCES), 6, uniform(len(SOURCES), 1, 6), **narrow)
+    assert [row[0].ids for row in drawn] == [h.ids for h in greedy(model, *source_batch(SOURCES), 6)]
+
+
+# --- what is refused ----------------------------------------------------------------------------------------
+
+
+class Blind:
+    """A model without attention."""
+
+    def __init__(self, model):
+        self.start = model.start
+        self.step = lambda *arguments: (lambda logp, _, state: (logp, None, state))(*model.step(*arguments))
+
+
+def test_a_model_without_attention():
+    model = Blind(make())
+    found = search(model, *source_batch(SOURCES), SearchOptions(beam=3, max_length=4))
+    assert [row[0].ids for row in found] == [
+        row[0].ids for row in beam_search(make(), *source_batch(SOURCES), 4, beam=3)
+    ]
+    with pytest.raises(S2SError, match="this model has no attention weights"):
+        greedy(model, *source_batch(SOURCES), 4, attention=True)
+    with pytest.raises(S2SError, match="this model has no attention weights"):
+        beam_search(model, *source_batch(SOURCES), 4, coverage_penalty=0.1)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"beam": 0}, "beam is 0, expected 1 or more."),
+        ({"beam": 2.5}, "beam is 2.5, expected an int."),
+        ({"n_best": 3, "beam": 2}, "n_best is 3 with a beam of 2, expected at most as many"),
+        ({"temperature": 0.5}, "temperature, top_k and top_p need sampling"),
+        ({"top_k": 2}, "temperature, top_k and top_p need sampling"),
+        ({"sample": True, "temperature": 0.0}, "temperature is 0, expected more"),
+        ({"sample": True, "temperature": math.nan}, "temperature is nan, expected from 0 to 100."),
+        ({"sample": True, "top_p": 1.5}, "top_p is 1.5, expected from 0 to 1."),
+        ({"sample": True, "top_p": 0.0}, "top_p is 0, expected more."),
+        ({"sample": True, "beam": 4}, "sample and a beam of 4 are both asked for"),
+        ({"sample": True, "length_penalty": 1.0}, "length_penalty and coverage_penalty need a beam"),
+        ({"length_penalty": math.inf}, "length_penalty is inf, expected from -10 to 10."),
+        ({"coverage_penalty": -1.0}, "coverage_penalty is -1.0, expected from 0 to 10."),
+        ({"max_length": -1}, "max_length is -1, expected 0 or more."),
+    ],
+    ids=str,
+)
+def test_options_that_are_refused(options, message):
+    with pytest.raises(S2SError, match=message):
+        SearchOptions(**options)

@@ -99,13 +99,7 @@ class Config:
     seed: int = option(1, "Seed of everything random.", 0)
 
     def __post_init__(self):
-        for name, kind in get_type_hints(type(self)).items():
-            object.__setattr__(self, name, _checked(name, kind, getattr(self, name)))
-        for f in fields(self):
-            value, low, high = getattr(self, f.name), f.metadata["low"], f.metadata["high"]
-            if low is not None and not (low <= value and (high is None or value <= high)):
-                span = f"{low} or more" if high is None else f"from {low} to {high}"
-                raise S2SError(f"{f.name} is {value}, expected {span}.")
+        check_fields(self)
         self._check_combinations()
 
     def _check_combinations(self):
@@ -248,6 +242,17 @@ class Config:
     def load(cls, path) -> "Config":
         """From a .toml or .json file whose top level has fields as keys."""
         return cls.from_dict(read_mapping(path))
+
+
+def check_fields(made):
+    """Whether every field of a dataclass made of ``option`` has its type and is in its range; S2SError if not."""
+    for name, kind in get_type_hints(type(made)).items():
+        object.__setattr__(made, name, _checked(name, kind, getattr(made, name)))
+    for f in fields(made):
+        value, low, high = getattr(made, f.name), f.metadata["low"], f.metadata["high"]
+        if low is not None and not (low <= value and (high is None or value <= high)):
+            span = f"{low} or more" if high is None else f"from {low} to {high}"
+            raise S2SError(f"{f.name} is {value}, expected {span}.")
 
 
 def _known(values):

@@ -1,6 +1,6 @@
 """A trained model with its vocabularies: text in, text out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,18 +8,22 @@ from torch import Tensor
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import Config
-from .data import source_batch
+from .data import make_batch, source_batch
+from .errors import S2SError
 from .evaluate import Scores, score
-from .search import Hypothesis, beam_search, greedy
-from .vocab import EOS, SPECIALS, normalize
+from .forced import force
+from .hypothesis import Hypothesis
+from .search import search, uniform
+from .search_options import SearchOptions
+from .vocab import EOS, JOINER, SPECIALS, UNK, join_words, normalize, words
 
 
 class Translation(NamedTuple):
     text: str
-    score: float  # log probability over the length penalty
+    score: float  # log probability of the output and its end, with the penalties of a beam search
     source_pieces: list[str]  # S of them
     target_pieces: list[str]  # T of them, </s> included
-    weights: Tensor  # (T, S), where each output token looked
+    weights: Tensor | None  # (T, S), where each output token looked
 
 
 class Translator:
@@ -30,6 +34,12 @@ class Translator:
     ['५ मार्च, २०२४']
     >>> translator.align(["March 5, 2024"])[0].weights.shape  # (T, S), a row for </s> at the end
     torch.Size([14, 13])
+
+    Every method takes the fields of ``SearchOptions`` by name (``beam=5, length_penalty=1.0``), and
+
+    - ``batch``, how many texts are searched at once, which changes no result;
+    - ``done(n)``, called after every batch with its number of texts, for a progress bar;
+    - ``generator``, the torch.Generator of sampling, by default a new one of ``seed``.
     """
 
     def __init__(self, model, source_vocab, target_vocab):
@@ -47,68 +57,137 @@ class Translator:
     def config(self) -> Config:
         return self.model.config
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
     def search(
         self,
         texts: Sequence[str],
         *,
-        beam: int = 1,
-        length_penalty: float = 0.0,
-        n_best: int = 1,
-        max_length: int | None = None,
+        attention: bool = False,
         batch: int = 64,
         done: Callable[[int], object] | None = None,
+        generator: torch.Generator | None = None,
+        **options,
     ) -> list[list[Hypothesis]]:
-        """Hypotheses, up to n_best a text, best first: beam = 1 is greedy.
-
-        ``done(n)`` is called after every batch with its number of texts, for a progress bar.
-        """
+        """Hypotheses of ids, up to n_best a text, best first; with ``attention`` they have weights (T + 1, S)."""
+        options = SearchOptions(**options)
+        if attention or options.coverage_penalty:
+            self._needs_attention("a coverage penalty" if options.coverage_penalty else "an alignment")
         rows = [self.source_vocab.encode(normalize(text, self.config.lowercase)) for text in texts]
-        device = next(self.model.parameters()).device
-        max_length = max_length or self.config.max_length
+        random = None
+        if options.sample:  # drawn in the order of the texts, so that batches do not matter
+            generator = generator or torch.Generator().manual_seed(options.seed)
+            random = uniform(len(rows), options.n_best, options.max_length or self.config.max_length, generator)
         results = [None] * len(rows)
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))  # like lengths together: little padding
-        # Longest first, so that running out of memory shows at once.
-        for start in range(0, len(order), batch):
-            indices = order[::-1][start : start + batch]
-            source, lengths = source_batch([rows[i] for i in indices])
-            source, lengths = source.to(device), lengths.to(device)
-            if beam == 1:
-                found = [[best] for best in greedy(self.model, source, lengths, max_length)]
-            else:
-                found = beam_search(self.model, source, lengths, max_length, beam, length_penalty, n_best)
-            for i, hypotheses in zip(indices, found, strict=True):
-                results[i] = hypotheses
-            if done:
-                done(len(indices))
+        for indices in self._batches(rows, batch, done):
+            source, lengths = (x.to(self.device) for x in source_batch([rows[i] for i in indices]))
+            drawn = None if random is None else random[indices]
+            for i, found in zip(indices, search(self.model, source, lengths, options, drawn, attention)):
+                results[i] = found
         return results
 
     def translate(self, texts: Sequence[str], **options) -> list[str]:
-        """The best output for each text; options as ``search``."""
-        return [self.target_vocab.decode(best.ids) for best, *_ in self.search(texts, **options)]
+        """The best output for each text; options as ``candidates``."""
+        return [best.text for best, *_ in self.candidates(texts, **options)]
 
     def align(self, texts: Sequence[str], **options) -> list[Translation]:
-        """As ``translate``, with scores and attention: a list of Translations."""
+        """As ``translate``, but Translations, which have scores, pieces and attention weights."""
+        return [best for best, *_ in self.candidates(texts, attention=True, **options)]
+
+    def candidates(
+        self,
+        texts: Sequence[str],
+        *,
+        replace_unknown: bool = False,
+        dictionary: Mapping[str, str] | None = None,
+        attention: bool = False,
+        **options,
+    ) -> list[list[Translation]]:
+        """Translations, up to n_best a text, best first.
+
+        Args:
+            texts: what to translate.
+            replace_unknown: put the source word of the greatest attention weight in the place of every <unk>
+                (Luong et al. 2015, "Addressing the rare word problem"); word vocabularies only.
+            dictionary: what such a source word becomes; one that is not in it is copied.
+            attention: whether the Translations get their weights.
+            options: as the class says.
+
+        Raises:
+            S2SError: weights asked of a model without attention, or words of one without words.
+        """
+        if replace_unknown:
+            self._needs_attention("replacing unknown words")
+            if self.config.tokens != "word":
+                raise S2SError(f"only words can be replaced, but this model's tokens are {self.config.tokens!r}.")
+        found = self.search(texts, attention=attention or replace_unknown, **options)
         results = []
-        for text, (best, *_) in zip(texts, self.search(texts, **options), strict=True):
-            source = self.source_vocab.encode(normalize(text, self.config.lowercase)) or [EOS]
-            results.append(
-                Translation(
-                    self.target_vocab.decode(best.ids),
-                    best.score,
-                    self._pieces(text, source),
-                    [*self.target_vocab.pieces(best.ids), SPECIALS[EOS]],
-                    best.weights.cpu(),
-                )
-            )
+        for text, row in zip(texts, found):
+            source = self._pieces(self.source_vocab, normalize(text, self.config.lowercase)) or [SPECIALS[EOS]]
+            results.append([])
+            for best in row:
+                target = self.target_vocab.pieces(best.ids)
+                output = self.target_vocab.decode(best.ids)
+                if replace_unknown and UNK in best.ids:
+                    for t, token in enumerate(best.ids):
+                        if token == UNK:
+                            word = source[int(best.weights[t].argmax())].strip(JOINER)
+                            target[t] = (dictionary or {}).get(word, word)
+                    output = join_words(target)
+                weights = best.weights if attention else None
+                results[-1].append(Translation(output, best.score, source, [*target, SPECIALS[EOS]], weights))
         return results
 
-    def _pieces(self, text, ids):
-        if self.source_vocab.kind == "char" and text:  # the characters themselves, unknown ones too
-            return list(normalize(text, self.config.lowercase)) or [SPECIALS[EOS]]
-        return self.source_vocab.pieces(ids)
+    def force(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        attention: bool = True,
+        batch: int = 64,
+        done: Callable[[int], object] | None = None,
+    ) -> list[Translation]:
+        """Scores of given outputs and where each of their tokens looked: a Translation for each (source, target).
 
-    @torch.no_grad()
+        The score is log P(target, </s> | source), by teacher forcing.
+        """
+        if attention:
+            self._needs_attention("an alignment")
+        texts = [(normalize(source, self.config.lowercase), normalize(target)) for source, target in pairs]
+        rows = [(self.source_vocab.encode(a) or [EOS], self.target_vocab.encode(b)) for a, b in texts]
+        results = [None] * len(rows)
+        for indices in self._batches(rows, batch, done):
+            found = force(self.model, make_batch([rows[i] for i in indices]).to(self.device), attention)
+            for i, forced in zip(indices, found):
+                source, target = (
+                    self._pieces(vocab, text) for vocab, text in zip((self.source_vocab, self.target_vocab), texts[i])
+                )
+                output = self.target_vocab.decode(forced.ids)
+                results[i] = Translation(
+                    output, forced.score, source or [SPECIALS[EOS]], [*target, SPECIALS[EOS]], forced.weights
+                )
+        return results
+
     def evaluate(self, pairs: Sequence[tuple[str, str]], **options) -> Scores:
-        """Scores of the outputs for [(source, target)]; options as ``search``."""
+        """Scores of the outputs for [(source, target)]; options as ``candidates``."""
         outputs = self.translate([source for source, _ in pairs], **options)
         return score(outputs, [normalize(target) for _, target in pairs])
+
+    def _batches(self, rows, size, done):
+        """Lists of indices of rows of like lengths, the longest first so that too little memory shows at once."""
+        if size < 1:
+            raise S2SError(f"batch is {size}, expected 1 or more.")
+        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+        for start in range(0, len(order), size):
+            yield order[start : start + size]
+            if done:
+                done(len(order[start : start + size]))
+
+    def _needs_attention(self, purpose):
+        if self.config.attention in ("none", "fixed"):
+            raise S2SError(f"{purpose} needs attention weights, but this model's attention is {self.config.attention}.")
+
+    def _pieces(self, vocab, text):
+        """One printable string a token; unknown words and characters as they are in the text."""
+        return {"word": words, "char": list}.get(vocab.kind, lambda text: vocab.pieces(vocab.encode(text)))(text)
