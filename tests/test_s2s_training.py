@@ -1,5 +1,7 @@
 """Training: it learns, it stops when it should, it can be repeated."""
 
+import math
+
 import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
@@ -9,7 +11,7 @@ from s2s.data import Dataset
 from s2s.dates import make_dates
 from s2s.errors import S2SError
 from s2s.evaluate import score
-from s2s.training import Schedule, build_model, build_optimizer, train, validation_loss
+from s2s.training import Schedule, build_model, build_optimizer, sampling_probability, train, validation_loss
 from s2s.translator import Translator
 from s2s.vocab import build_vocabularies
 
@@ -110,6 +112,46 @@ def test_schedules():
     assert rates(lr_schedule="cosine") == pytest.approx([1, 0.85355, 0.5, 0.14645], abs=1e-5)
     assert rates(lr_schedule="plateau") == [1, 0.5, 0.25, 0.125]
     assert rates(lr_schedule="constant", warmup=2) == [0.5, 1, 1, 1]
+
+
+def test_scheduled_sampling_follows_its_schedule():
+    """1 - epsilon of Bengio et al. (2015), section 2.4, times the largest probability."""
+
+    def shares(schedule, *steps, k=10):
+        config = Config(sampling=schedule, sampling_steps=k, sampling_probability=0.5)
+        return [sampling_probability(config, step) for step in steps]
+
+    assert shares("never", 0, 99) == [0, 0]
+    assert shares("constant", 0, 99) == [0.5, 0.5]
+    assert shares("linear", 0, 5, 10, 99) == [0, 0.25, 0.5, 0.5]
+    found = shares("inverse_sigmoid", 0, 23, 10**9)
+    assert found == pytest.approx([0.5 / 11, 0.5 * (1 - 10 / (10 + math.exp(2.3))), 0.5], abs=1e-12)
+
+
+def test_scheduled_sampling_feeds_the_models_own_tokens():
+    """Never: the loss of teacher forcing. Always: the loss with the greedy output fed. Half: some tokens change."""
+    model, data, _ = setting(sampling="constant")
+    model.double().eval()
+    batch = data.load(range(40))
+    arguments = batch.source, batch.source_lengths, batch.inputs
+    features, weights = model(*arguments)
+    for mine, expected in zip(model.forward_sampled(*arguments, 0.0), (features, weights)):
+        torch.testing.assert_close(mine, expected)
+    own, inputs = model.forward_sampled(*arguments, 1.0)[0], batch.inputs.clone()
+    for t in range(1, inputs.shape[1]):
+        inputs[:, t] = model.output(model(batch.source, batch.source_lengths, inputs)[0][:, t - 1]).argmax(-1)
+    torch.testing.assert_close(own, model(batch.source, batch.source_lengths, inputs)[0])
+    half = model.forward_sampled(*arguments, 0.5)[0]
+    mine = [(half[:, 1] - other[:, 1]).abs().amax(-1) < 1e-9 for other in (own, features)]
+    assert 0 < mine[0].sum() < 40 and 0 < mine[1].sum() < 40 and (mine[0] | mine[1]).all()
+
+
+def test_scheduled_sampling_can_draw():
+    model, data, _ = setting(sampling="constant", sampling_choice="random")
+    model.eval()
+    batch = data.load(range(40))
+    a, b = (model.forward_sampled(batch.source, batch.source_lengths, batch.inputs, 1.0)[0] for _ in range(2))
+    assert torch.equal(a[:, 0], b[:, 0]) and not torch.equal(a[:, 1], b[:, 1])
 
 
 def test_a_loss_that_explodes_is_said():

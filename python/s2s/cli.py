@@ -13,6 +13,7 @@ COMMANDS = (
     "train",
     "translate",
     "evaluate",
+    "presets",
     "info",
     "demo",
 )

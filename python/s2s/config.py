@@ -77,6 +77,16 @@ class Config:
 
     # Training
     dropout: float = option(0.2, "On embeddings, between layers and on the readout.", 0, 0.95)
+    sampling: Literal["never", "constant", "linear", "inverse_sigmoid"] = option(
+        "never", "Feed the model's own previous output in training: how often, over the run (Bengio 2015)."
+    )
+    sampling_probability: float = option(1.0, "The most such steps, as a share of all.", 0, 1)
+    sampling_steps: int = option(
+        10_000, "Updates until a linear schedule is there; the k of 1 - k / (k + exp(update / k)).", 1
+    )
+    sampling_choice: Literal["best", "random"] = option(
+        "best", "The model's own output is its most probable token, or drawn from its distribution."
+    )
     label_smoothing: float = option(0.0, "Label smoothing.", 0, 0.95)
     lr: float = option(1e-3, "Adam's learning rate.", 0)
     lr_schedule: Literal["constant", "linear", "cosine", "plateau"] = option(

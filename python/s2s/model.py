@@ -66,9 +66,38 @@ class Seq2Seq(nn.Module):
         features, weights = self.decoder(self.dropout(self.embedding(inputs)), states, memory)
         return self.dropout(features), weights
 
-    def loss(self, batch, label_smoothing=0.0):
-        """Sum over the batch's target tokens of the negative log likelihood; ``batch.tokens`` of them."""
-        features, _ = self(batch.source, batch.source_lengths, batch.inputs)
+    def forward_sampled(self, source, lengths, inputs, probability):
+        """As ``forward``, but each input after the first is, with this probability and in each row by itself, the
+        model's own previous output: scheduled sampling of Bengio et al. (2015), and with probability 1 what
+        TensorFlow's ``feed_previous`` does. A loop of single steps; no gradient runs through the choice."""
+        memory, states = self.encode(source, lengths)
+        state, tokens = self.decoder.start(states, memory), inputs[:, 0]
+        features, weights = [], []
+        for t in range(inputs.shape[1]):
+            feature, looked, state = self.decoder.step(self.dropout(self.embedding(tokens)), state, memory)
+            features.append(self.dropout(feature))
+            weights.append(looked)
+            if t + 1 < inputs.shape[1]:
+                own = self._choose(features[-1].detach())
+                mine = torch.rand(len(tokens), device=tokens.device) < probability
+                tokens = torch.where(mine, own, inputs[:, t + 1])
+        return torch.stack(features, 1), torch.stack(weights, 1)
+
+    @torch.no_grad()
+    def _choose(self, features):
+        """Tokens (B,) for features (B, R), as ``config.sampling_choice`` says."""
+        logits = self.output(features)
+        if self.config.sampling_choice == "best":
+            return logits.argmax(-1)
+        return torch.multinomial(torch.softmax(logits.float(), -1), 1).squeeze(-1)
+
+    def loss(self, batch, label_smoothing=0.0, sampling=0.0):
+        """Sum over the batch's target tokens of the negative log likelihood; ``batch.tokens`` of them.
+
+        ``sampling``: the probability that an input is the model's own output, see ``forward_sampled``.
+        """
+        arguments = (batch.source, batch.source_lengths, batch.inputs)
+        features, _ = self.forward_sampled(*arguments, sampling) if sampling else self(*arguments)
         # Padding never reaches the output layer, the largest product of the step.
         real = (batch.outputs != PAD).flatten().nonzero().squeeze(-1)
         features = features.flatten(0, 1).index_select(0, real)

@@ -26,10 +26,22 @@ def build_optimizer(model, config):
     return torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
 
 
-def train_step(model, optimizer, batch) -> torch.Tensor:
-    """One update on one batch. Returns the loss per target token, a tensor, so that nothing waits for it."""
+def sampling_probability(config, step) -> float:
+    """How often update ``step`` feeds the model's own outputs; 1 minus the epsilon of Bengio et al. (2015)."""
+    k, share = config.sampling_steps, 0.0
+    if config.sampling == "constant":
+        share = 1.0
+    elif config.sampling == "linear":
+        share = min(step / k, 1.0)
+    elif config.sampling == "inverse_sigmoid":
+        share = 1 - k / (k + math.exp(min(step / k, 700.0)))  # exp overflows a little later
+    return config.sampling_probability * share
+
+
+def train_step(model, optimizer, batch, step=0) -> torch.Tensor:
+    """Update number ``step``, on one batch. Returns the loss per target token, a tensor, so that nothing waits."""
     config = model.config
-    loss = model.loss(batch, config.label_smoothing) / batch.tokens
+    loss = model.loss(batch, config.label_smoothing, sampling_probability(config, step)) / batch.tokens
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     if config.clip:
@@ -163,7 +175,7 @@ class Trainer:
     def _run_step(self, indices):
         self.schedule.set(self.step, max(self.step / self.total_steps, self._time_used()))
         batch = self.train_set.load(indices)
-        self.losses.append(train_step(self.model, self.optimizer, batch.to(self.device)))
+        self.losses.append(train_step(self.model, self.optimizer, batch.to(self.device), self.step))
         if self.average is not None:
             self.average.update_parameters(self.model)
         self.step += 1

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ..config import Config
 from ..errors import S2SError
+from ..presets import configure
 from .options import DeviceOption, FilesArgument, pick_device, say, with_config_options
 
 
@@ -18,12 +18,13 @@ def train(
         list[Path] | None,
         typer.Option(help="Validation file, given twice if parallel; by default a share of the training data."),
     ] = None,
+    preset: Annotated[str | None, typer.Option(help="A named system; s2s presets lists them.")] = None,
     config: Annotated[Path | None, typer.Option(help="A .toml or .json file of these options.")] = None,
     device: DeviceOption = "auto",
     options=None,
 ):
-    """Train a model on pairs of sentences."""
-    settings = (Config.load(config) if config else Config()).updated(**options)
+    """Train a model on pairs of sentences. Options change the file, which changes the preset."""
+    settings = configure(preset, config, options)
     import torch
 
     from ..data import Dataset, read_pairs, split_pairs
