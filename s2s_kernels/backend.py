@@ -1,9 +1,12 @@
 """Which implementation of the ops runs: ``auto``, ``cpp``, ``cuda``, ``triton`` or ``reference``."""
 
 import os
+import warnings
 from contextlib import contextmanager
 
-from . import extension
+import torch
+
+from . import extension, triton
 
 NAMES = ("auto", "cpp", "cuda", "triton", "reference")
 
@@ -24,16 +27,18 @@ def backend(name):
         raise ValueError(f"backend is {name!r}, expected one of {', '.join(NAMES)}")
     global _chosen
     previous, _chosen = _chosen, name
+    _put_in_front()
     try:
         yield
     finally:
         _chosen = previous
+        _put_in_front()
 
 
 def available(device_type):
     """Backends that can run tensors of ``device_type``, fastest first."""
     compiled = {"cpu": ("cpp",) * extension.built, "cuda": ("cuda",) * extension.cuda}
-    return (*compiled.get(device_type, ()), "reference")
+    return (*compiled.get(device_type, ()), *("triton",) * triton.runs_on(device_type), "reference")
 
 
 def resolve(device_type):
@@ -46,3 +51,30 @@ def resolve(device_type):
             f"backend {_chosen!r} cannot run {device_type} tensors here; these can: auto, {', '.join(can)}"
         )
     return _chosen
+
+
+# The dispatcher has one kernel an op and device. Triton's stand on CUDA where no compiled ones do; they stand in
+# front of compiled ones, and on the CPU when interpreted, as long as they are the chosen backend.
+_front = None
+
+
+def _put_in_front():
+    global _front
+    wanted = _chosen == "triton"
+    if wanted and _front is None:
+        _front = torch.library.Library("s2s_kernels", "IMPL")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Warning only once for all operators")
+            for device_type, compiled in (("cpu", True), ("cuda", extension.cuda)):
+                if compiled and triton.runs_on(device_type):
+                    triton.register(_front, device_type.upper())
+    elif not wanted and _front is not None:
+        _front._destroy()
+        _front = None
+
+
+_library = torch.library.Library("s2s_kernels", "IMPL")
+if extension.built:
+    if not extension.cuda:
+        triton.register(_library, "CUDA")
+    _put_in_front()

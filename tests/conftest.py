@@ -1,5 +1,12 @@
+import os
+
 import pytest
 import torch
+
+# Read when Triton's kernels are first seen: without a GPU they run in its interpreter, in tests/test_triton.py.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 from helpers import targets
 from hypothesis import settings
 

@@ -1,0 +1,56 @@
+"""The ops as Triton kernels: for CUDA tensors where the compiled extension has no CUDA kernels.
+
+Triton is slow to import: that waits for the first call. With TRITON_INTERPRET=1 the kernels run on the CPU, slowly,
+element by element of a grid: for tests.
+"""
+
+import os
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+
+import torch
+
+interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+
+# What a backend implements, as in csrc/ops.h: the dispatcher's name of an op, and the file here that has it.
+OPS = {
+    name + half: name
+    for name, halves in {
+        "additive_attention": ("", "_backward"),
+    }.items()
+    for half in halves
+}
+
+
+@cache
+def runs_on(device_type):
+    """Whether Triton is installed and can run on the devices of that type."""
+    if find_spec("triton") is None:
+        return False
+    if interpreted:
+        return device_type == "cpu"
+    if device_type != "cuda" or torch.version.cuda is None or not torch.cuda.is_available():
+        return False
+    return all(torch.cuda.get_device_capability(i) >= (8, 0) for i in range(torch.cuda.device_count()))
+
+
+def implementation(name):
+    """Op ``name``, as the dispatcher calls it."""
+
+    def run(*args, **kwargs):
+        function = getattr(import_module(f"{__name__}.{OPS[name]}"), name)
+        tensors = args[0] if isinstance(args[0], list) else args
+        device = next(x.device for x in tensors if x is not None)
+        if device.type == "cpu" or device.index == torch.cuda.current_device():
+            return function(*args, **kwargs)
+        with torch.cuda.device(device):  # Triton launches on the current one
+            return function(*args, **kwargs)
+
+    return run
+
+
+def register(library, key):
+    """Puts every op that is here into the dispatcher."""
+    for name in OPS:
+        library.impl(name, implementation(name), key)

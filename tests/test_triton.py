@@ -1,0 +1,67 @@
+"""Every Triton kernel on the CPU, in Triton's interpreter, on tiny shapes (lane "triton interpreter")."""
+
+import pytest
+import torch
+from helpers import DTYPES, Target, assert_parity, example
+
+import s2s_kernels as sk
+from s2s_kernels import triton
+
+pytestmark = pytest.mark.skipif(
+    not triton.runs_on("cpu"), reason="Triton is not installed, or runs on this machine's GPU and is tested there"
+)
+
+
+@pytest.fixture
+def interpreted():
+    with sk.backend("triton"):
+        yield Target("cpu", "triton")
+
+
+# The first take one query from beginning to end, those with T or a longer source go the other ways.
+ATTENTION = {
+    "one query": {},
+    "one query, empty row": {"lengths": torch.int64, "bias": 2},
+    "long source": {"S": 19, "lengths": torch.int32, "mask": True},
+    "heads": {"N": 2, "mask": True, "bias": 2},
+    "T queries": {"T": 3, "S": 18, "lengths": torch.int64, "bias": 3},
+    "T heads": {"T": 9, "N": 2, "mask": True, "bias": 2},
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("form", ATTENTION.values(), ids=ATTENTION.keys())
+def test_additive_attention(interpreted, dtype, form):
+    inputs = example("additive_attention", **form)
+    if "lengths" in inputs:
+        inputs["lengths"][1] = 0
+    assert_parity("additive_attention", inputs, dtype, interpreted)
+
+
+@pytest.mark.parametrize("form", [{"A": 1, "D": 1, "S": 1}, {"A": 130, "D": 33, "S": 17}, {"A": 33, "D": 65, "T": 2}])
+def test_sizes_of_attention(interpreted, form):
+    assert_parity("additive_attention", example("additive_attention", **form), torch.float32, interpreted)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("scale", [1e-4, 1e-2, 100.0])
+def test_tanh_at_both_ends(interpreted, dtype, scale):
+    """Small sums keep their digits, large ones saturate."""
+    inputs = example("additive_attention", A=33, scale=scale)
+    # Where tanh is straight, a query's gradient is a sum that cancels to rounding in any implementation.
+    wrt = None if scale > 1 else ("keys", "values", "v")
+    assert_parity("additive_attention", inputs, dtype, interpreted, wrt=wrt)
+
+
+def test_a_chosen_backend_stands_in_front(interpreted):
+    """Triton's kernels run inside `sk.backend("triton")`, also for torch.ops, and the compiled ones after it."""
+    inputs = [x.float() for x in example("additive_attention").values()]
+    op = torch.ops.s2s_kernels.additive_attention
+    calls = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("s2s_kernels.triton.additive_attention.launch", lambda *args, **constants: calls.append(args))
+        op(*inputs)
+        assert len(calls) == 1
+        with sk.backend("reference"):
+            op(*inputs)
+        assert len(calls) == 1

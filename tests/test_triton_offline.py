@@ -1,0 +1,31 @@
+"""Every Triton kernel compiled for GPUs that need not be there (lane "triton offline")."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+SHARED_MEMORY = {80: 163 << 10, 90: 227 << 10}  # what one program may have
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+@pytest.mark.parametrize("arch", SHARED_MEMORY)
+def test_compiles(arch):
+    """At the sizes of a real model, as the ops start them: shared memory fits, and no register is spilled."""
+    environment = os.environ | {"TRITON_INTERPRET": "0", "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)])}
+    done = subprocess.run(
+        [sys.executable, HERE / "triton_offline.py", str(arch)],
+        env=environment, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    kernels = json.loads(done.stdout)
+    assert kernels
+    for kernel in kernels:
+        print("{kernel:24} {dtypes:20} shared {shared:6} registers {registers:3} spills {spills}".format(**kernel))
+        assert kernel["shared"] <= SHARED_MEMORY[arch], kernel
+        assert kernel["spills"] == 0, kernel

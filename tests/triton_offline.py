@@ -1,0 +1,114 @@
+"""Compiles for a GPU that need not be there every kernel that the ops start, as they start it.
+
+    python tests/triton_offline.py 90
+
+The ops run on tensors of device "meta", at the sizes and in the dtypes below, with a `launch` that compiles and does
+not launch. Prints a JSON list: kernel, dtype, bytes of shared memory, registers, bytes of spills.
+"""
+
+import contextlib
+import io
+import json
+import re
+import sys
+import tempfile
+from importlib import import_module
+
+import torch
+import triton
+from helpers import example
+from triton import knobs
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from s2s_kernels import triton as ours
+
+POINTERS = {
+    torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16",
+    torch.int64: "*i64", torch.uint8: "*u8", torch.bool: "*i1",
+}  # fmt: skip
+
+
+class Compiler:
+    """Stands in for `launch`."""
+
+    def __init__(self, arch):
+        self.target, self.found = GPUTarget("cuda", arch, 32), {}
+
+    def __call__(self, kernel, grid, *args, **constants):
+        names = kernel.arg_names
+        given = dict(zip(names, args, strict=False)) | {n: constants.pop(n) for n in names if n in constants}
+        signature, constexprs, attributes = {}, {}, {}
+        for i, (name, x) in enumerate(given.items()):
+            # As Triton specialises them at a launch: what is aligned, and what is 1.
+            aligned = isinstance(x, torch.Tensor) or (type(x) is int and x % 16 == 0)
+            if isinstance(x, torch.Tensor):
+                signature[name] = POINTERS[x.dtype]
+            elif type(x) is int and x != 1 and name in kernel.arg_names[: len(args)]:
+                signature[name] = "i32"
+            else:
+                signature[name], constexprs[i,] = "constexpr", x
+                aligned = False
+            if aligned:
+                attributes[i,] = [["tt.divisibility", 16]]
+        what = (kernel.__name__, str(signature), str(constexprs), str(attributes), str(constants))
+        if what not in self.found:
+            source = ASTSource(kernel, signature, constexprs, attributes)
+            log = io.StringIO()
+            with contextlib.redirect_stdout(log):
+                made = triton.compile(source, target=self.target, options=constants | {"enable_fp_fusion": True})
+            log = log.getvalue()
+            self.found[what] = {
+                "kernel": kernel.__name__,
+                "dtypes": ",".join(sorted({kind for kind in signature.values() if kind[0] == "*"})),
+                "shared": made.metadata.shared,
+                "registers": int(re.search(r"Used (\d+) registers", log)[1]),
+                "spills": sum(map(int, re.findall(r"(\d+) bytes spill", log))),
+            }
+
+
+# Sizes that take each of the ways an op has.
+SIZES = {
+    "additive_attention": [
+        {"B": 64, "S": 50, "A": 512, "D": 1024, "lengths": torch.int64},
+        {"B": 4, "S": 50, "A": 512, "D": 1024, "mask": True, "bias": 2},
+        {"B": 64, "T": 50, "S": 50, "A": 512, "D": 1024, "lengths": torch.int64},
+    ],
+}
+
+
+def on_meta(op, dtype, **sizes):
+    # Made small and then only said to be large: nothing is computed.
+    inputs = example(op, **sizes)
+    return {
+        name: x.to("meta", dtype if x.is_floating_point() else None) if isinstance(x, torch.Tensor) else x
+        for name, x in inputs.items()
+    }
+
+
+def additive_attention(module, inputs):
+    context, weights = module.additive_attention(**inputs)
+    order = ("query", "keys", "values", "v")
+    options = [inputs.get(name) for name in ("lengths", "mask", "bias")]
+    needs = [True] * 4 + [options[2] is not None]
+    module.additive_attention_backward(context, None, *(inputs[name] for name in order), weights, *options, needs)
+
+
+def main(arch):
+    knobs.nvidia.dump_ptxas_log = True
+    compiler = Compiler(arch)
+    with tempfile.TemporaryDirectory() as folder:  # a cached kernel would not show its registers
+        knobs.cache.dir = folder
+        for op, all_sizes in SIZES.items():
+            module = import_module(f"{ours.__name__}.{op}")
+            for name in list(sys.modules):
+                if name.startswith(ours.__name__) and hasattr(sys.modules[name], "launch"):
+                    sys.modules[name].launch = compiler
+            for sizes in all_sizes:
+                for dtype in (torch.bfloat16, torch.float32):
+                    globals()[op](module, on_meta(op, dtype, **sizes))
+    print(json.dumps(list(compiler.found.values())))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
