@@ -6,8 +6,24 @@
 namespace s2s::math {
 
 template <class T>
+struct LstmGates {
+  T i, f, g, o;
+};
+
+// Of the sums of x's and h's parts.
+template <class T>
+S2S_FORMULA LstmGates<T> lstm_gates(T i, T f, T g, T o) {
+  return {sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)};
+}
+
+template <class T>
 S2S_FORMULA T lstm_cell(T i, T f, T g, T c) {
   return f * c + i * g;
+}
+
+template <class T>
+S2S_FORMULA T lstm_state(T o, T c) {
+  return o * tanh(c);
 }
 
 // Gradients of the four sums, and of the previous cell state.

@@ -41,19 +41,18 @@ void lstm_forward(const T* gates_x, const T* gates_h, const T*, const T* c_previ
                   int64_t hidden, int64_t begin, int64_t end) {
 #pragma omp simd
   for (int64_t j = begin; j < end; j++) {
-    T i = math::sigmoid(gates_x[j] + gates_h[j]);
-    T f = math::sigmoid(gates_x[hidden + j] + gates_h[hidden + j]);
-    T g = math::tanh(gates_x[2 * hidden + j] + gates_h[2 * hidden + j]);
-    T o = math::sigmoid(gates_x[3 * hidden + j] + gates_h[3 * hidden + j]);
-    T cell = math::lstm_cell(i, f, g, c_previous[j]);
+    auto a = math::lstm_gates(gates_x[j] + gates_h[j], gates_x[hidden + j] + gates_h[hidden + j],
+                              gates_x[2 * hidden + j] + gates_h[2 * hidden + j],
+                              gates_x[3 * hidden + j] + gates_h[3 * hidden + j]);
+    T cell = math::lstm_cell(a.i, a.f, a.g, c_previous[j]);
     if (saved) {
-      saved[j] = i;
-      saved[hidden + j] = f;
-      saved[2 * hidden + j] = g;
-      saved[3 * hidden + j] = o;
+      saved[j] = a.i;
+      saved[hidden + j] = a.f;
+      saved[2 * hidden + j] = a.g;
+      saved[3 * hidden + j] = a.o;
     }
     c[j] = cell;
-    h[j] = o * math::tanh(cell);
+    h[j] = math::lstm_state(a.o, cell);
   }
 }
 

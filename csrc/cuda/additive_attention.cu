@@ -1,0 +1,430 @@
+// A block takes up to Q queries of one row and head, so that a key and a value are read once for all of them. The
+// weights are an output, so scores lie in memory in any case: the softmax takes its maximum from them, and nothing
+// is rescaled. Sums run in a fixed order; there are no atomics.
+#include <limits>
+
+#include "../math/additive.h"
+#include "additive_attention.cuh"
+#include "device.cuh"
+
+namespace s2s::cuda {
+
+namespace {
+
+constexpr int kQueries = 4;                      // Q where there are several queries
+constexpr int64_t kFill = 264, kMaxSplits = 64;  // blocks that keep the largest GPU busy
+constexpr int64_t kSmallestSplit = 64;           // source positions
+
+int64_t tiles(const AttentionSizes& a, int64_t queries) { return (a.queries + queries - 1) / queries; }
+
+// Queries first..first + count of row b and head n, and pointers to what belongs to query number q of them.
+template <int Q>
+struct Tile {
+  int64_t b, n, first;
+  int count;
+
+  __device__ Tile(const AttentionSizes& a, int64_t index) {
+    int64_t per_row = (a.queries + Q - 1) / Q;
+    n = index % a.heads;
+    first = index / a.heads % per_row * Q;
+    b = index / a.heads / per_row;
+    count = a.queries - first < Q ? a.queries - first : Q;
+  }
+
+  // `size` elements a head. Past the count the last query again: computed, never written.
+  template <class X>
+  __device__ X* row(X* p, Strides strides, int64_t size, int q) const {
+    int64_t t = first + (q < count ? q : count - 1);
+    return p + b * strides.batch + t * strides.step + n * size;
+  }
+};
+
+template <class A>
+constexpr A kMinusInfinity = -std::numeric_limits<A>::infinity();
+
+template <class T, int V, int Q>
+__global__ void __launch_bounds__(kThreads, 2) attention_forward_kernel(AttentionForward a, int splits) {
+  using A = Accumulate<T>;
+  __shared__ A most[Q], total[Q];
+  int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes, split = blockIdx.x % splits;
+  Tile<Q> tile(a, blockIdx.x / splits);
+  int64_t begin = a.source * split / splits, end = a.source * (split + 1) / splits;
+  int64_t length = a.source;
+  if (a.lengths && a.lengths[tile.b] < length) length = a.lengths[tile.b];
+  const T *query[Q], *v = static_cast<const T*>(a.v) + tile.n * a.attention;
+  A* e[Q];  // scores, then their exponentials
+#pragma unroll
+  for (int q = 0; q < Q; q++) {
+    query[q] = tile.row(static_cast<const T*>(a.query), a.query_strides, a.attention, q);
+    e[q] = tile.row(static_cast<A*>(a.exact_weights), a.weights_strides, a.source, q);
+  }
+
+  // score = v . tanh(query + key) + bias: a position a warp
+  for (int64_t s = begin + warp; s < end; s += kWarps) {
+    const T* key = static_cast<const T*>(a.keys) + ((tile.b * a.source + s) * a.heads + tile.n) * a.attention;
+    bool valid = s < length && (!a.mask || a.mask[tile.b * a.source + s]);
+    A sums[Q] = {};
+    for (int64_t j = lane * V; valid && j < a.attention; j += kLanes * V) {
+      A k[V], w[V];
+      load<V>(key + j, k);
+      load<V>(v + j, w);
+#pragma unroll
+      for (int q = 0; q < Q; q++) {
+        A x[V];
+        load<V>(query[q] + j, x);
+#pragma unroll
+        for (int i = 0; i < V; i++) sums[q] += math::additive_score(w[i], x[i], k[i]);
+      }
+    }
+#pragma unroll
+    for (int q = 0; q < Q; q++) {
+      A score = warp_sum(sums[q]);
+      if (lane > 0 || q >= tile.count) continue;
+      if (valid && a.bias)
+        score += static_cast<A>(
+            static_cast<const T*>(a.bias)[tile.b * a.bias_strides.batch + (tile.first + q) * a.bias_strides.step + s]);
+      e[q][s] = valid ? score : kMinusInfinity<A>;
+    }
+  }
+  __syncthreads();
+
+  // e = exp(score - maximum): a query a warp
+  for (int q = warp; q < tile.count; q += kWarps) {
+    A* row = tile.row(static_cast<A*>(a.exact_weights), a.weights_strides, a.source, q);
+    A m = kMinusInfinity<A>, sum = 0;
+    for (int64_t s = begin + lane; s < end; s += kLanes) m = row[s] > m ? row[s] : m;
+    m = warp_max(m);
+    for (int64_t s = begin + lane; s < end; s += kLanes) {
+      A x = m == kMinusInfinity<A> ? A(0) : math::exp(row[s] - m);  // an empty row
+      row[s] = x;
+      sum += x;
+    }
+    sum = warp_sum(sum);
+    if (lane == 0) most[q] = m, total[q] = sum;
+  }
+  __syncthreads();
+
+  A* parts[Q];
+  A scale[Q];
+#pragma unroll
+  for (int q = 0; q < Q; q++) {
+    int at = q < tile.count ? q : tile.count - 1;
+    int64_t row = (tile.b * a.queries + tile.first + at) * a.heads + tile.n;
+    parts[q] = static_cast<A*>(a.parts) + (row * splits + split) * (a.width + 2);
+    scale[q] = splits > 1 ? A(1) : total[at] == A(0) ? A(0) : A(1) / total[at];
+    if (splits > 1 && threadIdx.x == 0 && q < tile.count) parts[q][a.width] = most[q], parts[q][a.width + 1] = total[q];
+  }
+
+  // context = sum of e value: each thread its columns
+  for (int64_t d = threadIdx.x * V; a.context && d < a.width; d += kThreads * V) {
+    const T* values = static_cast<const T*>(a.values) + tile.b * a.source * a.width + d;
+    A sums[Q][V] = {};
+#pragma unroll 4
+    for (int64_t s = begin; s < end; s++) {
+      A x[Q], value[V];
+      bool any = false;
+#pragma unroll
+      for (int q = 0; q < Q; q++) x[q] = e[q][s], any |= x[q] != A(0);
+      if (!any) continue;  // a value that does not count may hold anything
+      load<V>(values + s * a.width, value);
+#pragma unroll
+      for (int q = 0; q < Q; q++)
+#pragma unroll
+        for (int i = 0; i < V; i++) sums[q][i] += x[q] * value[i];
+    }
+#pragma unroll
+    for (int q = 0; q < Q; q++) {
+      if (q >= tile.count) continue;
+#pragma unroll
+      for (int i = 0; i < V; i++) sums[q][i] *= scale[q];
+      if (splits > 1) {
+#pragma unroll
+        for (int i = 0; i < V; i++) parts[q][d + i] = sums[q][i];
+        continue;
+      }
+      store<V>(tile.row(static_cast<T*>(a.context), a.context_strides, a.width, q) + d, sums[q]);
+      if (a.exact_context)
+        store<V>(tile.row(static_cast<A*>(a.exact_context), a.context_strides, a.width, q) + d, sums[q]);
+    }
+  }
+
+  if (a.query_copy && split == 0)
+    for (int q = 0; q < tile.count; q++) {
+      A* copy = tile.row(static_cast<A*>(a.query_copy), a.query_copy_strides, a.attention, q);
+      const T* from = tile.row(static_cast<const T*>(a.query), a.query_strides, a.attention, q);
+      for (int64_t j = threadIdx.x; j < a.attention; j += kThreads) copy[j] = static_cast<A>(from[j]);
+    }
+  if (splits > 1) return;
+  __syncthreads();  // all have read e
+#pragma unroll
+  for (int q = 0; q < Q; q++) {
+    if (q >= tile.count) continue;
+    T* weights = tile.row(static_cast<T*>(a.weights), a.weights_strides, a.source, q);
+    for (int64_t s = threadIdx.x; s < a.source; s += kThreads) {
+      A weight = e[q][s] * scale[q];
+      e[q][s] = weight;
+      if (a.weights) weights[s] = static_cast<T>(weight);
+    }
+  }
+}
+
+// What the splits of one query found, each against its own maximum, becomes weights and context.
+template <class T>
+__global__ void __launch_bounds__(kThreads) attention_combine_kernel(AttentionForward a, int splits) {
+  using A = Accumulate<T>;
+  __shared__ A scale[kMaxSplits];
+  Tile<1> tile(a, blockIdx.x);
+  int64_t row = (tile.b * a.queries + tile.first) * a.heads + tile.n, part = a.width + 2;
+  const A* parts = static_cast<const A*>(a.parts) + row * splits * part;
+  if (threadIdx.x < splits) {
+    A most = kMinusInfinity<A>, total = 0;
+    for (int i = 0; i < splits; i++) most = parts[i * part + a.width] > most ? parts[i * part + a.width] : most;
+    for (int i = 0; i < splits; i++)
+      if (parts[i * part + a.width + 1] != A(0))
+        total += parts[i * part + a.width + 1] * math::exp(parts[i * part + a.width] - most);
+    bool counts = parts[threadIdx.x * part + a.width + 1] != A(0);
+    scale[threadIdx.x] = counts ? math::exp(parts[threadIdx.x * part + a.width] - most) / total : A(0);
+  }
+  __syncthreads();
+  for (int64_t d = threadIdx.x; a.context && d < a.width; d += kThreads) {
+    A sum = 0;
+    for (int i = 0; i < splits; i++) sum += scale[i] * parts[i * part + d];
+    tile.row(static_cast<T*>(a.context), a.context_strides, a.width, 0)[d] = static_cast<T>(sum);
+    if (a.exact_context) tile.row(static_cast<A*>(a.exact_context), a.context_strides, a.width, 0)[d] = sum;
+  }
+  A* e = tile.row(static_cast<A*>(a.exact_weights), a.weights_strides, a.source, 0);
+  T* weights = tile.row(static_cast<T*>(a.weights), a.weights_strides, a.source, 0);
+  for (int i = 0; i < splits; i++)
+    for (int64_t s = a.source * i / splits + threadIdx.x; s < a.source * (i + 1) / splits; s += kThreads) {
+      e[s] *= scale[i];
+      if (a.weights) weights[s] = static_cast<T>(e[s]);
+    }
+}
+
+template <class T, int V, int Q>
+__global__ void __launch_bounds__(kThreads) attention_backward_kernel(AttentionBackward a) {
+  using A = Accumulate<T>;
+  __shared__ A partial[kWarps][kLanes * V];
+  int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
+  Tile<Q> tile(a, blockIdx.x);
+  const T *first[Q], *second[Q];
+  const A* weights[Q];
+  A* grad[Q];
+#pragma unroll
+  for (int q = 0; q < Q; q++) {
+    first[q] = tile.row(static_cast<const T*>(a.grad_context), a.grad_context_strides, a.width, q);
+    second[q] = tile.row(static_cast<const T*>(a.more_grad_context), a.more_grad_context_strides, a.width, q);
+    weights[q] = tile.row(static_cast<const A*>(a.weights), a.weights_strides, a.source, q);
+    grad[q] = tile.row(static_cast<A*>(a.grad_scores), a.weights_strides, a.source, q);
+  }
+  auto grad_context = [&](int q, int64_t d, A(&sum)[V]) {
+    A x[V] = {}, y[V] = {};
+    if (a.grad_context) load<V>(first[q] + d, x);
+    if (a.more_grad_context) load<V>(second[q] + d, y);
+#pragma unroll
+    for (int i = 0; i < V; i++) sum[i] = x[i] + y[i];
+  };
+
+  // Gradient of a weight, grad_context . value: a position a warp
+  for (int64_t s = warp; s < a.source; s += kWarps) {
+    const T* row = static_cast<const T*>(a.values) + (tile.b * a.source + s) * a.width;
+    A sums[Q] = {};
+    bool any = false;
+#pragma unroll
+    for (int q = 0; q < Q; q++) any |= weights[q][s] != A(0);
+    for (int64_t d = lane * V; any && d < a.width; d += kLanes * V) {
+      A value[V];
+      load<V>(row + d, value);
+#pragma unroll
+      for (int q = 0; q < Q; q++) {
+        A c[V];
+        grad_context(q, d, c);
+#pragma unroll
+        for (int i = 0; i < V; i++) sums[q] += c[i] * value[i];
+      }
+    }
+#pragma unroll
+    for (int q = 0; q < Q; q++) {
+      A sum = warp_sum(sums[q]);
+      if (lane > 0 || q >= tile.count) continue;
+      if (a.grad_weights)
+        sum += static_cast<A>(tile.row(static_cast<const T*>(a.grad_weights), a.grad_weights_strides, a.source, q)[s]);
+      grad[q][s] = sum;
+    }
+  }
+  __syncthreads();
+
+  // Through the softmax, to the gradients of the scores: a query a warp
+  for (int q = warp; q < tile.count; q += kWarps) {
+    const A* w = tile.row(static_cast<const A*>(a.weights), a.weights_strides, a.source, q);
+    A* g = tile.row(static_cast<A*>(a.grad_scores), a.weights_strides, a.source, q);
+    A mean = 0;
+    for (int64_t s = lane; s < a.source; s += kLanes)
+      if (w[s] != A(0)) mean += w[s] * g[s];
+    mean = warp_sum(mean);
+    for (int64_t s = lane; s < a.source; s += kLanes) g[s] = w[s] == A(0) ? A(0) : w[s] * (g[s] - mean);
+  }
+  __syncthreads();
+
+  // Gradient of the query: each lane its columns, each warp its positions, then a sum over the warps
+  const T* v = static_cast<const T*>(a.v) + tile.n * a.attention;
+  for (int64_t begin = 0; a.grad_query && begin < a.attention; begin += kLanes * V) {
+    int64_t j = begin + lane * V;
+    A query[Q][V] = {}, w[V] = {}, sums[Q][V] = {};
+    if (j < a.attention) {
+      load<V>(v + j, w);
+#pragma unroll
+      for (int q = 0; q < Q; q++)
+        load<V>(tile.row(static_cast<const A*>(a.query), a.query_strides, a.attention, q) + j, query[q]);
+    }
+    for (int64_t s = warp; j < a.attention && s < a.source; s += kWarps) {
+      A g[Q], key[V];
+      bool any = false;
+#pragma unroll
+      for (int q = 0; q < Q; q++) g[q] = grad[q][s], any |= g[q] != A(0);
+      if (!any) continue;  // a key that does not count may hold anything
+      load<V>(static_cast<const T*>(a.keys) + ((tile.b * a.source + s) * a.heads + tile.n) * a.attention + j, key);
+#pragma unroll
+      for (int q = 0; q < Q; q++)
+#pragma unroll
+        for (int i = 0; i < V; i++) sums[q][i] += math::additive_backward(w[i], query[q][i], key[i], g[q]).query;
+    }
+#pragma unroll
+    for (int q = 0; q < Q; q++) {
+#pragma unroll
+      for (int i = 0; i < V; i++) partial[warp][lane * V + i] = sums[q][i];
+      __syncthreads();
+      int64_t column = begin + threadIdx.x;
+      if (threadIdx.x < kLanes * V && column < a.attention && q < tile.count) {
+        A sum = 0;
+#pragma unroll
+        for (int i = 0; i < kWarps; i++) sum += partial[i][threadIdx.x];
+        tile.row(static_cast<T*>(a.grad_query), a.grad_query_strides, a.attention, q)[column] = static_cast<T>(sum);
+      }
+      __syncthreads();
+    }
+  }
+
+  for (int64_t d = threadIdx.x * V; a.sum_grad_context && d < a.width; d += kThreads * V)
+#pragma unroll
+    for (int q = 0; q < Q; q++) {
+      if (q >= tile.count) continue;
+      A sum[V];
+      grad_context(q, d, sum);
+      store<V>(tile.row(static_cast<T*>(a.sum_grad_context), a.sum_grad_context_strides, a.width, q) + d, sum);
+    }
+}
+
+// A warp holds its columns of one key in registers and goes over all queries.
+template <class T, int V>
+__global__ void __launch_bounds__(kThreads)
+    attention_source_backward_kernel(AttentionSourceBackward a, int64_t groups, int64_t chunks) {
+  using A = Accumulate<T>;
+  __shared__ A partial[kWarps][kLanes * V];
+  int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
+  int64_t begin = blockIdx.x % chunks * kLanes * V, group = blockIdx.x / chunks % groups;
+  int64_t n = blockIdx.x / chunks / groups % a.heads, b = blockIdx.x / chunks / groups / a.heads;
+  int64_t s = group * kWarps + warp, j = begin + lane * V;
+  int64_t at = ((b * a.source + s) * a.heads + n) * a.attention + j;
+  A grad_v[V] = {};
+  if (s < a.source && j < a.attention) {
+    A key[V], v[V], grad_key[V] = {};
+    load<V>(static_cast<const T*>(a.keys) + at, key);
+    load<V>(static_cast<const T*>(a.v) + n * a.attention + j, v);
+    const A* grad = static_cast<const A*>(a.grad_scores) + b * a.grad_scores_strides.batch + n * a.source + s;
+    const A* query = static_cast<const A*>(a.query) + b * a.query_strides.batch + n * a.attention + j;
+    for (int64_t t = 0; t < a.queries; t++) {
+      A g = grad[t * a.grad_scores_strides.step], x[V];
+      if (g == A(0)) continue;  // a key that does not count may hold anything
+      load<V>(query + t * a.query_strides.step, x);
+#pragma unroll
+      for (int i = 0; i < V; i++) {
+        auto made = math::additive_backward(v[i], x[i], key[i], g);
+        grad_key[i] += made.query;
+        grad_v[i] += made.v;
+      }
+    }
+    store<V>(static_cast<T*>(a.grad_keys) + at, grad_key);
+  }
+#pragma unroll
+  for (int i = 0; i < V; i++) partial[warp][lane * V + i] = grad_v[i];
+  __syncthreads();
+  int64_t column = begin + threadIdx.x;
+  if (threadIdx.x < kLanes * V && column < a.attention) {
+    A sum = 0;
+#pragma unroll
+    for (int i = 0; i < kWarps; i++) sum += partial[i][threadIdx.x];
+    static_cast<A*>(a.grad_v)[((b * groups + group) * a.heads + n) * a.attention + column] = sum;
+  }
+}
+
+// Whether all rows of all tensors may be read V elements at a time.
+template <class T, int V, class A>
+bool aligned_sizes(const A& a) {
+  return a.attention % V == 0 && a.width % V == 0 && aligned<V>(static_cast<const T*>(a.keys)) &&
+         aligned<V>(static_cast<const T*>(a.v));
+}
+
+}  // namespace
+
+int64_t attention_splits(const AttentionSizes& a) {
+  int64_t blocks = a.batch * a.heads * tiles(a, a.queries < kQueries ? 1 : kQueries);
+  if (blocks == 0 || blocks >= kFill) return 1;
+  int64_t splits = kFill / blocks, most = a.source / kSmallestSplit;
+  splits = splits < most ? splits : most;
+  return splits < 1 ? 1 : splits < kMaxSplits ? splits : kMaxSplits;
+}
+
+void attention_forward(const AttentionForward& a, Type type, cudaStream_t stream) {
+  dispatch(type, [&](auto zero) {
+    using T = decltype(zero);
+    constexpr int V = kPack<T>;
+    using A = Accumulate<T>;
+    bool vectors = aligned_sizes<T, V>(a) && aligned<V>(static_cast<const T*>(a.query), a.query_strides) &&
+                   aligned<V>(static_cast<const T*>(a.values)) &&
+                   aligned<V>(static_cast<const T*>(a.context), a.context_strides) &&
+                   aligned<V>(static_cast<const A*>(a.exact_context), a.context_strides);
+    int splits = static_cast<int>(attention_splits(a));
+    bool many = a.queries >= kQueries;
+    auto kernel = vectors ? (many ? attention_forward_kernel<T, V, kQueries> : attention_forward_kernel<T, V, 1>)
+                          : (many ? attention_forward_kernel<T, 1, kQueries> : attention_forward_kernel<T, 1, 1>);
+    launch(kernel, a.batch * a.heads * tiles(a, many ? kQueries : 1) * splits, kThreads, stream, a, splits);
+    if (splits > 1) launch(attention_combine_kernel<T>, a.batch * a.heads * a.queries, kThreads, stream, a, splits);
+  });
+}
+
+void attention_backward(const AttentionBackward& a, Type type, cudaStream_t stream) {
+  dispatch(type, [&](auto zero) {
+    using T = decltype(zero);
+    constexpr int V = kPack<T>;
+    using A = Accumulate<T>;
+    bool vectors = aligned_sizes<T, V>(a) && aligned<V>(static_cast<const A*>(a.query), a.query_strides) &&
+                   aligned<V>(static_cast<const T*>(a.values)) &&
+                   aligned<V>(static_cast<const T*>(a.grad_context), a.grad_context_strides) &&
+                   aligned<V>(static_cast<const T*>(a.more_grad_context), a.more_grad_context_strides) &&
+                   aligned<V>(static_cast<const T*>(a.sum_grad_context), a.sum_grad_context_strides);
+    bool many = a.queries >= kQueries;
+    auto kernel = vectors ? (many ? attention_backward_kernel<T, V, kQueries> : attention_backward_kernel<T, V, 1>)
+                          : (many ? attention_backward_kernel<T, 1, kQueries> : attention_backward_kernel<T, 1, 1>);
+    launch(kernel, a.batch * a.heads * tiles(a, many ? kQueries : 1), kThreads, stream, a);
+  });
+}
+
+int64_t source_groups(int64_t source) { return (source + kWarps - 1) / kWarps; }
+
+void attention_source_backward(const AttentionSourceBackward& a, Type type, cudaStream_t stream) {
+  dispatch(type, [&](auto zero) {
+    using T = decltype(zero);
+    constexpr int V = kPack<T>;
+    using A = Accumulate<T>;
+    bool vectors = a.attention % V == 0 && aligned<V>(static_cast<const T*>(a.keys)) &&
+                   aligned<V>(static_cast<const T*>(a.v)) && aligned<V>(static_cast<const T*>(a.grad_keys)) &&
+                   aligned<V>(static_cast<const A*>(a.query), a.query_strides);
+    int64_t groups = source_groups(a.source), wide = kLanes * (vectors ? V : 1);
+    int64_t chunks = (a.attention + wide - 1) / wide;
+    launch(vectors ? attention_source_backward_kernel<T, V> : attention_source_backward_kernel<T, 1>,
+           a.batch * a.heads * groups * chunks, kThreads, stream, a, groups, chunks);
+  });
+}
+
+}  // namespace s2s::cuda

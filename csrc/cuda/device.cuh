@@ -1,0 +1,100 @@
+// What all kernels share: types and how they accumulate, 16-byte loads, sums over a warp, the launch.
+#pragma once
+
+#ifndef S2S_EMULATED  // by tests/cuda_emulation, which brings its own
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+#endif
+
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+
+#include "types.h"
+
+namespace s2s::cuda {
+
+constexpr int kLanes = 32, kWarps = 8, kThreads = kLanes * kWarps;
+
+template <class T>
+using Accumulate = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
+// Elements of a 16-byte load. double is for checking gradients, not for speed.
+template <class T>
+constexpr int kPack = std::is_same_v<T, double> ? 1 : 16 / sizeof(T);
+
+template <int V, class T>
+struct alignas(V * sizeof(T) < 16 ? V * sizeof(T) : 16) Pack {
+  T at[V];
+};
+
+template <int V, class T, class A>
+__device__ __forceinline__ void load(const T* from, A (&to)[V]) {
+  Pack<V, T> pack = *reinterpret_cast<const Pack<V, T>*>(from);
+#pragma unroll
+  for (int i = 0; i < V; i++) to[i] = static_cast<A>(pack.at[i]);
+}
+
+template <int V, class T, class A>
+__device__ __forceinline__ void store(T* to, const A (&from)[V]) {
+  Pack<V, T> pack;
+#pragma unroll
+  for (int i = 0; i < V; i++) pack.at[i] = static_cast<T>(from[i]);
+  *reinterpret_cast<Pack<V, T>*>(to) = pack;
+}
+
+// Whether rows that begin at p, so many elements apart, may be read V elements at a time.
+template <int V, class T>
+bool aligned(const T* p, Strides strides = {0, 0}) {
+  return reinterpret_cast<uintptr_t>(p) % alignof(Pack<V, T>) == 0 && strides.batch % V == 0 && strides.step % V == 0;
+}
+
+// In all lanes, and in the same order in every run.
+template <class A>
+__device__ __forceinline__ A warp_sum(A x) {
+#pragma unroll
+  for (int offset = kLanes / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(0xffffffffu, x, offset);
+  return x;
+}
+
+template <class A>
+__device__ __forceinline__ A warp_max(A x) {
+#pragma unroll
+  for (int offset = kLanes / 2; offset > 0; offset /= 2) {
+    A other = __shfl_xor_sync(0xffffffffu, x, offset);
+    x = other > x ? other : x;
+  }
+  return x;
+}
+
+// Calls f(T()) with the type's C++ name.
+template <class F>
+void dispatch(Type type, const F& f) {
+  switch (type) {
+    case Type::kFloat:
+      return f(float());
+    case Type::kDouble:
+      return f(double());
+    case Type::kHalf:
+      return f(__half());
+    case Type::kBFloat16:
+      return f(__nv_bfloat16());
+  }
+}
+
+// Blocks for a thread an element.
+inline int64_t blocks_of(int64_t elements) { return (elements + kThreads - 1) / kThreads; }
+
+#ifndef S2S_EMULATED
+template <class... Parameters, class... Arguments>
+void launch(void (*kernel)(Parameters...), int64_t blocks, int threads, cudaStream_t stream, Arguments... arguments) {
+  if (blocks == 0) return;
+  kernel<<<static_cast<unsigned>(blocks), threads, 0, stream>>>(arguments...);
+  cudaError_t error = cudaGetLastError();
+  if (error != cudaSuccess)
+    throw std::runtime_error(std::string("s2s_kernels: a CUDA kernel was not launched: ") + cudaGetErrorString(error));
+}
+#endif
+
+}  // namespace s2s::cuda

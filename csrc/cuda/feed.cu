@@ -1,0 +1,47 @@
+#include "../math/activation.h"
+#include "device.cuh"
+#include "feed.cuh"
+
+namespace s2s::cuda {
+
+namespace {
+
+template <class T>
+__global__ void __launch_bounds__(kThreads) feed_forward_kernel(FeedForward a) {
+  using A = Accumulate<T>;
+  int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (index >= a.batch * a.width) return;
+  int64_t b = index / a.width, j = index % a.width, at = b * a.feed_stride + j;
+  A feed = math::tanh(static_cast<A>(static_cast<const T*>(a.c_part)[b * a.c_part_stride + j]) +
+                      static_cast<A>(static_cast<const T*>(a.h_part)[b * a.h_part_stride + j]));
+  static_cast<T*>(a.feed)[at] = static_cast<T>(feed);
+  if (a.exact_feed) static_cast<A*>(a.exact_feed)[at] = feed;
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads) feed_backward_kernel(FeedBackward a) {
+  using A = Accumulate<T>;
+  int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (index >= a.batch * a.width) return;
+  int64_t b = index / a.width, j = index % a.width;
+  A grad = 0, feed = static_cast<const A*>(a.feed)[b * a.feed_stride + j];
+  if (a.grad) grad += static_cast<A>(static_cast<const T*>(a.grad)[b * a.grad_stride + j]);
+  if (a.more_grad) grad += static_cast<A>(static_cast<const T*>(a.more_grad)[b * a.more_grad_stride + j]);
+  static_cast<T*>(a.grad_sum)[b * a.grad_sum_stride + j] = static_cast<T>(grad * (A(1) - feed * feed));
+}
+
+}  // namespace
+
+void feed_forward(const FeedForward& a, Type type, cudaStream_t stream) {
+  dispatch(type, [&](auto zero) {
+    launch(feed_forward_kernel<decltype(zero)>, blocks_of(a.batch * a.width), kThreads, stream, a);
+  });
+}
+
+void feed_backward(const FeedBackward& a, Type type, cudaStream_t stream) {
+  dispatch(type, [&](auto zero) {
+    launch(feed_backward_kernel<decltype(zero)>, blocks_of(a.batch * a.width), kThreads, stream, a);
+  });
+}
+
+}  // namespace s2s::cuda

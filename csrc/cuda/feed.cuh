@@ -1,0 +1,31 @@
+// Luong's attentional vector, f = tanh(W_f [h ; c] + b_f), after its products: elementwise over (B, F).
+#pragma once
+
+#include "types.h"
+
+namespace s2s::cuda {
+
+// All pointers at the step's own elements; `strides` of the batch alone.
+struct FeedForward {
+  int64_t batch, width;
+  const void *h_part, *c_part;  // T
+  int64_t h_part_stride, c_part_stride;
+  void* feed;        // T
+  void* exact_feed;  // Acc; null: not wanted
+  int64_t feed_stride;
+};
+
+struct FeedBackward {
+  int64_t batch, width;
+  const void* feed;  // Acc, unrounded
+  int64_t feed_stride;
+  const void *grad, *more_grad;  // T: the sum of both is the gradient of the feed; null: zero
+  int64_t grad_stride, more_grad_stride;
+  void* grad_sum;  // T: the gradient of the sum under tanh
+  int64_t grad_sum_stride;
+};
+
+void feed_forward(const FeedForward& a, Type type, cudaStream_t stream);
+void feed_backward(const FeedBackward& a, Type type, cudaStream_t stream);
+
+}  // namespace s2s::cuda

@@ -1,0 +1,44 @@
+// From tensors to what the launchers of the kernels take. Nothing here needs the CUDA headers of torch.
+#pragma once
+
+#include <c10/core/DeviceGuard.h>
+
+#include "../arguments.h"
+#include "types.h"
+
+namespace s2s::cuda {
+
+// Of the device of x: what torch runs its own kernels on. In stream.cpp.
+cudaStream_t current_stream(const Tensor& x);
+
+inline Type type_of(const Tensor& x) {
+  switch (x.scalar_type()) {
+    case at::kFloat:
+      return Type::kFloat;
+    case at::kDouble:
+      return Type::kDouble;
+    case at::kHalf:
+      return Type::kHalf;
+    case at::kBFloat16:
+      return Type::kBFloat16;
+    default:
+      TORCH_CHECK_TYPE(false, "dtype ", x.scalar_type(), ", expected float32, float64, bfloat16 or float16");
+  }
+}
+
+inline at::ScalarType accumulate_type(at::ScalarType type) { return type == at::kDouble ? at::kDouble : at::kFloat; }
+inline Tensor to_accumulate(const Tensor& x) { return x.to(accumulate_type(x.scalar_type())); }
+
+inline Tensor contiguous(const Tensor& x) { return x.contiguous(); }
+inline Tensor contiguous(const OptionalTensor& x) { return given(x) ? x->contiguous() : Tensor(); }
+
+inline void* data(const Tensor& x) { return x.defined() && x.numel() ? x.mutable_data_ptr() : nullptr; }
+
+// Lengths as the kernels read them, on whatever device they are; nothing waits for it.
+inline Tensor to_int64(const OptionalTensor& lengths) {
+  return given(lengths) ? lengths->to(at::kLong).contiguous() : Tensor();
+}
+inline const int64_t* int64_data(const Tensor& x) { return static_cast<const int64_t*>(data(x)); }
+inline const bool* bool_data(const Tensor& x) { return static_cast<const bool*>(data(x)); }
+
+}  // namespace s2s::cuda

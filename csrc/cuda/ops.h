@@ -1,0 +1,17 @@
+// The ops of ../ops.h as CUDA implements them: the same signatures as cpu's.
+#pragma once
+
+#include "../ops.h"
+
+namespace s2s::cuda {
+
+decltype(cpu::additive_attention) additive_attention;
+decltype(cpu::additive_attention_backward) additive_attention_backward;
+decltype(cpu::gru_step) gru_step;
+decltype(cpu::gru_step_backward) gru_step_backward;
+decltype(cpu::lstm_step) lstm_step;
+decltype(cpu::lstm_step_backward) lstm_step_backward;
+RecurrenceForward gru_forward, lstm_forward, attention_gru_forward, attention_lstm_forward;
+RecurrenceBackward gru_backward, lstm_backward, attention_gru_backward, attention_lstm_backward;
+
+}  // namespace s2s::cuda

@@ -1,0 +1,66 @@
+"""Runs the CUDA kernels on the CPU, without CUDA: csrc/cuda compiled by the host's compiler over tests/emulation.
+
+As a pytest plugin (``-p cuda_emulation``) it puts them in the place of the CPU's kernels for the whole session, so
+that every test of an op on the CPU is then a test of csrc/cuda.
+"""
+
+import fcntl
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).parents[1]
+SOURCES = [
+    *(ROOT / "tests" / "emulation").glob("*.cpp"),
+    *(path for path in (ROOT / "csrc" / "cuda").glob("*.cpp") if path.stem not in ("stream", "registry")),
+    ROOT / "csrc" / "arguments.cpp",
+    ROOT / "csrc" / "checks.cpp",
+]
+FOLDER = ROOT / "build" / f"cuda-emulation-torch{torch.__version__}"
+
+
+def build():
+    """Compiles what changed and loads it as torch.ops.s2s_kernels_emulated."""
+    from torch.utils import cpp_extension
+
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    with open(FOLDER / "turn", "w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        (FOLDER / "lock").unlink(missing_ok=True)  # of a build that was killed: torch would wait for it forever
+        cpp_extension.load(
+            "cuda_emulation",
+            sorted(map(str, SOURCES)),
+            extra_cflags=["-O2", "-std=c++20", "-fvisibility=hidden", "-U_FORTIFY_SOURCE", "-Wno-attributes"],
+            build_directory=str(FOLDER),
+            is_python_module=False,
+        )
+
+
+def install():
+    """Puts them in the place of the CPU's kernels; they stay as long as the result lives."""
+    import s2s_kernels  # noqa: F401  (registers the ops that get other kernels here)
+
+    build()
+    ops = [str(name) for name in torch._C._dispatch_get_registrations_for_dispatch_key("CPU")]
+    ops = [name.split("::")[1] for name in ops if name.startswith("s2s_kernels_emulated::")]
+    emulated = torch.library.Library("s2s_kernels_emulated", "DEF")
+    library = torch.library.Library("s2s_kernels", "IMPL")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a kernel is replaced is the purpose
+        for op in ops:
+            schema = getattr(torch.ops.s2s_kernels, op).default._schema
+            emulated.define(str(schema).removeprefix("s2s_kernels::"))
+            library.impl(op, getattr(torch.ops.s2s_kernels_emulated, op).default, "CPU")
+    return emulated, library
+
+
+def pytest_configure(config):
+    config.cuda_emulation = install()
+
+
+def pytest_report_header():
+    return "s2s_kernels: the CPU's kernels are csrc/cuda, emulated"

@@ -1,0 +1,38 @@
+"""The CUDA kernels, executed: the tests of every op once more, in a process where csrc/cuda stands in for the CPU's
+kernels (tests/cuda_emulation.py)."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from s2s_kernels import extension
+
+TESTS = Path(__file__).parent
+FILES = ["additive_attention", "gru_step", "lstm_step"]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not extension.built, reason="the ops are registered by the compiled extension, not built here"),
+    pytest.mark.skipif(sys.platform != "linux", reason="the emulation switches fibers as Linux does"),
+    pytest.mark.skipif(not shutil.which("c++"), reason="no C++ compiler to build the emulation with"),
+]
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "cuda_emulation", *arguments]
+    environment = dict(os.environ)
+    environment["PYTHONPATH"] = ":".join([str(TESTS), str(TESTS.parent), environment.get("PYTHONPATH", "")])
+    result = subprocess.run(command, cwd=TESTS.parent, env=environment, capture_output=True, text=True, timeout=900)
+    return result.returncode, result.stdout[-6000:] + result.stderr[-2000:]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_of_the_op(name):
+    status, output = run(str(TESTS / f"test_{name}.py"), "-k", "cpu-cpp or any_shape")
+    assert status == 0, output
+    assert int(re.search(r"(\d+) passed", output)[1]) > 20, output
