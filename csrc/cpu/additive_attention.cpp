@@ -1,7 +1,6 @@
 // Additive attention for one query or T of them. Tasks are rows of the batch and heads, and parts of the queries when
 // those are fewer than the threads; each goes over the source in tiles that stay in the cache.
 #include <ATen/ops/bmm.h>
-#include <ATen/ops/mul.h>
 #include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
 
@@ -49,7 +48,7 @@ void forward(const Inputs& in, const Positions& positions, const Tensor& context
     int64_t weight_stride = in.heads * in.source, context_stride = in.heads * in.width;
     T *w = data<T>(weights) + row * in.source, *c = context.defined() ? data<T>(context) + row * in.width : nullptr;
     int64_t count = positions.count(task.b);
-    std::vector<T> panel(kernel.panel * kTile);
+    std::vector<T> panel(c && task.count >= kProductRows ? kernel.panel * kTile : 0);
     const T* queries = data<T>(in.query) + row * in.attention;
     for (int64_t first = 0; first < count; first += kTile) {
       auto source = memory.source(task.b, task.n, first, std::min(first + kTile, count));
@@ -84,7 +83,8 @@ void forward(const Inputs& in, const Positions& positions, const Tensor& context
 }
 
 struct Gradients {
-  Tensor query, keys, v, bias;  // v: (B, N, A), one part a row; bias: (B, N, T, S)
+  // v: (B, N, A), one part a row; bias: (B, N, T, S); values: made in the same pass where there is one query a row
+  Tensor query, keys, values, v, bias;
 };
 
 template <class T>
@@ -97,13 +97,16 @@ void backward(const Inputs& in, const Positions& positions, const Tensor& weight
     int64_t weight_stride = in.heads * in.source, context_stride = in.heads * in.width;
     const T* w = data<T>(weights) + row * in.source;
     int64_t count = positions.count(task.b), attention = in.attention;
-    std::vector<T> scratch(attention), panel(kernel.panel * in.width), grad_scores(task.count * count, T(0));
+    bool products = grad_context.defined() && task.count >= kProductRows;
+    std::vector<T> scratch(attention), panel(products ? kernel.panel * in.width : 0), grad_scores(task.count * count);
     Queries<T> queries{
         .queries = data<T>(in.query) + row * attention, .stride = in.heads * attention, .count = task.count};
 
     if (grad_context.defined()) {  // gradient of the weights: grad_context . values
       const T* c = data<T>(grad_context) + row * in.width;
-      if (task.count < kProductRows) {
+      if (grads.values.defined())
+        kernel.outer(w, c, in.source, in.width, data<T>(grads.values) + task.b * in.source * in.width);
+      if (!products) {
         for (int64_t t = 0; t < task.count; t++)
           kernel.values_dot(memory.source(task.b, task.n), c + t * context_stride, &grad_scores[t * count]);
       } else {
@@ -175,26 +178,24 @@ Five additive_attention_backward(const OptionalTensor& grad_context, const Optio
     w = in.empty(weights.sizes());
     dispatch(in.query, [&](auto zero) { forward<decltype(zero)>(in, positions, Tensor(), w); });
   }
+  bool one = in.queries * in.heads == 1;
   Gradients grads{.query = in.empty(in.query.sizes()),
                   .keys = in.empty(in.keys.sizes()),
+                  .values = needs[2] && one && c.defined() ? in.empty(in.values.sizes()) : Tensor(),
                   .v = in.empty({in.batch, in.heads, in.attention}),
                   .bias = needs[4] ? in.empty({in.batch, in.heads, in.queries, in.source}) : Tensor()};
-  if (needs[0] || needs[1] || needs[3] || needs[4])
+  if (needs[0] || needs[1] || needs[3] || needs[4] || grads.values.defined())
     dispatch(in.query,
              [&](auto zero) { backward<decltype(zero)>(in, positions, w, c, to_compute(grad_weights), grads); });
   auto give = [&](bool need, const Tensor& grad, const Tensor& like) {
     return need ? grad.reshape(like.sizes()).to(like.scalar_type()) : nothing(query);
   };
-  Tensor grad_values = nothing(query);
-  if (needs[2]) {
+  Tensor grad_values = grads.values;
+  if (needs[2] && !grad_values.defined()) {
     int64_t rows = in.queries * in.heads;
-    if (!c.defined())
-      grad_values = at::zeros(in.values.sizes(), in.values.options());
-    else if (rows == 1)  // a library's product with one column takes four times as long
-      grad_values = at::mul(w.view({in.batch, in.source, 1}), c.view({in.batch, 1, in.width}));
-    else
-      grad_values = at::bmm(w.view({in.batch, rows, in.source}).transpose(1, 2), c.view({in.batch, rows, in.width}));
-    grad_values = grad_values.to(query.scalar_type());
+    grad_values = c.defined()
+                      ? at::bmm(w.view({in.batch, rows, in.source}).transpose(1, 2), c.view({in.batch, rows, in.width}))
+                      : at::zeros(in.values.sizes(), in.values.options());
   }
   Tensor grad_bias = nothing(query);
   if (needs[4]) {
@@ -202,8 +203,8 @@ Five additive_attention_backward(const OptionalTensor& grad_context, const Optio
     grad_bias = grad_bias.to(query.scalar_type());
   }
   Tensor grad_v = needs[3] ? at::sum(grads.v, at::IntArrayRef({0})) : Tensor();
-  return {give(needs[0], grads.query, query), give(needs[1], grads.keys, keys), grad_values, give(needs[3], grad_v, v),
-          grad_bias};
+  return {give(needs[0], grads.query, query), give(needs[1], grads.keys, keys), give(needs[2], grad_values, values),
+          give(needs[3], grad_v, v), grad_bias};
 }
 
 }  // namespace s2s::cpu

@@ -73,6 +73,8 @@ struct Kernels {
   void (*gather)(const T* row, const int64_t* positions, int64_t count, T* compact);
   // scores_grad (compact) += values . grad_context
   void (*values_dot)(const Source<T>& source, const T* grad_context, T* grad_weights);
+  // out (m, n) = a (m) times b (n)
+  void (*outer)(const T* a, const T* b, int64_t m, int64_t n, T* out);
   // In place: compact gradients of the weights to those of the scores.
   void (*softmax_backward)(const T* weights, const int64_t* positions, int64_t count, T* grad);
   // grad_query (A), overwritten.

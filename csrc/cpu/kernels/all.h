@@ -25,6 +25,7 @@ constexpr Kernels<T> table() {
           .scatter = scatter<T>,
           .gather = gather<T>,
           .values_dot = values_dot<T>,
+          .outer = outer<T>,
           .softmax_backward = softmax_backward<T>,
           .query_backward = query_backward<T>,
           .keys_backward = keys_backward<T>};

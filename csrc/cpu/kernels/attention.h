@@ -92,6 +92,15 @@ void values_dot(const Source<T>& s, const T* grad_context, T* grad_weights) {
 }
 
 template <class T>
+void outer(const T* a, const T* b, int64_t m, int64_t n, T* out) {
+  for (int64_t i = 0; i < m; i++, out += n) {
+    T x = a[i];
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++) out[j] = x * b[j];
+  }
+}
+
+template <class T>
 void softmax_backward(const T* weights, const int64_t* positions, int64_t count, T* grad) {
   T mean = 0;
   for (int64_t i = 0; i < count; i++) mean += weights[positions[i]] * grad[i];
