@@ -4,6 +4,7 @@ import unicodedata
 from functools import lru_cache
 from pathlib import Path
 
+from .alignment import printable
 from .errors import S2SError
 
 DEFAULT_FONT = "DejaVu Sans"  # comes with matplotlib
@@ -63,10 +64,7 @@ def spell_out(character):
 
 def label(piece, missing=frozenset()):
     """What stands beside the heat map for one token; ``missing`` are the code points that no font has."""
-    if piece == "</s>":
-        return "end"
-    # "▁" is how sentencepiece writes a space, and $ starts mathematics in matplotlib.
-    piece = piece.replace("▁", " ").replace(" ", "␣").replace("$", r"\$")
+    piece = printable(piece).replace("$", r"\$")  # which starts mathematics in matplotlib
     if any(ord(c) in missing for c in piece):
         return " ".join(spell_out(c) if ord(c) in missing else c for c in piece)
     # A combining mark needs something to sit on.
