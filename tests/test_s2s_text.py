@@ -1,16 +1,15 @@
-"""Tokens, vocabularies, files of pairs, splits and batches."""
+"""Tokens, vocabularies and batches."""
 
-import os
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s2s.cleaning import normalize
 from s2s.config import Config
-from s2s.data import Dataset, make_batch, read_pairs, split_pairs
+from s2s.data import Dataset, make_batch, prefetch
 from s2s.errors import S2SError
 from s2s.vocab import (
     BOS,
@@ -22,17 +21,8 @@ from s2s.vocab import (
     Vocabulary,
     build_vocabularies,
     join_words,
-    normalize,
     words,
 )
-
-REAL = os.environ.get("S2S_DATA")
-needs_data = pytest.mark.skipif(not REAL, reason="set S2S_DATA to the folder of the real data sets")
-
-
-def no_report(text):
-    raise AssertionError(text)
-
 
 # Tokens
 
@@ -95,82 +85,7 @@ def test_shared_vocabulary():
     assert set(source.tokens[4:]) == set("ab") and set(target.tokens[4:]) == set("cd")
 
 
-# Files
-
-
-def test_tab_separated(tmp_path):
-    path = tmp_path / "pairs.tsv"
-    path.write_bytes("\ufeffGo.\tजा.\tfrom somewhere\r\nRun!\tपळ!\r\n".encode())
-    assert read_pairs([path], no_report) == [("Go.", "जा."), ("Run!", "पळ!")]
-
-
-def test_parallel_files_break_lines_only_at_newlines(tmp_path):
-    (tmp_path / "a").write_text("one\u2028still one\ntwo\n", encoding="utf-8")
-    (tmp_path / "b").write_text("1\n2", encoding="utf-8")
-    assert read_pairs([tmp_path / "a", tmp_path / "b"], no_report) == [
-        ("one\u2028still one", "1"),
-        ("two", "2"),
-    ]
-
-
-def test_bad_lines_are_counted_and_named(tmp_path):
-    path = tmp_path / "pairs.tsv"
-    path.write_text("a\tb\n\nc\nd\t \ne\tf\n")
-    said = []
-    assert read_pairs([path], said.append) == [("a", "b"), ("e", "f")]
-    assert said == [f"{path}: left out 3 lines without a source or a target (line 2, 3, 4)"]
-
-
-@pytest.mark.parametrize(
-    "files, message",
-    [
-        ([None], "does not exist"),
-        ([b""], "is empty"),
-        ([b" \n\n"], "is empty"),
-        ([b"a b\nc d\n"], "has no line with a source, a tab and a target"),
-        ([b"a\tb\n\xff\tb\n"], r"is not UTF-8 text \(line 2\)"),
-        ([b"a\nb\n", b"c\n"], "has 2 lines but .* has 1"),
-        ([b"a\n", b"b\n", b"c\n"], "3 files given"),
-        (["folder"], "is a folder"),
-    ],
-)
-def test_bad_files(tmp_path, files, message):
-    paths = [tmp_path / str(i) for i in range(len(files))]
-    for path, content in zip(paths, files, strict=True):
-        if content == "folder":
-            path.mkdir()
-        elif content is not None:
-            path.write_bytes(content)
-    with pytest.raises(S2SError, match=message):
-        read_pairs(paths, no_report)
-
-
-@needs_data
-def test_real_files():
-    data = Path(REAL)
-    pairs = read_pairs([data / "eng-mar/mar.txt"], no_report)
-    assert len(pairs) == 33725 and len({source for source, _ in pairs}) == 22211
-    assert len(read_pairs([data / "multi30k/val.en", data / "multi30k/val.de"], no_report)) == 1014
-
-
-# Splits and batches
-
-
-def test_split_by_source_does_not_leak():
-    pairs = [(f"s{i // 2}", f"t{i}") for i in range(200)]
-    train, valid = split_pairs(pairs, 0.1, "source", say=no_report)
-    assert sorted(train + valid) == sorted(pairs) and len(valid) == 20
-    assert not {s for s, _ in train} & {s for s, _ in valid}
-    assert (train, valid) == split_pairs(pairs, 0.1, "source")
-    assert (train, valid) != split_pairs(pairs, 0.1, "source", seed=2)
-
-
-def test_split_by_row_says_that_it_leaks():
-    pairs = [("same", f"t{i}") for i in range(100)]
-    said = []
-    train, valid = split_pairs(pairs, 0.1, "row", say=said.append)
-    assert (len(train), len(valid)) == (90, 10)
-    assert said == ["split by row: 10 of 10 held-out sources are in the training data too"]
+# Batches
 
 
 def dataset(**options):
@@ -196,8 +111,8 @@ def test_every_pair_is_in_one_batch_and_padding_is_small():
         assert max(map(len, batches)) == 16
         padding = sum((data.load(batch).outputs == PAD).sum().item() for batch in batches)
         assert padding / sum(data.load(batch).tokens for batch in batches) < 0.1
-    assert data.batches(1) != data.batches(2)
-    assert data.batches(1) == data.batches(1)
+    one, two, again = ([batch.tolist() for batch in data.batches(epoch)] for epoch in (1, 2, 1))
+    assert one != two and one == again
 
 
 def test_batch_tokens_is_a_limit():
@@ -209,3 +124,34 @@ def test_batch_tokens_is_a_limit():
 def test_too_long_pairs_are_counted():
     data = dataset(max_length=9)
     assert data.too_long == sum(1 + i % 11 > 9 for i in range(300)) and len(data) == 300 - data.too_long
+
+
+def test_rows_are_the_encoded_pairs_in_order(monkeypatch):
+    monkeypatch.setattr("s2s.data.CHUNK", 7)  # several chunks, and a rest
+    data = dataset()
+    for i in (0, 6, 7, 299):
+        source, target = data[i]
+        assert source.tolist() == [4] * (1 + i % 7) and target.tolist() == [4] * (1 + i % 11)
+
+
+def test_no_pair_at_all():
+    vocabularies = build_vocabularies([("a", "b")], Config(tokens="char"))
+    data = Dataset([("aa", "bb")], *vocabularies, Config(tokens="char", max_length=1))
+    assert len(data) == 0 and data.too_long == 1 and data.batches(1) == []
+
+
+def test_prefetch_keeps_order_works_ahead_and_passes_errors_on():
+    made = []
+
+    def load(i):
+        made.append(i)
+        return 10 // (7 - i)
+
+    results = prefetch(load, range(20), ahead=3)
+    assert next(results) == 10 // 7
+    results.close()
+    assert len(made) <= 5
+    with pytest.raises(ZeroDivisionError):
+        list(prefetch(load, range(20)))
+    assert list(prefetch(load, range(5))) == [10 // (7 - i) for i in range(5)]
+    assert list(prefetch(load, [])) == []

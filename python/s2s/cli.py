@@ -10,6 +10,7 @@ from .commands.options import say
 from .errors import S2SError
 
 COMMANDS = (
+    "prepare",
     "train",
     "translate",
     "evaluate",

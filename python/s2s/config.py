@@ -23,6 +23,9 @@ class Config:
 
     # Text
     tokens: Literal["word", "char", "sentencepiece"] = option("word", "What a token is.")
+    cleaning: Literal["none", "seed", "fixed"] = option(
+        "none", "As the English to Marathi seed: lower case, no digits, and (fixed) no punctuation, which seed keeps."
+    )
     vocab_size: int = option(8000, "Most tokens in a vocabulary, 0 for no limit.", 0)
     min_count: int = option(1, "A word seen less often becomes <unk>.", 1)
     shared_vocab: bool = option(False, "One vocabulary for both languages.")
@@ -233,6 +236,11 @@ class Config:
     def first_feed_zeros(self) -> bool:
         return self.first_context == "zeros" or (self.first_context == "auto" and self.order == "after")
 
+    @property
+    def quotes(self) -> bool:
+        """Whether double quotes in a tab-separated file have a meaning, as where the seed reads one."""
+        return self.cleaning == "seed"
+
     def to_dict(self) -> dict:
         return asdict(self)
 
@@ -291,7 +299,7 @@ def _checked(name, kind, value):
 
 def read_mapping(path) -> dict:
     """The dictionary in a .toml or .json file."""
-    from .data import read_text
+    from .pairs import read_text
 
     path, text = Path(path), read_text(path)
     try:

@@ -1,91 +1,20 @@
-"""Pairs of sentences from files, split, and in batches of like lengths."""
+"""Pairs as ids, in batches of like lengths."""
 
-import random
-from pathlib import Path
+import tempfile
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from .errors import S2SError
-from .vocab import BOS, EOS, PAD, normalize
+from .cleaning import source_text, target_text
+from .vocab import BOS, EOS, PAD
 
-
-def read_text(path) -> str:
-    """The whole of a UTF-8 file."""
-    path = Path(path)
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise S2SError(f"{path} does not exist.") from None
-    except IsADirectoryError:
-        raise S2SError(f"{path} is a folder, expected a file.") from None
-    except OSError as error:
-        raise S2SError(f"{path} cannot be read ({error.strerror}).") from None
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise S2SError(f"{path} is not UTF-8 text (line {line}); iconv can convert it.") from None
-
-
-def read_lines(path) -> list[str]:
-    """The lines of a UTF-8 file, which must have one."""
-    # Not str.splitlines, which also breaks at U+2028, U+0085 and form feeds and so shifts parallel files.
-    lines = read_text(path).replace("\r\n", "\n").removesuffix("\n").split("\n")
-    if not any(line.strip() for line in lines):
-        raise S2SError(f"{path} is empty.")
-    return lines
-
-
-def read_pairs(paths, say=print) -> list[tuple[str, str]]:
-    """[(source, target)] from one tab-separated file or from two parallel ones.
-
-    Further columns of a tab-separated file are ignored. A line where either side is missing is left out, and
-    ``say`` is told how many there were and where.
-    """
-    paths = [Path(path) for path in paths]
-    if len(paths) == 1:
-        rows = [line.split("\t")[:2] for line in read_lines(paths[0])]
-    elif len(paths) == 2:
-        source, target = (read_lines(path) for path in paths)
-        if len(source) != len(target):
-            raise S2SError(f"{paths[0]} has {len(source)} lines but {paths[1]} has {len(target)}, expected as many.")
-        rows = zip(source, target, strict=True)
-    else:
-        raise S2SError(f"{len(paths)} files given, expected one tab-separated file or two parallel ones.")
-    pairs, bad = [], []
-    for number, row in enumerate(rows, 1):
-        row = [cell.strip() for cell in row]
-        if len(row) == 2 and all(row):
-            pairs.append(tuple(row))
-        else:
-            bad.append(number)
-    name = " and ".join(str(path) for path in paths)
-    if not pairs:
-        raise S2SError(f"{name} has no line with a source, a tab and a target.")
-    if bad:
-        shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
-        say(f"{name}: left out {len(bad)} lines without a source or a target (line {shown})")
-    return pairs
-
-
-def split_pairs(pairs, fraction, by="source", seed=1, say=print):
-    """(train, held out). ``by="source"`` keeps all pairs of one source on one side; ``"row"`` does not."""
-    groups = sorted({source for source, _ in pairs}) if by == "source" else list(range(len(pairs)))
-    count = round(fraction * len(groups))
-    if fraction > 0 and len(groups) > 1:
-        count = max(count, 1)
-    held = set(random.Random(seed).sample(groups, count))
-    keys = (source for source, _ in pairs) if by == "source" else range(len(pairs))
-    train, valid = [], []
-    for key, pair in zip(keys, pairs, strict=True):
-        (valid if key in held else train).append(pair)
-    if by == "row":
-        seen = {source for source, _ in train}
-        leaked = sum(source in seen for source, _ in valid)
-        if leaked:
-            say(f"split by row: {leaked} of {len(valid)} held-out sources are in the training data too")
-    return train, valid
+CHUNK = 10_000  # pairs encoded at a time
 
 
 class Batch(NamedTuple):
@@ -107,7 +36,7 @@ def pad(rows):
 
 def source_batch(rows):
     """(ids (B, S), lengths (B,)) of encoded sources; an empty one is a single </s>."""
-    rows = [row or [EOS] for row in rows]
+    rows = [row if len(row) else [EOS] for row in rows]
     return pad(rows), torch.tensor([len(row) for row in rows])
 
 
@@ -120,42 +49,74 @@ def make_batch(rows) -> Batch:
 
 
 class Dataset:
-    """Encoded pairs, those longer than ``config.max_length`` left out (and counted in ``too_long``)."""
+    """Pairs as ids, kept in a temporary file that the system maps into memory as needed.
+
+    Args:
+        pairs: anything that can be walked over, such as a PairFile or a list; it is walked over once.
+        source_vocab, target_vocab: their vocabularies.
+        config: a Config; pairs longer than ``config.max_length`` are left out and counted in ``too_long``.
+    """
 
     def __init__(self, pairs, source_vocab, target_vocab, config):
-        self.config = config
-        rows = [
-            (source_vocab.encode(normalize(source, config.lowercase)), target_vocab.encode(normalize(target)))
-            for source, target in pairs
-        ]
-        self.rows = [row for row in rows if max(map(len, row)) <= config.max_length]
-        self.too_long = len(rows) - len(self.rows)
+        self.config, self.too_long = config, 0
+        lengths = [np.empty((0, 2), dtype=np.int64)]
+        with tempfile.TemporaryFile() as file:
+            pairs = iter(pairs)
+            while chunk := list(islice(pairs, CHUNK)):
+                rows = [
+                    (source_vocab.encode(source_text(source, config)), target_vocab.encode(target_text(target, config)))
+                    for source, target in chunk
+                ]
+                kept = [row for row in rows if max(map(len, row)) <= config.max_length]
+                self.too_long += len(rows) - len(kept)
+                lengths.append(np.array([(len(source), len(target)) for source, target in kept]).reshape(-1, 2))
+                file.write(np.array([i for row in kept for side in row for i in side], dtype=np.int32).tobytes())
+            file.flush()
+            # A map stays when its file is closed; of an empty file there is none.
+            self.ids = np.memmap(file, dtype=np.int32, mode="r") if file.tell() else np.empty(0, dtype=np.int32)
+        self.lengths = np.concatenate(lengths).astype(np.int64)
+        self.starts = np.concatenate([[0], self.lengths.sum(1).cumsum()])
 
     def __len__(self):
-        return len(self.rows)
+        return len(self.lengths)
 
-    def batches(self, epoch: int | None = None) -> list[list[int]]:
+    def __getitem__(self, i):
+        """(source ids, target ids) of one pair, without specials."""
+        row = self.ids[self.starts[i] : self.starts[i + 1]]
+        return row[: self.lengths[i, 0]], row[self.lengths[i, 0] :]
+
+    def batches(self, epoch: int | None = None) -> list[np.ndarray]:
         """[[row index]], rows of like lengths together; in a new random order each epoch, fixed for None."""
         config = self.config
-        order = list(range(len(self.rows)))
-        shuffle = random.Random(config.seed * 1_000_003 + (epoch or 0))
+        random = np.random.default_rng((config.seed, epoch or 0))
+        order = np.arange(len(self)) if epoch is None else random.permutation(len(self))
+        # The sort is stable, so equal lengths stay shuffled and batches differ from epoch to epoch.
+        order = order[np.lexsort(self.lengths[order].T)]
+        widths = self.lengths[order, 1] + 1  # with </s>
+        batches, start = [], 0
+        while start < len(order):
+            size = min(config.batch_size, len(order) - start)
+            if config.batch_tokens:
+                padded = np.arange(1, size + 1) * widths[start : start + size]  # as the last of a batch is its longest
+                size = max(1, int(np.searchsorted(padded, config.batch_tokens, "right")))
+            batches.append(order[start : start + size])
+            start += size
         if epoch is not None:
-            shuffle.shuffle(order)
-        # Sorting is stable, so equal lengths stay shuffled and batches differ from epoch to epoch.
-        order.sort(key=lambda i: (len(self.rows[i][1]), len(self.rows[i][0])))
-        batches, current = [], []
-        for i in order:
-            width = len(self.rows[i][1]) + 1  # the longest so far, as they are sorted
-            full = config.batch_tokens and (len(current) + 1) * width > config.batch_tokens
-            if current and (len(current) == config.batch_size or full):
-                batches.append(current)
-                current = []
-            current.append(i)
-        if current:
-            batches.append(current)
-        if epoch is not None:
-            shuffle.shuffle(batches)
+            random.shuffle(order := np.arange(len(batches)))
+            batches = [batches[i] for i in order]
         return batches
 
     def load(self, indices) -> Batch:
-        return make_batch([self.rows[i] for i in indices])
+        return make_batch([self[i] for i in indices])
+
+
+def prefetch(load, items, ahead=4):
+    """``map(load, items)`` with up to ``ahead`` results made in advance, in a thread beside the training step."""
+    with ThreadPoolExecutor(1, "prefetch") as pool:
+        waiting = deque()
+        for item in items:
+            waiting.append(pool.submit(load, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

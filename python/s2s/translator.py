@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .checkpoint import load_checkpoint, save_checkpoint
+from .cleaning import source_text, target_text
 from .config import Config
 from .data import make_batch, source_batch
 from .errors import S2SError
@@ -15,7 +16,7 @@ from .forced import force
 from .hypothesis import Hypothesis
 from .search import search, uniform
 from .search_options import SearchOptions
-from .vocab import EOS, JOINER, SPECIALS, UNK, join_words, normalize, words
+from .vocab import EOS, JOINER, SPECIALS, UNK, join_words, words
 
 
 class Translation(NamedTuple):
@@ -75,7 +76,7 @@ class Translator:
         options = SearchOptions(**options)
         if attention or options.coverage_penalty:
             self._needs_attention("a coverage penalty" if options.coverage_penalty else "an alignment")
-        rows = [self.source_vocab.encode(normalize(text, self.config.lowercase)) for text in texts]
+        rows = [self.source_vocab.encode(source_text(text, self.config)) for text in texts]
         random = None
         if options.sample:  # drawn in the order of the texts, so that batches do not matter
             generator = generator or torch.Generator().manual_seed(options.seed)
@@ -125,7 +126,7 @@ class Translator:
         found = self.search(texts, attention=attention or replace_unknown, **options)
         results = []
         for text, row in zip(texts, found):
-            source = self._pieces(self.source_vocab, normalize(text, self.config.lowercase)) or [SPECIALS[EOS]]
+            source = self._pieces(self.source_vocab, source_text(text, self.config)) or [SPECIALS[EOS]]
             results.append([])
             for best in row:
                 target = self.target_vocab.pieces(best.ids)
@@ -154,7 +155,7 @@ class Translator:
         """
         if attention:
             self._needs_attention("an alignment")
-        texts = [(normalize(source, self.config.lowercase), normalize(target)) for source, target in pairs]
+        texts = [(source_text(source, self.config), target_text(target, self.config)) for source, target in pairs]
         rows = [(self.source_vocab.encode(a) or [EOS], self.target_vocab.encode(b)) for a, b in texts]
         results = [None] * len(rows)
         for indices in self._batches(rows, batch, done):
@@ -172,7 +173,7 @@ class Translator:
     def evaluate(self, pairs: Sequence[tuple[str, str]], **options) -> Scores:
         """Scores of the outputs for [(source, target)]; options as ``candidates``."""
         outputs = self.translate([source for source, _ in pairs], **options)
-        return score(outputs, [normalize(target) for _, target in pairs])
+        return score(outputs, [target_text(target, self.config) for _, target in pairs])
 
     def _batches(self, rows, size, done):
         """Lists of indices of rows of like lengths, the longest first so that too little memory shows at once."""

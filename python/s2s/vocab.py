@@ -4,9 +4,10 @@ import io
 import json
 import unicodedata
 from collections import Counter
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
+from .cleaning import source_text, target_text
 from .errors import S2SError
 
 PAD, UNK, BOS, EOS = range(4)
@@ -169,14 +170,12 @@ def build_vocabularies(pairs, config):
             return SentencePieceVocabulary.build(texts, config.vocab_size)
         return Vocabulary.build(texts, config.tokens, config.vocab_size, config.min_count)
 
-    source = [normalize(text, config.lowercase) for text, _ in pairs]
-    target = [normalize(text) for _, text in pairs]
+    def sources():
+        return (source_text(text, config) for text, _ in pairs)
+
+    def targets():
+        return (target_text(text, config) for _, text in pairs)
+
     if config.shared_vocab:
-        return (build(source + target),) * 2
-    return build(source), build(target)
-
-
-def normalize(text, lowercase=False):
-    """NFC, so that one letter has one spelling, with white space squeezed."""
-    text = " ".join(unicodedata.normalize("NFC", text).split())
-    return text.lower() if lowercase else text
+        return (build(chain(sources(), targets())),) * 2
+    return build(sources()), build(targets())

@@ -19,10 +19,10 @@ def evaluate(
     device: DeviceOption = "auto",
 ):
     """Score a model: BLEU and chrF by sacrebleu, with their signatures, and exact match."""
-    from ..data import read_pairs
+    from ..cleaning import target_text
     from ..evaluate import score
+    from ..pairs import read_pairs
     from ..translator import Translator
-    from ..vocab import normalize
 
     pairs = read_pairs(files, say)
     translator = Translator.load(model, pick_device(device))
@@ -35,4 +35,4 @@ def evaluate(
             output.write_text("".join(line + "\n" for line in outputs), encoding="utf-8")
         except OSError as error:
             raise S2SError(f"{output} cannot be written ({error.strerror}).") from None
-    print(score(outputs, [normalize(target) for _, target in pairs]))
+    print(score(outputs, [target_text(target, translator.config) for _, target in pairs]))

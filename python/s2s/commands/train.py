@@ -27,13 +27,19 @@ def train(
     settings = configure(preset, config, options)
     import torch
 
-    from ..data import Dataset, read_pairs, split_pairs
+    from ..cleaning import source_text
+    from ..data import Dataset
+    from ..pairs import PairFile, split_pairs
 
-    pairs = read_pairs(files, say)
+    pairs = PairFile(files, say, settings.quotes)
     if valid:
-        train_pairs, valid_pairs = pairs, read_pairs(valid, say)
+        train_pairs, valid_pairs = pairs, PairFile(valid, say, settings.quotes)
     else:
-        train_pairs, valid_pairs = split_pairs(pairs, settings.valid_fraction, settings.split, settings.seed, say)
+
+        def key(source):
+            return source_text(source, settings)
+
+        train_pairs, valid_pairs = split_pairs(pairs, settings.valid_fraction, settings.split, settings.seed, say, key)
         if not train_pairs or not valid_pairs:
             raise S2SError(f"too few pairs ({len(pairs)}) to keep some for validation; give --valid.")
     from ..checkpoint import save_checkpoint

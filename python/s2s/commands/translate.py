@@ -24,7 +24,7 @@ def translate(
     device: DeviceOption = "auto",
 ):
     """Translate arguments, the lines of a file, or those of standard input: a line of output for each."""
-    from ..data import read_lines
+    from ..pairs import read_lines
     from ..translator import Translator
 
     if text and file:

@@ -1,0 +1,86 @@
+"""``s2s prepare``."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ..errors import S2SError
+from .options import FilesArgument, say
+
+
+def prepare(
+    files: FilesArgument,
+    cleaning: Annotated[
+        Literal["none", "seed", "fixed"], typer.Option(help="As the English to Marathi seed; its mistake fixed.")
+    ] = "none",
+    split: Annotated[
+        Literal["source", "row"] | None, typer.Option(help="By distinct source, or by row; row if cleaning is seed.")
+    ] = None,
+    held_out: Annotated[float, typer.Option(min=0, max=1, help="Share of the sources or rows in test.tsv.")] = 0.3,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Write all.tsv, train.tsv and test.tsv to this folder.")] = None,
+):
+    """Clean pairs of sentences, count their words and split them in two."""
+    from ..cleaning import clean, normalize
+    from ..pairs import PairFile, shown, split_pairs
+
+    pairs = PairFile(files, say, quotes=cleaning == "seed")
+    cleaned, lost = Cleaned(pairs, lambda text, side: clean(normalize(text), cleaning, side)), []
+    words, longest = {"source": set(), "target": {"START_", "_END"}}, {"source": 0, "target": 0}
+    for number, pair in enumerate(cleaned.all(), 1):
+        if not all(pair):
+            lost.append(number)
+            continue
+        for side, text in zip(words, pair):
+            tokens = text.split()
+            words[side].update(tokens)
+            longest[side] = max(longest[side], len(tokens) + (2 if side == "target" else 0))
+    if lost:
+        say(f"cleaning left nothing of {len(lost)} pairs, which are left out (pair {shown(lost)})")
+    cleaned.count = len(pairs) - len(lost)
+    if not cleaned.count:
+        raise S2SError("cleaning left no pair.")
+    print(f"pairs        {cleaned.count:,}, {distinct(source for source, _ in pairs):,} distinct sources")
+    print(f"cleaning     {cleaning}, {distinct(source for source, _ in cleaned):,} distinct sources after it")
+    for side in words:
+        note = ", with START_ and _END" if side == "target" else ""
+        print(f"{side}       {len(words[side]):,} different words, the longest has {longest[side]}{note}")
+    split = split or ("row" if cleaning == "seed" else "source")
+    train, test = split_pairs(cleaned, held_out, split, seed, print)
+    print(f"split        by {split}: {len(train):,} to train on, {len(test):,} held out")
+    if out:
+        for name, part in (("all", cleaned), ("train", train), ("test", test)):
+            write_pairs(out / f"{name}.tsv", part)
+        print(f"written      all.tsv, train.tsv and test.tsv in {out}")
+
+
+class Cleaned:
+    """Pairs cleaned anew at each walk, without those of which nothing is left on one side."""
+
+    def __init__(self, pairs, clean):
+        self.pairs, self.clean, self.count = pairs, clean, len(pairs)
+
+    def all(self):
+        return ((self.clean(source, "source"), self.clean(target, "target")) for source, target in self.pairs)
+
+    def __len__(self):
+        return self.count
+
+    def __iter__(self):
+        return (pair for pair in self.all() if all(pair))
+
+
+def distinct(texts):
+    from ..pairs import fingerprint
+
+    return len({fingerprint(text) for text in texts})
+
+
+def write_pairs(path, pairs):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(f"{source}\t{target}\n" for source, target in pairs)
+    except OSError as error:
+        raise S2SError(f"{path} cannot be written ({error.strerror}).") from None

@@ -1,0 +1,185 @@
+"""Pairs of sentences from files, never all in memory, and their split in two."""
+
+import csv
+import hashlib
+from itertools import compress, zip_longest
+from pathlib import Path
+
+import numpy as np
+
+from .errors import S2SError
+
+SHOWN = 5  # numbers of bad lines in a report
+
+
+def open_text(path):
+    """A file opened for reading bytes, or one clear sentence."""
+    try:
+        return Path(path).open("rb")
+    except FileNotFoundError:
+        raise S2SError(f"{path} does not exist.") from None
+    except IsADirectoryError:
+        raise S2SError(f"{path} is a folder, expected a file.") from None
+    except OSError as error:
+        raise S2SError(f"{path} cannot be read ({error.strerror}).") from None
+
+
+def lines_of(path):
+    """The lines of a UTF-8 file one by one, without their ends, the way one sees them in an editor."""
+    # In bytes: reading text would also break lines at a lone carriage return, and str.splitlines at U+2028, U+0085
+    # and form feeds, which shifts parallel files.
+    with open_text(path) as file:
+        for number, line in enumerate(file, 1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError:
+                raise S2SError(f"{path} is not UTF-8 text (line {number}); iconv can convert it.") from None
+            yield text.removesuffix("\n").removesuffix("\r")
+
+
+def read_text(path) -> str:
+    """The whole of a UTF-8 file, its lines ending in a newline."""
+    return "".join(line + "\n" for line in lines_of(path))
+
+
+def read_lines(path) -> list[str]:
+    """The lines of a UTF-8 file, which must have one."""
+    check_not_empty(path)
+    return list(lines_of(path))
+
+
+def check_not_empty(path):
+    if not any(line.strip() for line in lines_of(path)):
+        raise S2SError(f"{path} is empty.")
+
+
+class PairFile:
+    """The pairs (source, target) of one tab-separated file, or of two parallel ones.
+
+    Every walk over it reads the files anew, so they may be larger than memory. Further columns of a tab-separated
+    file are ignored, and lines where either side is missing are left out.
+
+    Args:
+        paths: one path or two.
+        say: told how many lines are left out, and which.
+        quotes: read the tab-separated file as spreadsheets write it (and pandas reads it): a field within double
+            quotes may hold tabs and newlines, and a double quote when it is doubled.
+
+    Raises:
+        S2SError: a file is missing, empty or not UTF-8, the two have not as many lines, or there is no pair at all.
+    """
+
+    def __init__(self, paths, say=print, quotes=False):
+        self.paths, self.quotes = [Path(path) for path in paths], quotes
+        if len(self.paths) not in (1, 2):
+            raise S2SError(f"{len(paths)} files given, expected one tab-separated file or two parallel ones.")
+        for path in self.paths:
+            check_not_empty(path)
+        self.count, bad, several = 0, [], []
+        for first, last, row in self._rows():
+            if pair_of(row):
+                self.count += 1
+            else:
+                bad.append(first)
+            if last > first:
+                several.append(first)
+        name = " and ".join(map(str, self.paths))
+        if not self.count:
+            raise S2SError(f"{name} has no line with a source, a tab and a target.")
+        if bad:
+            say(f"{name}: left out {len(bad)} lines without a source or a target (line {shown(bad)})")
+        if several:
+            say(f"{name}: {len(several)} pairs go over several lines, by their quotes (line {shown(several)})")
+
+    def __len__(self):
+        return self.count
+
+    def __iter__(self):
+        return filter(None, (pair_of(row) for _, _, row in self._rows()))
+
+    def _rows(self):
+        """(first line, last line, fields) of every row."""
+        if len(self.paths) == 2:
+            yield from self._parallel_rows()
+        elif self.quotes:
+            yield from self._quoted_rows()
+        else:
+            for number, line in enumerate(lines_of(self.paths[0]), 1):
+                yield number, number, line.split("\t")
+
+    def _parallel_rows(self):
+        lengths, missing = [0, 0], object()
+        for number, row in enumerate(zip_longest(*map(lines_of, self.paths), fillvalue=missing), 1):
+            lengths = [number if text is not missing else length for text, length in zip(row, lengths)]
+            if missing not in row:
+                yield number, number, list(row)
+        if lengths[0] != lengths[1]:
+            (a, b), (n, m) = self.paths, lengths
+            raise S2SError(f"{a} has {n} lines but {b} has {m}, expected as many.")
+
+    def _quoted_rows(self):
+        reader = csv.reader((line + "\n" for line in lines_of(self.paths[0])), csv.excel_tab)
+        before = 0
+        try:
+            for row in reader:
+                yield before + 1, reader.line_num, row
+                before = reader.line_num
+        except csv.Error as error:
+            raise S2SError(f"{self.paths[0]}, line {before + 1}: its quotes do not match ({error}).") from None
+
+
+def pair_of(row):
+    """(source, target) of a row's fields, or None if either is missing."""
+    pair = tuple(field.strip() for field in row[:2])
+    return pair if len(pair) == 2 and all(pair) else None
+
+
+def shown(numbers):
+    """The first few, for a report."""
+    return ", ".join(map(str, numbers[:SHOWN])) + (", ..." if len(numbers) > SHOWN else "")
+
+
+def read_pairs(paths, say=print) -> list[tuple[str, str]]:
+    """All of a PairFile at once."""
+    return list(PairFile(paths, say))
+
+
+class Selection:
+    """The pairs for which ``mask`` holds, walked over as often as one likes."""
+
+    def __init__(self, pairs, mask):
+        self.pairs, self.mask = pairs, mask
+
+    def __len__(self):
+        return int(self.mask.sum())
+
+    def __iter__(self):
+        return compress(self.pairs, self.mask)
+
+
+def split_pairs(pairs, fraction, by="source", seed=1, say=print, key=str):
+    """(train, held out), two Selections. ``by="source"`` keeps all pairs of one source on one side; with ``"row"``
+    a source may be on both, and ``say`` is told how many are.
+
+    ``key`` makes of a source what the model will see of it: "Run!" and "run" may become one.
+    """
+    # Eight bytes a pair, however long the texts are.
+    sources = np.fromiter((fingerprint(key(source)) for source, _ in pairs), np.uint64, len(pairs))
+    groups, group = np.unique(sources, return_inverse=True) if by == "source" else (sources, np.arange(len(sources)))
+    count = round(fraction * len(groups))
+    if fraction > 0 and len(groups) > 1:
+        count = max(count, 1)
+    chosen = np.zeros(len(groups), dtype=bool)
+    chosen[np.random.default_rng(seed).choice(len(groups), count, replace=False)] = True
+    held = chosen[group]
+    leaked = np.isin(sources[held], sources[~held])
+    if leaked.any():
+        say(
+            f"split by row: {len(np.unique(sources[held][leaked])):,} sources are in both parts, "
+            f"those of {leaked.sum():,} of the {held.sum():,} held-out pairs"
+        )
+    return Selection(pairs, ~held), Selection(pairs, held)
+
+
+def fingerprint(text):
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
