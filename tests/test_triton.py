@@ -7,9 +7,12 @@ from helpers import DTYPES, Target, assert_parity, example
 import s2s_kernels as sk
 from s2s_kernels import triton
 
-pytestmark = pytest.mark.skipif(
-    not triton.runs_on("cpu"), reason="Triton is not installed, or runs on this machine's GPU and is tested there"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not triton.runs_on("cpu"), reason="Triton is not installed, or runs on this machine's GPU and is tested there"
+    ),
+    pytest.mark.filterwarnings("ignore:overflow encountered"),  # numpy's, of saturated gates
+]
 
 
 @pytest.fixture
@@ -65,3 +68,36 @@ def test_a_chosen_backend_stands_in_front(interpreted):
         with sk.backend("reference"):
             op(*inputs)
         assert len(calls) == 1
+
+
+STEPS = ["gru_step", "lstm_step"]
+
+
+@pytest.mark.parametrize("op", STEPS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("B", "H", "scale"), [(1, 1, 1.0), (3, 19, 1.0), (2, 130, 1e-3), (3, 19, 1e4)])
+def test_steps(interpreted, op, dtype, B, H, scale):
+    assert_parity(op, example(op, B=B, H=H, scale=scale), dtype, interpreted)
+
+
+@pytest.mark.parametrize("use", ["h", "c"])
+def test_one_output_of_lstm_step(interpreted, use):
+    assert_parity("lstm_step", example("lstm_step"), torch.float32, interpreted, use=[use])
+
+
+SEQUENCES = {
+    "plain": {"T": 3},
+    "lengths": {"lengths": torch.int64, "biases": "ih"},
+    "reverse": {"reverse": True, "T": 3, "biases": "none"},
+    "reverse lengths": {"reverse": True, "lengths": torch.int32, "biases": "hh"},
+}
+
+
+@pytest.mark.parametrize("op", ["gru", "lstm"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("form", SEQUENCES.values(), ids=SEQUENCES.keys())
+def test_sequences(interpreted, op, dtype, form):
+    inputs = example(op, **form)
+    if "lengths" in inputs:
+        inputs["lengths"][1] = 0
+    assert_parity(op, inputs, dtype, interpreted)

@@ -16,7 +16,7 @@ from importlib import import_module
 
 import torch
 import triton
-from helpers import example
+from helpers import OUTPUTS, example
 from triton import knobs
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
@@ -41,10 +41,11 @@ class Compiler:
         signature, constexprs, attributes = {}, {}, {}
         for i, (name, x) in enumerate(given.items()):
             # As Triton specialises them at a launch: what is aligned, and what is 1.
-            aligned = isinstance(x, torch.Tensor) or (type(x) is int and x % 16 == 0)
+            free = kernel.params[i].do_not_specialize
+            aligned = isinstance(x, torch.Tensor) or (type(x) is int and x % 16 == 0 and not free)
             if isinstance(x, torch.Tensor):
                 signature[name] = POINTERS[x.dtype]
-            elif type(x) is int and x != 1 and name in kernel.arg_names[: len(args)]:
+            elif type(x) is int and (x != 1 or free) and i < len(args):
                 signature[name] = "i32"
             else:
                 signature[name], constexprs[i,] = "constexpr", x
@@ -74,6 +75,10 @@ SIZES = {
         {"B": 4, "S": 50, "A": 512, "D": 1024, "mask": True, "bias": 2},
         {"B": 64, "T": 50, "S": 50, "A": 512, "D": 1024, "lengths": torch.int64},
     ],
+    "gru_step": [{"B": 64, "H": 512}],
+    "lstm_step": [{"B": 64, "H": 512}],
+    "gru": [{"B": 64, "T": 4, "I": 512, "H": 512}, {"B": 64, "T": 4, "I": 512, "H": 512, "lengths": torch.int64}],
+    "lstm": [{"B": 64, "T": 4, "I": 512, "H": 512}, {"B": 64, "T": 4, "I": 512, "H": 512, "lengths": torch.int64}],
 }
 
 
@@ -86,12 +91,39 @@ def on_meta(op, dtype, **sizes):
     }
 
 
-def additive_attention(module, inputs):
-    context, weights = module.additive_attention(**inputs)
+def attention(module, inputs):
     order = ("query", "keys", "values", "v")
     options = [inputs.get(name) for name in ("lengths", "mask", "bias")]
+    context, weights = module.additive_attention(**inputs)
     needs = [True] * 4 + [options[2] is not None]
     module.additive_attention_backward(context, None, *(inputs[name] for name in order), weights, *options, needs)
+
+
+def step(op, module, inputs):
+    outputs = getattr(module, op)(**inputs)
+    getattr(module, f"{op}_backward")(*(outputs if op == "lstm_step" else [outputs]), *inputs.values())
+
+
+def recurrence(op, module, inputs):
+    options = [inputs.pop(name, None) for name in ("lengths", "mask")]
+    order = ["x", "h0", *(["c0"] if "lstm" in op else []), *SOURCE * op.startswith("attention"), *CELL]
+    order += ["w_feed", "b_feed", "first_feed"] * op.startswith("attention")
+    inputs = [inputs.get(name) for name in order]
+    outputs = getattr(module, f"{op}_forward")(inputs, *options, False, True)
+    count = len(OUTPUTS[op])
+    needs = [x is not None for x in inputs]
+    getattr(module, f"{op}_backward")(outputs[:count], inputs, *options, False, outputs, needs)
+
+
+SOURCE, CELL = ("keys", "values", "v", "w_query", "b_query"), ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def run(op, module, inputs):
+    """Forward and backward."""
+    if op == "additive_attention":
+        attention(module, inputs)
+    else:
+        (step if op.endswith("step") else recurrence)(op, module, inputs)
 
 
 def main(arch):
@@ -106,7 +138,7 @@ def main(arch):
                     sys.modules[name].launch = compiler
             for sizes in all_sizes:
                 for dtype in (torch.bfloat16, torch.float32):
-                    globals()[op](module, on_meta(op, dtype, **sizes))
+                    run(op, module, on_meta(op, dtype, **sizes))
     print(json.dumps(list(compiler.found.values())))
 
 

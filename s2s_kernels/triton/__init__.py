@@ -18,6 +18,10 @@ OPS = {
     name + half: name
     for name, halves in {
         "additive_attention": ("", "_backward"),
+        "gru_step": ("", "_backward"),
+        "lstm_step": ("", "_backward"),
+        "gru": ("_forward", "_backward"),
+        "lstm": ("_forward", "_backward"),
     }.items()
     for half in halves
 }

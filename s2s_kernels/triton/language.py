@@ -17,8 +17,7 @@ def tanh(x):
     """
     s = x * x
     if x.dtype == tl.float64:
-        small = x / 1.0  # a continued fraction: x / (1 + s / (3 + s / (5 + ...)))
-        denominator = s * 0 + 19.0
+        denominator = s / 21.0 + 19.0  # a continued fraction: x / (1 + s / (3 + s / (5 + ...)))
         for k in tl.static_range(9):
             denominator = (17.0 - 2 * k) + s / denominator
         small = x / denominator

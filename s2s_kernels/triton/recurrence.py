@@ -1,0 +1,140 @@
+"""gru and lstm over a sequence: one product over all T for x's part of the gates, then a product and a kernel a step.
+
+Backward keeps in its loop what the step before needs, the gradient of h; weights get theirs after it, in products
+over all T. In 16 bits the products take and give 16 bits, as eager PyTorch's do, and the state is kept in float32.
+"""
+
+import torch
+from torch.nn.functional import linear
+
+from .language import accumulation
+
+
+def linear_out(x, weight, bias, out):
+    """out = x W^T + b, into memory that is there."""
+    if bias is None:
+        torch.mm(x, weight.t(), out=out)
+    else:
+        torch.addmm(bias, x, weight.t(), out=out)
+    return out
+
+
+def is_wide(x):
+    """Whether sums are kept in x's own dtype."""
+    return accumulation(x.dtype)[0] == x.dtype
+
+
+def copied(x, dtype):
+    """A contiguous copy, which may be written to."""
+    return torch.empty(x.shape, dtype=dtype, device=x.device).copy_(x)
+
+
+def at(x, t):
+    """Step t of (B, T, ...), None of what is not there."""
+    return None if x is None else x[:, t]
+
+
+def flat(x):
+    """(B * T, ...)"""
+    return x.flatten(0, 1)
+
+
+class Saved:
+    """What a forward pass keeps for backward in the accumulation's dtype; where it keeps nothing, an empty tensor
+    is returned in place of each."""
+
+    def __init__(self, x, save):
+        self.x, self.save, self.returned = x, save, []
+
+    def make(self, *shape, wanted=True):
+        wanted = self.save and wanted
+        made = self.x.new_empty(shape if wanted else 0, dtype=accumulation(self.x.dtype)[0])
+        self.returned.append(made)
+        return made if wanted else None
+
+
+def recurrence_forward(cell, inputs, lengths, reverse, save):
+    x, *states, weight_ih, weight_hh, bias_ih, bias_hh = inputs
+    B, T, H = x.shape[0], x.shape[1], weight_hh.shape[1]
+    lengths = None if lengths is None else lengths.contiguous()
+    gates_x, gates_h = linear(x, weight_ih, bias_ih), x.new_empty(B, cell.gates * H)
+    output, kept = x.new_empty(B, T, H), Saved(x, save)
+    gates, exact = kept.make(B, T, 4 * H), kept.make(B, T, H, wanted=not is_wide(x))
+    cells = kept.make(B, T, H) if cell.gates == 4 else None
+    current = [copied(state, accumulation(x.dtype)[0]) for state in states]
+    operand = None if is_wide(x) else copied(states[0], x.dtype)
+    for t in reversed(range(T)) if reverse else range(T):
+        linear_out(current[0] if operand is None else operand, weight_hh, bias_hh, gates_h)
+        cell.forward(
+            gates_x[:, t], gates_h, current, current, output[:, t], operand=operand, exact=at(exact, t),
+            saved=at(gates, t), cells=at(cells, t), lengths=lengths, time=t,
+        )  # fmt: skip
+    return [output, *(state.to(x.dtype) for state in current), *kept.returned]
+
+
+def before_each_step(first, states, lengths=None, reverse=False):
+    """The states (B, T, H) that the steps started from."""
+    T, first = states.shape[1], first.to(states.dtype).unsqueeze(1)
+    if not reverse:
+        return torch.cat([first, states], 1)[:, :T]
+    before = torch.cat([states, first], 1)[:, 1:]
+    if lengths is None:
+        return before
+    last = torch.arange(1, T + 1, device=lengths.device) == lengths[:, None]
+    return torch.where(last[:, :, None], first, before)
+
+
+def valid_part(x, lengths):
+    """x with zeros past each row's length: what stands there, NaN included, must not reach a weight's gradient."""
+    if lengths is None:
+        return x
+    valid = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+    return torch.where(valid[:, :, None], x, 0)
+
+
+def begin_as(grad, like, *shape):
+    """A gradient that the loop adds to: at first the one that came in, or zeros; in the accumulation's dtype."""
+    dtype = accumulation(like.dtype)[0]
+    return like.new_zeros(shape, dtype=dtype) if grad is None else copied(grad, dtype)
+
+
+class Wanted:
+    """Collects the gradients that were asked for, in the dtype of the inputs; of the others an empty tensor."""
+
+    def __init__(self, like, needs):
+        self.like, self.needs, self.made = like, iter(needs), []
+
+    def give(self, make):
+        self.made.append(make().to(self.like.dtype) if next(self.needs) else self.like.new_empty(0))
+
+
+def recurrence_backward(cell, grads, inputs, lengths, reverse, outputs, needs):
+    x, *states, weight_ih, weight_hh, _, _ = inputs
+    B, T, H = x.shape[0], x.shape[1], weight_hh.shape[1]
+    wide, count = cell.gates * H, len(states)
+    lengths = None if lengths is None else lengths.contiguous()
+    grad_output = None if grads[0] is None else grads[0].contiguous()
+    gates, output = outputs[1 + count], outputs[0 if is_wide(x) else 2 + count]
+    cells = outputs[5] if cell.gates == 4 else None
+    before = [before_each_step(*pair, lengths, reverse) for pair in zip(states, (output, cells), strict=False)]
+    grad_states = [begin_as(grad, x, B, H) for grad in grads[1:]]
+    grad_gates, product, buffer = x.new_empty(B, T, 4 * H), None, x.new_empty(B, H)
+    for t in range(T) if reverse else reversed(range(T)):
+        cell.backward(
+            gates[:, t], [s[:, t] for s in before], grad_states, grad_gates[:, t], cells=at(cells, t),
+            product=product, grad_output=at(grad_output, t), lengths=lengths, time=t,
+        )  # fmt: skip
+        product = torch.mm(grad_gates[:, t, 4 * H - wide :], weight_hh, out=buffer)
+    if product is not None:
+        grad_states[0] += product
+
+    grad_x, grad_h = flat(grad_gates[..., :wide]), flat(grad_gates[..., 4 * H - wide :])
+    wanted = Wanted(x, needs)
+    wanted.give(lambda: (grad_x @ cell.to_gradients_order(weight_ih)).view(x.shape))
+    for grad in grad_states:
+        wanted.give(lambda grad=grad: grad)
+    wanted.give(lambda: cell.to_weights_order(grad_x.t() @ flat(valid_part(x, lengths))))
+    wanted.give(lambda: grad_h.t() @ flat(before[0].to(x.dtype)))
+    wanted.give(lambda: cell.to_weights_order(grad_x.sum(0)))
+    wanted.give(lambda: grad_h.sum(0))
+    return wanted.made
