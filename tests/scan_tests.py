@@ -31,6 +31,11 @@ SIZES = [
     {"B": 3, "T": 5, "S": 19, "I": 17, "H": 19, "A": 33, "D": 5, "F": 1},
     {"B": 17, "T": 2, "S": 4, "I": 2, "H": 33, "A": 100, "D": 3},
     {"B": 2, "T": 9, "S": 33, "I": 8, "H": 100, "A": 16, "D": 64, "N": 2},
+    # Products in several blocks, and a backward pass in several chunks of steps.
+    {"B": 2, "T": 3, "S": 3, "I": 530, "H": 200, "A": 5, "D": 6},
+    {"B": 40, "T": 60, "S": 3, "I": 4, "H": 5, "A": 3, "D": 4},
+    {"B": 40, "T": 60, "S": 3, "I": 4, "H": 5, "A": 3, "D": 4, "F": 6, "first": True, "lengths": torch.int64},
+    {"B": 1030, "T": 2, "S": 2, "I": 2, "H": 3, "A": 2, "D": 3, "first": True},
 ]
 GRADCHECK_FORMS = {
     "plain": {"mask": True},

@@ -25,6 +25,8 @@ SIZES = [
     (3, 9, 17, 100),
     (17, 2, 8, 33),
     (2, 20, 4, 64),
+    (2, 3, 530, 200),  # products in several blocks
+    (60, 20, 3, 5),
 ]
 GRADCHECK_FORMS = {name: FORMS[name] for name in ("plain", "bias_ih", "reverse lengths")}
 

@@ -15,13 +15,15 @@ struct RowBlocks {
   T* first;
   int64_t count, stride, groups = 1, group_stride = 0;
 
-  // All rows of (..., N) with N contiguous, or of a slice along the second of three dimensions.
+  // Of (rows, N) or (groups, rows, N), N contiguous.
   static RowBlocks of(const Tensor& x) {
     T* first = data<std::remove_const_t<T>>(x);
-    if (x.dim() == 3 && x.stride(0) != x.size(1) * x.stride(1))
-      return {first, x.size(1), x.stride(1), x.size(0), x.stride(0)};
-    return {first, x.dim() == 3 ? x.size(0) * x.size(1) : x.size(0), x.stride(-2)};
+    if (x.dim() == 2) return {first, x.size(0), x.stride(0)};
+    return {first, x.size(1), x.stride(1), x.size(0), x.stride(0)};
   }
+
+  bool even() const { return groups == 1 || group_stride == count * stride; }
+  RowBlocks merged() const { return {first, groups * count, stride}; }
 };
 
 // The rows (of n numbers) of a B that is scattered in memory.
@@ -74,7 +76,7 @@ void blocked(bool transposed, const RowBlocks<const T>& a, const RowBlocks<T>& c
 
 }  // namespace products
 
-// c = a b (+ bias); b (k, n) with any strides.
+// c = a b (+ bias); b (k, n) with any strides; a and c have the same groups, or one both.
 template <class T>
 void product(const RowBlocks<const T>& a, const Tensor& b, const RowBlocks<T>& c, const Tensor& bias = {}) {
   const T* from = data<T>(b);
@@ -82,10 +84,12 @@ void product(const RowBlocks<const T>& a, const Tensor& b, const RowBlocks<T>& c
   auto pack = [&](int64_t p, int64_t depth, int64_t column, int64_t width, T* out) {
     kernels<T>().pack(from + p * k_stride + column * n_stride, k_stride, n_stride, depth, width, out);
   };
-  products::blocked<T>(false, a, c, b.size(1), b.size(0), pack, data<T>(bias), false);
+  bool even = a.even() && c.even();
+  products::blocked<T>(false, even ? a.merged() : a, even ? c.merged() : c, b.size(1), b.size(0), pack, data<T>(bias),
+                       false);
 }
 
-// c (m, n) += the sum over all rows p of a_p (m) times b_p (n): the gradient of a weight.
+// c (m, n) += the sum over all rows p of a_p (m) times b_p (n): the gradient of a weight. The rows of a are even.
 template <class T>
 void add_outer_products(const RowBlocks<const T>& a, const RowPointers<T>& b, const Tensor& c) {
   int64_t panel = kernels<T>().panel;
