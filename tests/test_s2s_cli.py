@@ -54,7 +54,8 @@ def model(files):
 
 def test_train_writes_a_checkpoint(model):
     assert {p.name for p in model.iterdir()} == {
-        "config.json", "model.safetensors", "source.vocab", "target.vocab", "history.json"
+        "config.json", "model.safetensors", "source.vocab", "target.vocab", "history.json",
+        "training.json", "training.safetensors",
     }  # fmt: skip
     history = json.loads((model / "history.json").read_text())
     assert history[-1]["valid_loss"] < history[0]["valid_loss"]
@@ -69,6 +70,20 @@ def test_parallel_files_config_file_and_options(s2s, files, tmp_path):
     assert code == 0 and "64 pairs to train on, 64 to validate" in err and "saved in" in err
     stored = json.loads((tmp_path / "m/config.json").read_text())["config"]
     assert (stored["cell"], stored["epochs"], stored["bidirectional"]) == ("lstm", 1, False)
+
+
+def test_resume(s2s, files, tmp_path):
+    pairs = files / "source", files / "target"
+    assert s2s("train", *pairs, "--out", tmp_path / "m", *TINY, "--epochs", "2")[0] == 0
+    code, _, err = s2s("train", *pairs, "--out", tmp_path / "m", "--resume", "--epochs", "3")
+    history = json.loads((tmp_path / "m/history.json").read_text())
+    assert code == 0 and "going on at step" in err and [record["epoch"] for record in history] == [1, 2, 3]
+    code, _, err = s2s("train", *pairs, "--out", tmp_path / "m", "--resume", "--lr", "0.5")
+    assert code == 1 and "lr is 0.5, expected" in err
+    code, _, err = s2s("train", *pairs, "--out", tmp_path / "m", "--resume", "--preset", "cho")
+    assert code == 1 and "no --preset" in err
+    code, _, err = s2s("train", *pairs, "--out", tmp_path / "none", "--resume")
+    assert code == 1 and "is no checkpoint" in err
 
 
 def test_translate_arguments_file_and_standard_input(s2s, model, files, tmp_path, monkeypatch):

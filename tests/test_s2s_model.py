@@ -118,6 +118,18 @@ def test_every_parameter_learns(config):
     assert silent == []
 
 
+def test_autocast(config):
+    """bfloat16 changes the loss by its rounding, and every gradient is finite and in the weights' dtype."""
+    model, batch = build(config).float(), make_batch(ROWS)
+    expected = model.loss(batch).item()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model.loss(batch)
+    loss.backward()
+    assert loss.item() == pytest.approx(expected, rel=0.02)
+    for p in model.parameters():
+        assert p.grad.dtype == torch.float32 and p.grad.isfinite().all()
+
+
 def test_the_loss_is_the_negative_log_likelihood():
     model, batch = build(Config(**SMALL)), make_batch(ROWS)
     features, _ = model(batch.source, batch.source_lengths, batch.inputs)

@@ -298,15 +298,15 @@ def dates():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_learns(name, dates):
-    """Some two hundred updates on real dates; those that look at the source word by word then know them all."""
-    options = {"tokens": "char", "lr": 1e-2, "max_length": 40, "epochs": 4, "batch_size": 32, "lr_schedule": "linear"}
+    """Some three hundred updates on real dates; those that look at the source word by word then know them all."""
+    options = {"tokens": "char", "lr": 1e-2, "max_length": 40, "epochs": 5, "batch_size": 32, "lr_schedule": "linear"}
     config = configure(name, options=WIDTHS | options)
     vocabularies = build_vocabularies(dates[0], config)
     train_set, valid_set = (Dataset(part, *vocabularies, config) for part in dates[:2])
     model = build_model(config, *vocabularies)
     before = validation_loss(model, valid_set)
     history = train(model, train_set, valid_set, show_bar=False, say=lambda text: None)
-    assert history[-1]["step"] < 300
+    assert history[-1]["step"] < 350
     assert validation_loss(model, valid_set) < 0.6 * before
     scores = Translator(model, *vocabularies).evaluate(dates[2])
     if name in ("keras-dialogue", "tf-attention", "lstm-marathi", "bahdanau"):

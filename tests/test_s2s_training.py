@@ -11,7 +11,9 @@ from s2s.data import Dataset
 from s2s.dates import make_dates
 from s2s.errors import S2SError
 from s2s.evaluate import score
-from s2s.training import Schedule, build_model, build_optimizer, sampling_probability, train, validation_loss
+from s2s.schedules import Schedule, sampling_probability
+from s2s.training import Trainer, build_model, build_optimizer, train, train_step, validation_loss
+from s2s.training_state import load_state, save_state
 from s2s.translator import Translator
 from s2s.vocab import build_vocabularies
 
@@ -152,6 +154,90 @@ def test_scheduled_sampling_can_draw():
     batch = data.load(range(40))
     a, b = (model.forward_sampled(batch.source, batch.source_lengths, batch.inputs, 1.0)[0] for _ in range(2))
     assert torch.equal(a[:, 0], b[:, 0]) and not torch.equal(a[:, 1], b[:, 1])
+
+
+def same_run(history):
+    return [{k: v for k, v in record.items() if k not in ("seconds", "tokens_per_second")} for record in history]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"dropout": 0.3, "eval_every": 3, "accumulate": 2, "ema": 0.9, "batch_size": 16},
+        {"tied_embeddings": True, "embedding_size": 32, "sampling": "linear", "sampling_steps": 5, "patience": 1},
+        {"lr": 0.3, "clip": 0.0},  # the plateau schedule halves it
+    ],
+    ids=str,
+)
+def test_a_resumed_run_is_the_uninterrupted_one(options, tmp_path):
+    """Bit for bit: weights, history, and so also the order of the data, dropout and the learning rate."""
+    options = {"epochs": 4, "batch_size": 40} | options
+    quiet = {"show_bar": False, "say": lambda text: None}
+    whole, data, _ = setting(**options)
+    expected = train(whole, data, data, **quiet)
+    stopped, data, _ = setting(**options)
+    train(stopped, data, data, stop=lambda model, record: record["step"] > 7, state=tmp_path, **quiet)
+    torch.manual_seed(99)
+    resumed, data, _ = setting(**options)
+    trainer = Trainer(resumed, data, data, **quiet)
+    load_state(trainer, tmp_path)
+    assert 7 < trainer.step < expected[-1]["step"]
+    assert same_run(trainer.run()) == same_run(expected)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+
+
+def test_what_cannot_be_resumed(tmp_path):
+    model, data, _ = setting(epochs=1)
+    trainer = Trainer(model, data, data, show_bar=False)
+    with pytest.raises(S2SError, match="holds no training to resume"):
+        load_state(trainer, tmp_path)
+    save_state(trainer, tmp_path)
+    load_state(trainer, tmp_path)
+    for options, message in (
+        ({"lr": 0.5}, "lr is 0.5, expected 0.001 as in the training that is resumed"),
+        ({"epochs": 9}, None),
+    ):
+        other = Trainer(setting(**{"epochs": 1} | options)[0], data, data, show_bar=False)
+        if message is None:
+            load_state(other, tmp_path)
+        else:
+            with pytest.raises(S2SError, match=message):
+                load_state(other, tmp_path)
+    model, fewer, _ = setting(PAIRS[:100], epochs=1)
+    with pytest.raises(S2SError, match="batches of 100 pairs, expected 5 of 300"):
+        load_state(Trainer(model, fewer, fewer, show_bar=False), tmp_path)
+    (tmp_path / "training.safetensors").write_bytes(b"{}")
+    with pytest.raises(S2SError, match=r"training\.safetensors cannot be read"):
+        load_state(trainer, tmp_path)
+
+
+def test_accumulated_batches_are_one_batch():
+    """The same update from 30 and 10 pairs as from the 40, by stochastic gradient descent."""
+    models = [setting()[0].double() for _ in range(2)]
+    _, data, _ = setting()
+    optimizers = [torch.optim.SGD(model.parameters(), lr=1.0) for model in models]
+    together = train_step(models[0], optimizers[0], data.load(range(40)))
+    parts = train_step(models[1], optimizers[1], data.load(range(30)), data.load(range(30, 40)))
+    torch.testing.assert_close(parts, together)
+    for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+    assert len(run(epochs=2, batch_size=50, accumulate=4)[1]) == 2
+    assert [record["step"] for record in run(epochs=2, batch_size=50, accumulate=4)[1]] == [2, 4]
+
+
+def test_bfloat16_computes_in_bfloat16():
+    losses, seen = {}, set()
+    for precision in ("float32", "bfloat16"):
+        model, data, _ = setting(precision=precision, clip=0.0)
+        hook = model.decoder.readout_layer.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+        losses[precision] = train_step(model, torch.optim.SGD(model.parameters(), lr=0.0), data.load(range(64))).item()
+        hook.remove()
+        assert all(p.dtype == p.grad.dtype == torch.float32 for p in model.parameters())
+    assert seen == {torch.float32, torch.bfloat16}
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=1e-2)
+    history = run(precision="bfloat16", epochs=3, lr=1e-2)[1]
+    assert history[-1]["valid_loss"] < history[0]["valid_loss"]
 
 
 def test_a_loss_that_explodes_is_said():

@@ -103,6 +103,10 @@ class Config:
     matmul_precision: Literal["highest", "high", "medium"] = option(
         "highest", "torch.set_float32_matmul_precision: TF32 or bfloat16 products; on a CPU medium takes oneDNN."
     )
+    accumulate: int = option(1, "Batches whose gradients make one update.", 1)
+    precision: Literal["float32", "bfloat16"] = option(
+        "float32", "Compute in bfloat16 where autocast deems it safe; the weights stay float32."
+    )
     batch_size: int = option(64, "Most pairs in a batch.", 1)
     batch_tokens: int = option(0, "Most target tokens in a batch, padding included; 0 for no limit.", 0)
     epochs: int = option(20, "Most passes over the training data.", 1)

@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from itertools import islice
 
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -10,6 +11,8 @@ from tqdm import tqdm
 
 from .errors import S2SError
 from .model import Seq2Seq
+from .schedules import Schedule, sampling_probability
+from .training_state import save_state
 
 
 def build_model(config, source_vocab, target_vocab, device="cpu") -> Seq2Seq:
@@ -26,28 +29,28 @@ def build_optimizer(model, config):
     return torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
 
 
-def sampling_probability(config, step) -> float:
-    """How often update ``step`` feeds the model's own outputs; 1 minus the epsilon of Bengio et al. (2015)."""
-    k, share = config.sampling_steps, 0.0
-    if config.sampling == "constant":
-        share = 1.0
-    elif config.sampling == "linear":
-        share = min(step / k, 1.0)
-    elif config.sampling == "inverse_sigmoid":
-        share = 1 - k / (k + math.exp(min(step / k, 700.0)))  # exp overflows a little later
-    return config.sampling_probability * share
+def autocast(config, device):
+    """The context in which a model of this configuration computes."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=config.precision == "bfloat16")
 
 
-def train_step(model, optimizer, batch, step=0) -> torch.Tensor:
-    """Update number ``step``, on one batch. Returns the loss per target token, a tensor, so that nothing waits."""
-    config = model.config
-    loss = model.loss(batch, config.label_smoothing, sampling_probability(config, step)) / batch.tokens
+def train_step(model, optimizer, *batches, step=0) -> torch.Tensor:
+    """Update number ``step``, with the gradient of all the batches together, one after the other.
+
+    Returns the loss per target token, a tensor, so that nothing waits for it.
+    """
+    config, total = model.config, sum(batch.tokens for batch in batches)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    losses = []
+    for batch in batches:
+        with autocast(config, batch.source.device):
+            loss = model.loss(batch, config.label_smoothing, sampling_probability(config, step)) / total
+        loss.backward()
+        losses.append(loss.detach())
     if config.clip:
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
     optimizer.step()
-    return loss.detach()
+    return torch.stack(losses).sum()
 
 
 @torch.no_grad()
@@ -59,33 +62,11 @@ def validation_loss(model, dataset) -> float:
     total, tokens = 0.0, 0
     for indices in dataset.batches():
         batch = dataset.load(indices)
-        total += model.loss(batch.to(device)).item()
+        with autocast(model.config, device):
+            total += model.loss(batch.to(device)).item()
         tokens += batch.tokens
     model.train(training)
     return total / tokens
-
-
-class Schedule:
-    """The learning rate over the run; ``progress`` goes from 0 to 1."""
-
-    def __init__(self, optimizer, config):
-        self.optimizer, self.config, self.factor = optimizer, config, 1.0
-
-    def set(self, step, progress):
-        kind, factor = self.config.lr_schedule, self.factor
-        if kind == "linear":
-            factor = 1 - progress
-        elif kind == "cosine":
-            factor = (1 + math.cos(math.pi * progress)) / 2
-        if step < self.config.warmup:
-            factor *= (step + 1) / self.config.warmup
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr * factor
-
-    def worse(self):
-        """Validation did not improve."""
-        if self.config.lr_schedule == "plateau":
-            self.factor /= 2
 
 
 class Trainer:
@@ -98,23 +79,24 @@ class Trainer:
         stop: called with (model, record) after a validation; True ends the training.
         show_bar: show the progress bar; by default if standard error is a terminal.
         say: where lines of text go.
+        state: a folder where every validation leaves what ``load_state(trainer, folder)`` goes on from, to the bit.
     """
 
-    def __init__(self, model, train_set, valid_set, *, on_best=None, stop=None, show_bar=None, say=print):
+    def __init__(self, model, train_set, valid_set, *, on_best=None, stop=None, show_bar=None, say=print, state=None):
         self.model, self.config = model, model.config
         self.device = next(model.parameters()).device
         for name, dataset in (("training", train_set), ("validation", valid_set)):
             if not len(dataset):
                 raise S2SError(f"no {name} pair is left (max_length is {self.config.max_length}).")
         self.train_set, self.valid_set, self._say = train_set, valid_set, say
-        self.on_best, self.stop = on_best, stop
+        self.on_best, self.stop, self.state_folder = on_best, stop, state
         self.optimizer = build_optimizer(model, self.config)
         self.schedule = Schedule(self.optimizer, self.config)
         # The moving average of the weights (Polyak); it is what is validated and saved.
         self.average = (
             AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema)) if self.config.ema else None
         )
-        self.total_steps = self.config.epochs * len(train_set.batches(0))
+        self.total_steps = self.config.epochs * -(-len(train_set.batches(0)) // self.config.accumulate)
         show = sys.stderr.isatty() if show_bar is None else show_bar
         self.bar = tqdm(
             total=self.total_steps,
@@ -125,15 +107,15 @@ class Trainer:
         )
         self.history, self.best_loss, self.best_weights, self.bad = [], math.inf, None, 0
         self.step, self.tokens, self.losses, self.shown_loss = 0, 0, [], None
+        self.epoch, self.done = 1, 0  # the batches of this epoch that are behind us
         self.start, self.outside = time.monotonic(), 0.0  # seconds spent on anything but training steps
 
     def run(self) -> list[dict]:
         """Trains; returns one record a validation."""
         self.model.train()
         try:
-            for epoch in range(1, self.config.epochs + 1):
-                if self._run_epoch(epoch):
-                    break
+            while self.epoch <= self.config.epochs and not self._run_epoch(self.epoch):
+                self.epoch, self.done = self.epoch + 1, 0
         except KeyboardInterrupt:
             if self.best_weights is None:
                 raise
@@ -161,8 +143,10 @@ class Trainer:
     def _run_epoch(self, epoch):
         """Whether the training is over."""
         every = self.config.eval_every
-        for indices in self.train_set.batches(epoch):
-            self._run_step(indices)
+        batches = islice(self.train_set.batches(epoch), self.done, None)
+        while group := list(islice(batches, self.config.accumulate)):
+            self._run_step(group)
+            self.done += len(group)
             if self._time_used() >= 1:
                 self._validate(epoch)
                 return True
@@ -172,14 +156,14 @@ class Trainer:
             return self._validate(epoch)
         return False
 
-    def _run_step(self, indices):
+    def _run_step(self, group):
         self.schedule.set(self.step, max(self.step / self.total_steps, self._time_used()))
-        batch = self.train_set.load(indices)
-        self.losses.append(train_step(self.model, self.optimizer, batch.to(self.device), self.step))
+        batches = [self.train_set.load(indices).to(self.device) for indices in group]
+        self.losses.append(train_step(self.model, self.optimizer, *batches, step=self.step))
         if self.average is not None:
             self.average.update_parameters(self.model)
         self.step += 1
-        self.tokens += batch.tokens
+        self.tokens += sum(batch.tokens for batch in batches)
         if self.step % 10 == 1:  # now and then, as reading a loss waits for a GPU
             self._show(self.losses[-1].item())
         self.bar.update()
@@ -227,6 +211,8 @@ class Trainer:
             self.bad += 1
             self.schedule.worse()
         enough = self.stop is not None and self.stop(model, record)
+        if self.state_folder is not None:
+            save_state(self, self.state_folder)
         self.outside += self._seconds() - began
         return enough or 0 < self.config.patience <= self.bad
 

@@ -20,17 +20,27 @@ def train(
     ] = None,
     preset: Annotated[str | None, typer.Option(help="A named system; s2s presets lists them.")] = None,
     config: Annotated[Path | None, typer.Option(help="A .toml or .json file of these options.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the training in --out, from its last validation.")
+    ] = False,
     device: DeviceOption = "auto",
     options=None,
 ):
     """Train a model on pairs of sentences. Options change the file, which changes the preset."""
-    settings = configure(preset, config, options)
+    if resume and (preset or config):
+        raise S2SError("--resume goes on with the configuration in --out, expected no --preset and no --config.")
+    settings = None if resume else configure(preset, config, options)
+    device = pick_device(device)
     import torch
 
+    from ..checkpoint import load_checkpoint, save_checkpoint
     from ..cleaning import source_text
     from ..data import Dataset
     from ..pairs import PairFile, split_pairs
 
+    if resume:
+        model, source_vocab, target_vocab = load_checkpoint(out, device)
+        settings = model.config = model.config.updated(**options)
     pairs = PairFile(files, say, settings.quotes)
     if valid:
         train_pairs, valid_pairs = pairs, PairFile(valid, say, settings.quotes)
@@ -42,19 +52,18 @@ def train(
         train_pairs, valid_pairs = split_pairs(pairs, settings.valid_fraction, settings.split, settings.seed, say, key)
         if not train_pairs or not valid_pairs:
             raise S2SError(f"too few pairs ({len(pairs)}) to keep some for validation; give --valid.")
-    from ..checkpoint import save_checkpoint
-    from ..training import build_model, count_parameters
-    from ..training import train as run_training
+    from ..training import Trainer, build_model, count_parameters
+    from ..training_state import load_state, save_state
     from ..vocab import build_vocabularies
 
-    device = pick_device(device)
     torch.set_float32_matmul_precision(settings.matmul_precision)
-    source_vocab, target_vocab = build_vocabularies(train_pairs, settings)
+    if not resume:
+        source_vocab, target_vocab = build_vocabularies(train_pairs, settings)
+        model = build_model(settings, source_vocab, target_vocab, device)
     sets = [Dataset(pairs, source_vocab, target_vocab, settings) for pairs in (train_pairs, valid_pairs)]
     too_long = sum(dataset.too_long for dataset in sets)
     if too_long:
         say(f"left out {too_long} pairs longer than {settings.max_length} tokens")
-    model = build_model(settings, source_vocab, target_vocab, device)
     say(
         f"{len(sets[0]):,} pairs to train on, {len(sets[1]):,} to validate; vocabularies of "
         f"{len(source_vocab):,} and {len(target_vocab):,}; {count_parameters(model):,} parameters on {device}"
@@ -63,9 +72,15 @@ def train(
     def save(model, history):
         save_checkpoint(out, model, source_vocab, target_vocab, history)
 
-    # Fails now rather than after the first epoch if the folder cannot be written.
-    save(model, [])
-    history = run_training(model, *sets, on_best=save, say=say)
+    trainer = Trainer(model, *sets, on_best=save, say=say, state=out)
+    if resume:
+        load_state(trainer, out)
+        say(f"going on at step {trainer.step}")
+    else:
+        # Fails now rather than after the first epoch if the folder cannot be written.
+        save(model, [])
+        save_state(trainer, out)
+    history = trainer.run()
     save_checkpoint(out, model, source_vocab, target_vocab, history)
     best = min(history, key=lambda record: record["valid_loss"])
     say(f"best validation loss {best['valid_loss']:.4f} at step {best['step']}; saved in {out}")
