@@ -101,3 +101,22 @@ def test_sequences(interpreted, op, dtype, form):
     if "lengths" in inputs:
         inputs["lengths"][1] = 0
     assert_parity(op, inputs, dtype, interpreted)
+
+
+SCANS = {
+    "plain": {"lengths": torch.int64},
+    "first, heads": {"first": True, "N": 2, "b_query": False, "biases": "none"},
+    "feed": {"F": 9, "mask": True, "biases": "hh"},
+    "feed first": {"F": 5, "first": True, "lengths": torch.int32, "b_feed": False},
+    "long source": {"S": 18, "mask": True},
+}
+
+
+@pytest.mark.parametrize("op", ["attention_gru", "attention_lstm"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("form", SCANS.values(), ids=SCANS.keys())
+def test_scans(interpreted, op, dtype, form):
+    inputs = example(op, T=2, **form)
+    if "lengths" in inputs:
+        inputs["lengths"][1] = 0
+    assert_parity(op, inputs, dtype, interpreted)

@@ -22,6 +22,8 @@ OPS = {
         "lstm_step": ("", "_backward"),
         "gru": ("_forward", "_backward"),
         "lstm": ("_forward", "_backward"),
+        "attention_gru": ("_forward", "_backward"),
+        "attention_lstm": ("_forward", "_backward"),
     }.items()
     for half in halves
 }
