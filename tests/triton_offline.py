@@ -68,6 +68,7 @@ class Compiler:
             }
 
 
+SCAN = {"B": 64, "T": 2, "S": 50, "I": 512, "H": 512, "A": 512, "D": 1024}
 # Sizes that take each of the ways an op has.
 SIZES = {
     "additive_attention": [
@@ -75,6 +76,8 @@ SIZES = {
         {"B": 4, "S": 50, "A": 512, "D": 1024, "mask": True, "bias": 2},
         {"B": 64, "T": 50, "S": 50, "A": 512, "D": 1024, "lengths": torch.int64},
     ],
+    "attention_gru": [SCAN | {"lengths": torch.int64}, SCAN | {"F": 512, "first": True, "mask": True, "B": 4}],
+    "attention_lstm": [SCAN | {"lengths": torch.int64}, SCAN | {"F": 512, "first": True, "mask": True, "B": 4}],
     "gru_step": [{"B": 64, "H": 512}],
     "lstm_step": [{"B": 64, "H": 512}],
     "gru": [{"B": 64, "T": 4, "I": 512, "H": 512}, {"B": 64, "T": 4, "I": 512, "H": 512, "lengths": torch.int64}],
