@@ -56,6 +56,22 @@ def test_sizes(kernel, dtype, S, A, D, T):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("T", [None, 6])
+@pytest.mark.parametrize("S", [9, 200])
+@pytest.mark.parametrize("shift", [0, 1], ids=["aligned", "off by one"])
+def test_wide_loads_and_split_sources(kernel, dtype, T, S, shift):
+    """Sizes that vectors divide, in memory that they may and may not read; a source long enough to be split."""
+
+    def shifted(x):
+        memory = torch.full((x.numel() + 8,), float("nan"), dtype=x.dtype, device=x.device)
+        return memory[shift : shift + x.numel()].view(x.shape).copy_(x)
+
+    inputs = attention_inputs(B=2, S=S, A=64, D=40, T=T, N=2, lengths=torch.int64, mask=True)
+    inputs["lengths"][1] = 5  # nothing valid in the later parts
+    assert_parity(OP, inputs, dtype, kernel, layout=shifted)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("T", [None, 2])
 def test_saturated_scores(kernel, dtype, T):
     """Queries and keys of scale 100: tanh is at its ends nearly everywhere."""

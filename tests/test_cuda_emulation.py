@@ -13,7 +13,18 @@ import pytest
 from s2s_kernels import extension
 
 TESTS = Path(__file__).parent
-FILES = ["additive_attention", "gru_step", "lstm_step"]
+FILES = [
+    "additive_attention",
+    "gru_step",
+    "lstm_step",
+    "gru",
+    "lstm",
+    "attention_gru",
+    "attention_lstm",
+    "edge",
+    "gradients",
+    "opcheck",
+]
 
 pytestmark = [
     pytest.mark.slow,

@@ -1,6 +1,8 @@
 // From tensors to what the launchers of the kernels take. Nothing here needs the CUDA headers of torch.
 #pragma once
 
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/mm.h>
 #include <c10/core/DeviceGuard.h>
 
 #include "../arguments.h"
@@ -32,7 +34,30 @@ inline Tensor to_accumulate(const Tensor& x) { return x.to(accumulate_type(x.sca
 inline Tensor contiguous(const Tensor& x) { return x.contiguous(); }
 inline Tensor contiguous(const OptionalTensor& x) { return given(x) ? x->contiguous() : Tensor(); }
 
+// A copy in the accumulation's dtype, to be written over.
+inline Tensor accumulator(const Tensor& x) {
+  return x.to(accumulate_type(x.scalar_type()), /*non_blocking=*/false, /*copy=*/true).contiguous();
+}
+
+// a W^T (+ bias), or a W: one product over all steps, or one step's into memory that the loop owns.
+inline Tensor product(const Tensor& a, const Tensor& b, const Tensor& bias = {}) {
+  return bias.defined() ? at::addmm(bias, a, b) : at::mm(a, b);
+}
+inline void product_out(Tensor out, const Tensor& a, const Tensor& b, const Tensor& bias = {}) {
+  if (bias.defined())
+    at::addmm_out(out, bias, a, b);
+  else
+    at::mm_out(out, a, b);
+}
+
+inline Tensor rows(const Tensor& x) { return x.reshape({x.size(0) * x.size(1), x.size(2)}); }
+
 inline void* data(const Tensor& x) { return x.defined() && x.numel() ? x.mutable_data_ptr() : nullptr; }
+
+// Of step t of (B, T, ...).
+inline void* data(const Tensor& x, int64_t t) {
+  return x.defined() && x.numel() ? static_cast<char*>(data(x)) + t * x.stride(1) * x.element_size() : nullptr;
+}
 
 // Lengths as the kernels read them, on whatever device they are; nothing waits for it.
 inline Tensor to_int64(const OptionalTensor& lengths) {

@@ -12,6 +12,14 @@ TORCH_LIBRARY_IMPL(s2s_kernels, CUDA, m) {
   m.impl("gru_step_backward", TORCH_FN(gru_step_backward));
   m.impl("lstm_step", TORCH_FN(lstm_step));
   m.impl("lstm_step_backward", TORCH_FN(lstm_step_backward));
+  m.impl("gru_forward", TORCH_FN(gru_forward));
+  m.impl("gru_backward", TORCH_FN(gru_backward));
+  m.impl("lstm_forward", TORCH_FN(lstm_forward));
+  m.impl("lstm_backward", TORCH_FN(lstm_backward));
+  m.impl("attention_gru_forward", TORCH_FN(attention_gru_forward));
+  m.impl("attention_gru_backward", TORCH_FN(attention_gru_backward));
+  m.impl("attention_lstm_forward", TORCH_FN(attention_lstm_forward));
+  m.impl("attention_lstm_backward", TORCH_FN(attention_lstm_backward));
 }
 
 }  // namespace s2s::cuda
