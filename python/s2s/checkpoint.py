@@ -54,8 +54,8 @@ def write_json(path, value):
     write(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
-def load_checkpoint(folder, device="cpu") -> tuple:
-    """(model in eval mode, source vocabulary, target vocabulary)."""
+def read_config(folder) -> Config:
+    """The Config of the model in a checkpoint folder. Raises S2SError if it is none."""
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise S2SError(f"{folder} is no checkpoint: it has no config.json.")
@@ -67,9 +67,14 @@ def load_checkpoint(folder, device="cpu") -> tuple:
             f"{folder} is a checkpoint of version {values.get('version')}, but this s2s reads version {VERSION}."
         )
     try:
-        config = Config.from_dict(values.get("config", {}))
+        return Config.from_dict(values.get("config", {}))
     except S2SError as error:
         raise S2SError(f"{folder / 'config.json'}: {error}") from None
+
+
+def load_checkpoint(folder, device="cpu") -> tuple:
+    """(model in eval mode, source vocabulary, target vocabulary)."""
+    folder, config = Path(folder), read_config(folder)
     kind = SentencePieceVocabulary if config.tokens == "sentencepiece" else Vocabulary
     source_vocab = kind.load(folder / "source.vocab")
     target_vocab = source_vocab if config.shared_vocab else kind.load(folder / "target.vocab")

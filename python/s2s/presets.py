@@ -42,6 +42,8 @@ PRESETS = {
             "order": "after",
             "feed": "none",
             "readout": "state_context",
+            "cleaning": "seed",
+            "split": "row",
             "valid_fraction": 0.3,
             "batch_size": 64,
             "vocab_size": 0,

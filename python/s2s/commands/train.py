@@ -7,12 +7,14 @@ import typer
 
 from ..errors import S2SError
 from ..presets import configure
-from .options import DeviceOption, FilesArgument, pick_device, say, with_config_options
+from .options import DeviceOption, pick_device, say, with_config_options
 
 
 @with_config_options
 def train(
-    files: FilesArgument,
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="One tab-separated file, or two parallel files: source and target.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the trained model.")] = Path("runs/model"),
     valid: Annotated[
         list[Path] | None,
@@ -23,6 +25,10 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the training in --out, from its last validation.")
     ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Print what each part would run on, and why not on a fused op; no training."),
+    ] = False,
     device: DeviceOption = "auto",
     options=None,
 ):
@@ -31,6 +37,15 @@ def train(
         raise S2SError("--resume goes on with the configuration in --out, expected no --preset and no --config.")
     settings = None if resume else configure(preset, config, options)
     device = pick_device(device)
+    if explain:
+        from ..checkpoint import read_config
+        from ..explain import explain as explained
+        from ..explain import table
+
+        print(table(explained(read_config(out) if resume else settings, device)))
+        return
+    if not files:
+        raise S2SError("no file given, expected one tab-separated file or two parallel ones.")
     import torch
 
     from ..checkpoint import load_checkpoint, save_checkpoint
