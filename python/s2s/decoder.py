@@ -126,13 +126,10 @@ class Decoder(nn.Module):
         return h.new_zeros(h.shape[0], self.scan.feed_size) if self.config.first_feed_zeros else None
 
     def _look(self, h, memory, step):
-        """(contexts (B, T, C) or None, weights (B, T, [N,] S)) for h (B, T, H), the first of them at ``step``."""
+        """(contexts (B, T, C) or None, weights (B, T, [N,] S) or None) for h (B, T, H), the first at ``step``."""
         if self.attention is None:
-            contexts = None
-            if memory.summary is not None:
-                contexts = memory.summary[:, None].expand(-1, h.shape[1], -1)
-            # Nothing is looked at: zero weights, as in a row where nothing may be attended.
-            return contexts, h.new_zeros(*h.shape[:2], memory.values.shape[1])
+            summary = memory.summary
+            return None if summary is None else summary[:, None].expand(-1, h.shape[1], -1), None
         options = {"position": step} if self._local else {}
         contexts, weights = self.attention(h, None, memory.values, keys=memory.keys, lengths=memory.lengths, **options)
         return contexts.flatten(2), weights
@@ -156,7 +153,8 @@ class Decoder(nn.Module):
         return (tuple(states[:own]) if self.lstm else states[0]), tuple(states[own:])
 
     def forward(self, inputs, states, memory):
-        """inputs (B, T, E), first states -> features (B, T, R) and weights (B, T, S), with heads (B, T, N, S)."""
+        """inputs (B, T, E), first states -> features (B, T, R) and weights (B, T, S), with heads (B, T, N, S), None
+        without an attention."""
         config = self.config
         if not config.feeds_attention:
             step = memory.lengths.new_zeros(len(inputs)) if self._local else None
@@ -185,13 +183,13 @@ class Decoder(nn.Module):
         return (*self.scan.start(first, memory.values, **options), *above)
 
     def step(self, inputs, state, memory):
-        """inputs (B, E), state of start() or step() -> features (B, R), weights (B, [N,] S), new state."""
+        """inputs (B, E), state of start() or step() -> features (B, R), weights (B, [N,] S) or None, new state."""
         config = self.config
         if not config.feeds_attention:
             *states, step = state if self._local else (*state, None)
             features, weights, states = self._plain(inputs[:, None], tuple(states), memory, step)
             new = states if step is None else (*states, step + 1)
-            return features[:, 0], weights[:, 0], new
+            return features[:, 0], None if weights is None else weights[:, 0], new
         size = len(self.scan_state._fields)
         old, above = self.scan_state(*state[:size]), tuple(state[size:])
         new = self.scan.step(inputs, old, memory.values, keys=memory.keys, lengths=memory.lengths)

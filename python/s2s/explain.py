@@ -7,6 +7,7 @@ import torch
 from s2s_kernels.backend import resolve
 
 from .decoder import loop_reason
+from .errors import S2SError
 
 
 class Row(NamedTuple):
@@ -23,9 +24,12 @@ def explain(config, device="cpu") -> list[Row]:
     """One Row for each part of a model of this Config, in the order of a training step, decoding last.
 
     Raises:
-        RuntimeError: the backend that was asked for cannot run on ``device``.
+        S2SError: the backend that was asked for cannot run on ``device``.
     """
-    backend = resolve(torch.device(device).type)
+    try:
+        backend = resolve(torch.device(device).type)
+    except RuntimeError as error:
+        raise S2SError(f"{error}.") from None
     fed, cell, reason = config.feeds_attention, config.cell, loop_reason(config)
     step, step_backend = (f"{cell}_step", backend) if not config.gru_before else ("GRU step", "torch")
     attention, attention_backend = _attention(config, backend)

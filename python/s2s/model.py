@@ -61,7 +61,7 @@ class Seq2Seq(nn.Module):
         return Memory(values, self.decoder.project_keys(values), lengths, summary), self.bridge(states)
 
     def forward(self, source, lengths, inputs):
-        """source (B, S), lengths (B,), known inputs (B, T) -> features (B, T, R), weights (B, T, [N,] S)."""
+        """source (B, S), lengths (B,), known inputs (B, T) -> features (B, T, R), weights (B, T, [N,] S) or None."""
         memory, states = self.encode(source, lengths)
         features, weights = self.decoder(self.dropout(self.embedding(inputs)), states, memory)
         return self.dropout(features), weights
@@ -81,7 +81,7 @@ class Seq2Seq(nn.Module):
                 own = self._choose(features[-1].detach())
                 mine = torch.rand(len(tokens), device=tokens.device) < probability
                 tokens = torch.where(mine, own, inputs[:, t + 1])
-        return torch.stack(features, 1), torch.stack(weights, 1)
+        return torch.stack(features, 1), None if weights[0] is None else torch.stack(weights, 1)
 
     @torch.no_grad()
     def _choose(self, features):
@@ -110,6 +110,6 @@ class Seq2Seq(nn.Module):
         return memory, self.decoder.start(states, memory)
 
     def step(self, tokens, state, memory):
-        """tokens (B,) -> log probabilities (B, V) of the next token, weights (B, [N,] S), next state."""
+        """tokens (B,) -> log probabilities (B, V) of the next token, weights (B, [N,] S) or None, next state."""
         features, weights, state = self.decoder.step(self.dropout(self.embedding(tokens)), state, memory)
         return torch.log_softmax(self.output(self.dropout(features)).float(), -1), weights, state
