@@ -53,6 +53,8 @@ class Chaos:
         def rows(self, index):
             return type(self)(self.valid[index])
 
+    config = Config()
+
     def start(self, source, lengths):
         return self.Memory(torch.arange(source.shape[1]) < lengths[:, None]), (source.double().sum(1) % 0.7,)
 
@@ -256,24 +258,20 @@ def test_the_narrowest_sampling_is_greedy(model, narrow):
 # --- what is refused ----------------------------------------------------------------------------------------
 
 
-class Blind:
-    """A model without attention."""
-
-    def __init__(self, model):
-        self.start = model.start
-        self.step = lambda *arguments: (lambda logp, _, state: (logp, None, state))(*model.step(*arguments))
-
-
-def test_a_model_without_attention():
-    model = Blind(make())
-    found = search(model, *source_batch(SOURCES), SearchOptions(beam=3, max_length=4))
-    assert [row[0].ids for row in found] == [
-        row[0].ids for row in beam_search(make(), *source_batch(SOURCES), 4, beam=3)
-    ]
-    with pytest.raises(S2SError, match="this model has no attention weights"):
-        greedy(model, *source_batch(SOURCES), 4, attention=True)
-    with pytest.raises(S2SError, match="this model has no attention weights"):
-        beam_search(model, *source_batch(SOURCES), 4, coverage_penalty=0.1)
+@pytest.mark.parametrize("attention", ["none", "fixed"])
+def test_a_model_without_attention(attention):
+    model = make(attention=attention, order="after", feed="none", readout="state")
+    for source, (best, *_) in zip(
+        SOURCES, search(model, *source_batch(SOURCES), SearchOptions(beam=3, max_length=4)), strict=True
+    ):
+        assert best.score == pytest.approx(forced(model, source, best.ids)[0], abs=1e-4) and best.weights is None
+    for refused in (
+        lambda: search(model, *source_batch(SOURCES), SearchOptions(), attention=True),
+        lambda: search(model, *source_batch(SOURCES), SearchOptions(beam=2, coverage_penalty=0.1)),
+        lambda: force(model, make_batch([(SOURCES[0], [4])]), attention=True),
+    ):
+        with pytest.raises(S2SError, match=rf"this model has no attention weights \(its attention is '{attention}'\)"):
+            refused()
 
 
 @pytest.mark.parametrize(

@@ -64,9 +64,6 @@ def beam_search(
 
     Returns:
         A list per row of up to n_best Hypotheses, best first.
-
-    Raises:
-        S2SError: attention or a coverage penalty asked of a model that has no weights.
     """
     batch, device, end = len(source), source.device, max_length + 1
     n_best = min(n_best, beam)

@@ -13,6 +13,8 @@ COMMANDS = (
     "prepare",
     "train",
     "translate",
+    "align",
+    "chat",
     "evaluate",
     "presets",
     "info",

@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import cross_entropy
 
-from .hypothesis import Hypothesis, head_mean
+from .hypothesis import Hypothesis, head_mean, need_attention
 from .vocab import PAD
 
 
@@ -15,7 +15,12 @@ def force(model, batch, attention=False) -> list[Hypothesis]:
         model: a Seq2Seq.
         batch: a Batch of B pairs.
         attention: whether the Hypotheses get their attention weights (T + 1, S).
+
+    Raises:
+        S2SError: attention asked of a model that has no weights.
     """
+    if attention:
+        need_attention(model)
     features, weights = model(batch.source, batch.source_lengths, batch.inputs)
     logits = model.output(features).float().flatten(0, 1)
     loss = cross_entropy(logits, batch.outputs.flatten(), ignore_index=PAD, reduction="none")

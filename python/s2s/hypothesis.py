@@ -20,7 +20,7 @@ class Hypothesis(NamedTuple):
 def hypotheses(ids, scores, weights, lengths) -> list[list[Hypothesis]]:
     """Hypotheses of ids (B, n, T) that have </s> each, scores (B, n), weights (B, n, T, S) or None, lengths (B,).
 
-    Those of score -inf are left out: there were not so many.
+    Those of score -inf are left out: there were not so many. S2SError where a row has none.
     """
     results = []
     for b, (rows, row_scores, size) in enumerate(zip(ids.tolist(), scores.tolist(), lengths.tolist(), strict=True)):
@@ -30,13 +30,23 @@ def hypotheses(ids, scores, weights, lengths) -> list[list[Hypothesis]]:
                 end = row.index(EOS)
                 looked = None if weights is None else weights[b, i, : end + 1, :size].clone()
                 results[-1].append(Hypothesis(row[:end], score, looked))
+        if not results[-1]:
+            raise S2SError("the model's probabilities are no numbers (NaN), as after a training that diverged.")
     return results
+
+
+def need_attention(model):
+    """S2SError if the model has no attention weights: those of its steps are zeros then."""
+    kind = model.config.attention
+    if not model.config.attends:
+        raise S2SError(
+            f"this model has no attention weights (its attention is {kind!r}), which alignments, a coverage penalty "
+            "and the replacing of unknown words need."
+        )
 
 
 def head_mean(weights):
     """(B, S) float32 of weights (B, S) or, with heads, (B, N, S)."""
-    if weights is None:
-        raise S2SError("this model has no attention weights, which alignments and a coverage penalty need.")
     return (weights if weights.dim() == 2 else weights.mean(1)).float()
 
 

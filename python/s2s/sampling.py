@@ -62,6 +62,6 @@ def draw(logp, random, temperature=1.0, top_k=0, top_p=1.0) -> Tensor:
         last = (cumulative < top_p * total).sum(-1, keepdim=True)  # the first that reaches top_p is kept
         total = cumulative.gather(1, last)
     chosen = torch.searchsorted(cumulative, random[:, None] * total, right=True)
-    # A product that rounds up to the total would choose the token after the last.
-    chosen = torch.minimum(chosen, torch.searchsorted(cumulative, total))
+    # A product that rounds up to the total would choose the token after the last, and a NaN one that does not exist.
+    chosen = torch.minimum(chosen, torch.searchsorted(cumulative, total)).clamp_(max=cumulative.shape[1] - 1)
     return (chosen if tokens is None else tokens.gather(1, chosen)).squeeze(1)

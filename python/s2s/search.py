@@ -1,11 +1,10 @@
 """Search for outputs: which kind, and by what means."""
 
-import torch
 from torch import Tensor
 
 from .beam import beam_search
 from .greedy import greedy
-from .hypothesis import Hypothesis
+from .hypothesis import Hypothesis, need_attention
 from .sampling import sample, uniform
 from .search_options import SearchOptions
 
@@ -24,12 +23,16 @@ def search(
         options: what to search for.
         random: (B, n_best, max_length + 1) from ``uniform``, for sampling; None draws it by ``options.seed``.
         attention: whether the Hypotheses get their attention weights.
+
+    Raises:
+        S2SError: attention or a coverage penalty asked of a model that has no weights.
     """
+    if attention or options.coverage_penalty:
+        need_attention(model)
     max_length = options.max_length or model.config.max_length
     if options.sample:
         if random is None:
-            generator = torch.Generator().manual_seed(options.seed)
-            random = uniform(len(source), options.n_best, max_length, generator)
+            random = uniform(len(source), options.n_best, max_length, options.generator())
         narrow = {"temperature": options.temperature, "top_k": options.top_k, "top_p": options.top_p}
         return sample(model, source, lengths, max_length, random, attention=attention, **narrow)
     if options.beam == 1 and not (options.length_penalty or options.coverage_penalty):

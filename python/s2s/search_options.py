@@ -43,3 +43,9 @@ class SearchOptions:
             self.n_best > self.beam and not self.sample,
             f"n_best is {self.n_best} with a beam of {self.beam}, expected at most as many (or sample).",
         )
+
+    def generator(self):
+        """The torch.Generator of ``seed``."""
+        import torch
+
+        return torch.Generator().manual_seed(self.seed)

@@ -16,7 +16,7 @@ from .forced import force
 from .hypothesis import Hypothesis
 from .search import search, uniform
 from .search_options import SearchOptions
-from .vocab import EOS, JOINER, SPECIALS, UNK, join_words, words
+from .vocab import EOS, JOINER, SPECIALS, UNK, join_words
 
 
 class Translation(NamedTuple):
@@ -74,13 +74,11 @@ class Translator:
     ) -> list[list[Hypothesis]]:
         """Hypotheses of ids, up to n_best a text, best first; with ``attention`` they have weights (T + 1, S)."""
         options = SearchOptions(**options)
-        if attention or options.coverage_penalty:
-            self._needs_attention("a coverage penalty" if options.coverage_penalty else "an alignment")
         rows = [self.source_vocab.encode(source_text(text, self.config)) for text in texts]
         random = None
         if options.sample:  # drawn in the order of the texts, so that batches do not matter
-            generator = generator or torch.Generator().manual_seed(options.seed)
-            random = uniform(len(rows), options.n_best, options.max_length or self.config.max_length, generator)
+            max_length = options.max_length or self.config.max_length
+            random = uniform(len(rows), options.n_best, max_length, generator or options.generator())
         results = [None] * len(rows)
         for indices in self._batches(rows, batch, done):
             source, lengths = (x.to(self.device) for x in source_batch([rows[i] for i in indices]))
@@ -119,14 +117,12 @@ class Translator:
         Raises:
             S2SError: weights asked of a model without attention, or words of one without words.
         """
-        if replace_unknown:
-            self._needs_attention("replacing unknown words")
-            if self.config.tokens != "word":
-                raise S2SError(f"only words can be replaced, but this model's tokens are {self.config.tokens!r}.")
+        if replace_unknown and self.config.tokens != "word":
+            raise S2SError(f"only words can be replaced, but this model's tokens are {self.config.tokens!r}.")
         found = self.search(texts, attention=attention or replace_unknown, **options)
         results = []
         for text, row in zip(texts, found):
-            source = self._pieces(self.source_vocab, source_text(text, self.config)) or [SPECIALS[EOS]]
+            source = self.source_vocab.split(source_text(text, self.config)) or [SPECIALS[EOS]]
             results.append([])
             for best in row:
                 target = self.target_vocab.pieces(best.ids)
@@ -153,21 +149,15 @@ class Translator:
 
         The score is log P(target, </s> | source), by teacher forcing.
         """
-        if attention:
-            self._needs_attention("an alignment")
         texts = [(source_text(source, self.config), target_text(target, self.config)) for source, target in pairs]
         rows = [(self.source_vocab.encode(a) or [EOS], self.target_vocab.encode(b)) for a, b in texts]
         results = [None] * len(rows)
         for indices in self._batches(rows, batch, done):
             found = force(self.model, make_batch([rows[i] for i in indices]).to(self.device), attention)
             for i, forced in zip(indices, found):
-                source, target = (
-                    self._pieces(vocab, text) for vocab, text in zip((self.source_vocab, self.target_vocab), texts[i])
-                )
-                output = self.target_vocab.decode(forced.ids)
-                results[i] = Translation(
-                    output, forced.score, source or [SPECIALS[EOS]], [*target, SPECIALS[EOS]], forced.weights
-                )
+                source = self.source_vocab.split(texts[i][0]) or [SPECIALS[EOS]]
+                target = [*self.target_vocab.split(texts[i][1]), SPECIALS[EOS]]
+                results[i] = Translation(texts[i][1], forced.score, source, target, forced.weights)
         return results
 
     def evaluate(self, pairs: Sequence[tuple[str, str]], **options) -> Scores:
@@ -184,11 +174,3 @@ class Translator:
             yield order[start : start + size]
             if done:
                 done(len(order[start : start + size]))
-
-    def _needs_attention(self, purpose):
-        if self.config.attention in ("none", "fixed"):
-            raise S2SError(f"{purpose} needs attention weights, but this model's attention is {self.config.attention}.")
-
-    def _pieces(self, vocab, text):
-        """One printable string a token; unknown words and characters as they are in the text."""
-        return {"word": words, "char": list}.get(vocab.kind, lambda text: vocab.pieces(vocab.encode(text)))(text)

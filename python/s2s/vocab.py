@@ -63,7 +63,7 @@ class Vocabulary:
     @classmethod
     def build(cls, texts, kind, size=0, min_count=1):
         """From training texts, the most frequent first; kind is "word" or "char"."""
-        split = words if kind == "word" else list
+        split = cls([], kind).split
         counts = Counter(token for text in texts for token in split(text))
         for special in SPECIALS:
             counts.pop(special, None)
@@ -75,9 +75,12 @@ class Vocabulary:
     def __len__(self):
         return len(self.tokens)
 
+    def split(self, text):
+        """The tokens of a text as they stand in it, unknown ones too: one for each of ``encode``."""
+        return words(text) if self.kind == "word" else list(text)
+
     def encode(self, text):
-        split = words if self.kind == "word" else list
-        return [self.ids.get(token, UNK) for token in split(text)]
+        return [self.ids.get(token, UNK) for token in self.split(text)]
 
     def pieces(self, ids):
         """One printable string per id."""
@@ -140,6 +143,10 @@ class SentencePieceVocabulary:
 
     def __len__(self):
         return self.processor.get_piece_size()
+
+    def split(self, text):
+        """The pieces of a text as they stand in it, unknown ones too: one for each of ``encode``."""
+        return self.processor.encode(text, out_type=str)
 
     def encode(self, text):
         return self.processor.encode(text)

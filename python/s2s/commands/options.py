@@ -11,6 +11,9 @@ import typer
 
 from ..config import Config
 from ..errors import S2SError
+from ..search_options import SearchOptions
+
+BEAM = 5
 
 
 def say(text):
@@ -18,36 +21,59 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def with_config_options(command):
-    """Gives a command one option per field of Config; it receives those that were set as ``options``."""
-    signature = inspect.signature(command)
-    kept = [p for p in signature.parameters.values() if p.name != "options"]
-    hints = get_type_hints(Config)
+def with_options(kind, panel, **defaults):
+    """Gives a command one option per field of a dataclass; it receives those that were set as ``options``.
+
+    ``defaults`` are said in the help in the place of the fields' own; the command has to fill them in.
+    """
+    hints = get_type_hints(kind)
 
     def parameter(field):
-        kind = hints[field.name]
+        hint = hints[field.name]
         flag = "--" + field.name.replace("_", "-")
-        names = [f"{flag}/--no-{flag[2:]}"] if kind is bool else [flag]
-        text = f"{field.metadata['help']} [{str(field.default).lower() if kind is bool else field.default}]"
-        choices = "|".join(get_args(kind)) if get_origin(kind) is Literal else None
-        info = typer.Option(*names, help=text, metavar=choices, show_default=False, rich_help_panel="Configuration")
+        names = [f"{flag}/--no-{flag[2:]}"] if hint is bool else [flag]
+        default = defaults.get(field.name, field.default)
+        text = f"{field.metadata['help']} [{str(default).lower() if hint is bool else default}]"
+        choices = "|".join(get_args(hint)) if get_origin(hint) is Literal else None
+        info = typer.Option(*names, help=text, metavar=choices, show_default=False, rich_help_panel=panel)
         return inspect.Parameter(
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
-            annotation=Annotated[(str if get_origin(kind) is Literal else kind) | None, info],
+            annotation=Annotated[(str if get_origin(hint) is Literal else hint) | None, info],
         )
 
-    added = [parameter(field) for field in fields(Config)]
+    added = [parameter(field) for field in fields(kind)]
+
+    def decorate(command):
+        signature = inspect.signature(command)
+        kept = [p for p in signature.parameters.values() if p.name != "options"]
+
+        @functools.wraps(command)
+        def wrapper(**arguments):
+            options = {p.name: arguments.pop(p.name) for p in added}
+            return command(**arguments, options={k: v for k, v in options.items() if v is not None})
+
+        wrapper.__signature__ = signature.replace(parameters=kept + added)
+        wrapper.__annotations__ = {p.name: p.annotation for p in kept + added}
+        return wrapper
+
+    return decorate
+
+
+with_config_options = with_options(Config, "Configuration")
+
+
+def with_search_options(command):
+    """One option per field of SearchOptions, which it receives as ``options``; a beam of 5 unless it samples."""
 
     @functools.wraps(command)
-    def wrapper(**arguments):
-        options = {p.name: arguments.pop(p.name) for p in added}
-        return command(**arguments, options={k: v for k, v in options.items() if v is not None})
+    def wrapper(options, **arguments):
+        if not options.get("sample"):
+            options.setdefault("beam", max(BEAM, options.get("n_best", 1)))
+        return command(options=SearchOptions(**options), **arguments)
 
-    wrapper.__signature__ = signature.replace(parameters=kept + added)
-    wrapper.__annotations__ = {p.name: p.annotation for p in kept + added}
-    return wrapper
+    return with_options(SearchOptions, "Search", beam=f"{BEAM}, or 1 to sample")(wrapper)
 
 
 FilesArgument = Annotated[
@@ -57,6 +83,7 @@ ModelArgument = Annotated[Path, typer.Argument(help="A folder that s2s train wro
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one.")]
 BeamOption = Annotated[int, typer.Option(min=1, help="Width of the beam; 1 is greedy search.")]
 PenaltyOption = Annotated[float, typer.Option(help="Exponent of the length penalty of beam search.")]
+BatchOption = Annotated[int, typer.Option(min=1, help="How many lines are searched at once.")]
 
 
 def pick_device(name):

@@ -1,62 +1,52 @@
 """``s2s translate``."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from tqdm import tqdm
 
 from ..errors import S2SError
-from .options import BeamOption, DeviceOption, ModelArgument, PenaltyOption, pick_device, say
+from ..pairs import read_pairs
+from .lines import progress, read_chunks
+from .options import BatchOption, DeviceOption, ModelArgument, pick_device, say, with_search_options
 
 
+@with_search_options
 def translate(
     model: ModelArgument,
     text: Annotated[list[str] | None, typer.Argument(help="What to translate.")] = None,
     file: Annotated[Path | None, typer.Option(help="Translate every line of a file.")] = None,
-    beam: BeamOption = 5,
-    length_penalty: PenaltyOption = 0.0,
-    align: Annotated[
-        Path | None,
-        typer.Option(help="Write the attention of the first text as a picture (.png, .pdf, .svg)."),
+    replace_unknown: Annotated[
+        bool, typer.Option("--replace-unknown", help="For <unk>, the source word that had most of the attention.")
+    ] = False,
+    dictionary: Annotated[
+        Path | None, typer.Option(help="Tab-separated words: what a source word becomes in the place of <unk>.")
     ] = None,
+    batch: BatchOption = 64,
     device: DeviceOption = "auto",
+    options=None,
 ):
-    """Translate arguments, the lines of a file, or those of standard input: a line of output for each."""
-    from ..pairs import read_lines
+    """Translate arguments, the lines of a file, or those of standard input: a line of output for each.
+
+    With --n-best N it is up to N lines for each: number of the input line, score and output, tab-separated.
+    """
+    chunks, total = read_chunks(text, file, batch)
+    if dictionary and not replace_unknown:
+        raise S2SError("--dictionary is given without --replace-unknown, which it is for.")
+    words = dict(read_pairs([dictionary], say)) if dictionary else None
     from ..translator import Translator
 
-    if text and file:
-        raise S2SError("both texts and --file are given, expected one of them.")
+    how = {"replace_unknown": replace_unknown, "dictionary": words, "batch": batch, "generator": options.generator()}
     translator = Translator.load(model, pick_device(device))
-    options = {"beam": beam, "length_penalty": length_penalty}
-    first = None
-    # Standard input is taken a screenful at a time, so that a pipe or a person soon sees output.
-    for chunk in [text] if text else [read_lines(file)] if file else standard_input():
-        first = first or chunk[0]
-        with tqdm(total=len(chunk), disable=len(chunk) < 200 or None, unit="line", leave=False) as bar:
-            for line in translator.translate(chunk, done=bar.update, **options):
-                print(line)
-        sys.stdout.flush()
-    if align and first is not None:
-        from ..plot import plot_alignment
-
-        plot_alignment(align, translator.align([first], **options)[0])
-        say(f"alignment: {align}")
-
-
-def standard_input(size=64):
-    """The lines of standard input in lists of up to ``size``, one line at a time from a terminal."""
-    size = 1 if sys.stdin.isatty() else size
-    chunk = []
-    try:
-        for line in sys.stdin:
-            chunk.append(line.rstrip("\n"))
-            if len(chunk) == size:
-                yield chunk
-                chunk = []
-    except UnicodeDecodeError:
-        raise S2SError("standard input is not UTF-8 text.") from None
-    if chunk:
-        yield chunk
+    number = 0
+    with progress(total) as bar:
+        for chunk in chunks:
+            found = translator.candidates(chunk, done=bar.update, **how, **asdict(options))
+            with bar.external_write_mode():  # takes the bar away for as long
+                for outputs in found:
+                    number += 1
+                    for best in outputs:
+                        print(f"{number}\t{best.score:.4f}\t{best.text}" if options.n_best > 1 else best.text)
+                sys.stdout.flush()

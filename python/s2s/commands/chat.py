@@ -1,0 +1,42 @@
+"""``s2s chat``."""
+
+import sys
+from dataclasses import asdict
+
+from ..errors import S2SError
+from .lines import standard_input
+from .options import DeviceOption, ModelArgument, pick_device, say, with_search_options
+
+
+@with_search_options
+def chat(model: ModelArgument, device: DeviceOption = "auto", options=None):
+    """Talk to a dialogue model: a line of reply for every line that you type or pipe in.
+
+    End with Ctrl-D or Ctrl-C. With --sample the replies differ from one to the next, by --seed.
+    """
+    if options.n_best > 1:
+        raise S2SError(f"n_best is {options.n_best}, but a chat has one reply to a line.")
+    from ..translator import Translator
+
+    translator = Translator.load(model, pick_device(device))
+    generator = options.generator()
+    for line in typed_lines() if sys.stdin.isatty() and sys.stdout.isatty() else standard_input():
+        reply = ""
+        if line.strip():  # nothing is said to nothing; a pipe still gets a line for each of its own
+            (reply,) = translator.translate([line], generator=generator, **asdict(options))
+        print(" ".join(reply.split()), flush=True)
+
+
+def typed_lines():
+    """What a person types after a prompt, with the keys of readline; nothing for an empty line."""
+    import contextlib
+
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401 (input() uses it once it is loaded)
+    say("Ctrl-D ends the chat.")
+    with contextlib.suppress(EOFError, KeyboardInterrupt):
+        while True:
+            line = input("> ")
+            if line.strip():
+                yield line
+    print()
