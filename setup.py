@@ -140,8 +140,9 @@ def extension(torch, cxx, cuda_home):
     if cuda_home:
         make = cpp_extension.CUDAExtension
         sources += sorted(glob("csrc/cuda/*.cpp") + glob("csrc/cuda/*.cu"))
-        cxx_flags.append("-DS2S_WITH_CUDA")
         flags["nvcc"] = ["-O3", "-std=c++17", "-lineinfo", "--compiler-options", "-fvisibility=hidden"]
+        # Flags of torch's forbid what the kernels read and write 16-bit numbers with.
+        flags["nvcc"] += ["-U__CUDA_NO_HALF_CONVERSIONS__", "-U__CUDA_NO_BFLOAT16_CONVERSIONS__"]
     headers = [path for path in glob("csrc/**/*", recursive=True) if path.endswith((".h", ".cuh"))]
     return make(
         NAME,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils import cpp_extension
 
 ROOT = Path(__file__).parents[1]
 KERNELS = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
@@ -23,8 +24,9 @@ NVCC = next(
     ),
     shutil.which("nvcc"),
 )
-# What setup.py compiles with.
-FLAGS = ast.literal_eval(re.search(r'flags\["nvcc"\] = (\[.*?\])', (ROOT / "setup.py").read_text())[1])
+# What setup.py compiles with, after what torch puts before it.
+OURS = re.findall(r'flags\["nvcc"\] \+?= (\[.*?\])', (ROOT / "setup.py").read_text())
+FLAGS = [*cpp_extension.COMMON_NVCC_FLAGS, *(flag for flags in OURS for flag in ast.literal_eval(flags))]
 
 pytestmark = pytest.mark.skipif(NVCC is None, reason="no nvcc here")
 

@@ -1,0 +1,205 @@
+"""``make gpu``: everything that a machine with a GPU can say about this checkout, in ten minutes and one folder.
+
+Builds, runs the tests on the GPU, looks for bad memory accesses and races, measures. A stage that fails or runs out
+of time stops no other; at the end the exit status says whether one did. Needs no network and no virtual environment,
+only a Python whose torch has CUDA.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+WHOLE = 580  # seconds for all stages together
+FORMS = [  # tiny, yet every kernel: several blocks, wide loads and single ones, a split source, odd ends
+    ("additive_attention", {"A": 64, "D": 40, "lengths": "int64", "mask": True}),
+    ("additive_attention", {"T": 6, "N": 2, "bias": 3}),
+    ("additive_attention", {"B": 1, "S": 200, "lengths": "int64"}),
+    ("gru_step", {}),
+    ("lstm_step", {}),
+    ("gru", {"lengths": "int64", "reverse": True}),
+    ("lstm", {}),
+    ("attention_gru", {"A": 64, "D": 40, "F": 9, "first": True, "lengths": "int64"}),
+    ("attention_lstm", {"N": 2, "mask": True}),
+]
+
+
+@dataclass
+class Stage:
+    name: str
+    command: list[str]
+    seconds: float  # at most, and no more than is left of the whole
+    environment: dict[str, str] = field(default_factory=dict)
+    status: str = "not run"
+    took: float = 0.0
+
+    @property
+    def passed(self):
+        return self.status == "passed"
+
+
+def run(stage, folder, deadline):
+    """Runs one stage, on the terminal and into its log."""
+    limit = min(stage.seconds, deadline - time.monotonic())
+    if limit <= 1:
+        stage.status = "not run: no time was left"
+        return
+    print(f"\n== {stage.name}, at most {limit:.0f} s: {' '.join(stage.command)}", flush=True)
+    begin, late = time.monotonic(), threading.Event()
+
+    def stop():
+        late.set()
+        for sign, patience in ((signal.SIGINT, 10), (signal.SIGKILL, 0)):  # pytest reports what it has on SIGINT
+            try:
+                os.killpg(process.pid, sign)
+            except ProcessLookupError:
+                return
+            time.sleep(patience)
+
+    with open(folder / f"{stage.name}.log", "w", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            stage.command,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **stage.environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        timer = threading.Timer(limit, stop)
+        timer.daemon = True
+        timer.start()
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            log.write(line)
+        process.wait()
+        timer.cancel()
+    stage.took = time.monotonic() - begin
+    if late.is_set():
+        stage.status = f"stopped after {limit:.0f} s"
+    else:
+        stage.status = "passed" if process.returncode == 0 else f"failed with status {process.returncode}"
+
+
+def stages(sanitizer):
+    """What comes after the build, the most telling first."""
+    python = [sys.executable, "-m"]
+    tests = [*python, "pytest", "-q", "-m", "gpu", "--tb=short", "-p", "no:cacheprovider"]
+    if find_spec("xdist"):
+        tests += ["-n", str(min(8, os.cpu_count() or 1))]
+    # Deterministic algorithms need cuBLAS's workspace to be fixed; and float32 shall mean float32 for the peers too.
+    exact = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "NVIDIA_TF32_OVERRIDE": "0"}
+    found = [
+        Stage("tests", [*tests, "-k", "not triton"], 150, exact),
+        Stage("triton", [*tests, "-k", "triton"], 120, exact),
+    ]
+    for tool in ("memcheck", "racecheck"):
+        check = [sanitizer or "compute-sanitizer", "--tool", tool, "--error-exitcode", "1"]
+        # Every allocation by itself, so that reading past the end of one is seen.
+        memory = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+        found.append(Stage(tool, [*check, *python, "benchmarks.gpu", "--exercise"], 60, memory))
+        if not sanitizer:
+            found[-1].status = "not run: no compute-sanitizer"
+    return found
+
+
+def benchmarks(folder, left):
+    command = [sys.executable, "-m", "benchmarks", "--suite", "gpu", "--out", str(folder)]
+    return Stage("benchmarks", [*command, "--max-seconds", f"{max(1, left - 45):.0f}"], left)
+
+
+def exercise():
+    """Forward and backward of every op of the compiled CUDA backend on tiny shapes."""
+    import torch
+
+    import s2s_kernels as sk
+
+    from .parity import helpers
+
+    with sk.backend("cuda"):
+        for dtype in (torch.float32, torch.bfloat16, torch.float16):
+            for op, form in FORMS:
+                form = {name: getattr(torch, x) if name == "lengths" else x for name, x in form.items()}
+                inputs = helpers.place(helpers.example(op, **form), "cuda", dtype)
+                cotangents = [torch.ones_like(y) for y in helpers.call(sk, op, inputs)]
+                helpers.outputs_and_gradients(sk, op, inputs, cotangents)
+                torch.cuda.synchronize()
+                print(op, form, str(dtype))
+
+
+def problem():
+    """Why this machine cannot run it, in one sentence; None where it can."""
+    try:
+        import torch
+    except ImportError:
+        return f"make gpu needs a torch with CUDA, and {sys.executable} has no torch."
+    if torch.version.cuda is None:
+        return f"make gpu needs a torch with CUDA, and torch {torch.__version__} of {sys.executable} is built without."
+    if not torch.cuda.is_available():
+        return "make gpu needs an NVIDIA GPU, and torch finds none here."
+    return None
+
+
+def find_sanitizer():
+    from torch.utils.cpp_extension import CUDA_HOME
+
+    return shutil.which("compute-sanitizer") or shutil.which("compute-sanitizer", path=f"{CUDA_HOME}/bin")
+
+
+def summary(done):
+    width = max(len(stage.name) for stage in done)
+    return "\n".join(f"{stage.name:<{width}}  {stage.took:6.1f} s  {stage.status}" for stage in done)
+
+
+def finish(folder, done):
+    """Writes what became of each stage; the exit status."""
+    rows = [
+        {"stage": s.name, "status": s.status, "seconds": round(s.took, 1), "command": s.command, "log": f"{s.name}.log"}
+        for s in done
+    ]
+    (folder / "stages.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    (folder / "stages.txt").write_text(summary(done) + "\n", encoding="utf-8")
+    print(f"\n{summary(done)}\neverything is in {folder}")
+    return 0 if all(stage.passed for stage in done) else 1
+
+
+def main():
+    if sys.argv[1:] == ["--exercise"]:
+        return exercise()
+    why = problem()
+    if why:
+        sys.exit(why)
+    deadline = time.monotonic() + WHOLE
+    temporary = ROOT / "build" / "gpu"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    pip = [sys.executable, "-m", "pip", "install", "-v", "--no-build-isolation", "--no-deps", "-e", "."]
+    build = Stage("build", pip, 200, {"S2S_FORCE_CUDA": "1"})
+    run(build, temporary, deadline)
+    from . import report  # not before the build: it imports what is built
+
+    folder = ROOT / "benchmarks" / "results" / report.slug(report.machine(), "gpu")
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(temporary / "build.log", folder)
+    done = [build]
+    if build.passed:
+        for stage in stages(find_sanitizer()):
+            if stage.status == "not run":
+                run(stage, folder, deadline)
+            done.append(stage)
+        done.append(benchmarks(folder, deadline - time.monotonic()))
+        run(done[-1], folder, deadline)
+    return finish(folder, done)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
