@@ -8,10 +8,12 @@ import re
 import subprocess
 import sys
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from benchmarks import text_results
 from s2s.cli import main
 
 TINY = ["--embedding-size", "16", "--encoder-size", "16", "--hidden-size", "32", "--attention-size", "16"]
@@ -54,7 +56,7 @@ def model(files):
 
 def test_train_writes_a_checkpoint(model):
     assert {p.name for p in model.iterdir()} == {
-        "config.json", "model.safetensors", "source.vocab", "target.vocab", "history.json",
+        "config.json", "model.safetensors", "source.vocab", "target.vocab", "history.json", "run.json",
         "training.json", "training.safetensors",
     }  # fmt: skip
     history = json.loads((model / "history.json").read_text())
@@ -97,12 +99,42 @@ def test_translate_arguments_file_and_standard_input(s2s, model, files, tmp_path
 
 def test_evaluate(s2s, model, files, tmp_path):
     code, out, _ = s2s("evaluate", model, files / "pairs.tsv", "--beam", 2, "--output", tmp_path / "out")
-    exact, bleu, chrf = out.splitlines()
+    exact, bleu, chrf, perplexity = out.splitlines()
     assert code == 0
     assert float(re.match(r"exact match (\S+) of 64", exact)[1]) > 0.5
     assert re.match(r"BLEU \S+  nrefs:1\|case:mixed\|eff:no\|tok:13a\|smooth:exp\|version:", bleu)
     assert re.match(r"chrF \S+  nrefs:1", chrf)
+    assert 1 < float(re.match(r"perplexity (\S+) of a target token", perplexity)[1]) < 10
     assert len((tmp_path / "out").read_text().splitlines()) == 64
+
+
+def test_records_and_the_page_made_of_them(s2s, model, files, tmp_path):
+    path = tmp_path / "runs/reverse.json"
+    for beam in (1, 2, 2):
+        command = ("evaluate", model, files / "pairs.tsv", "--beam", beam, "--record", path, "--ask", "as")
+        code, out, _ = s2s(*command)
+        assert code == 0
+    record = json.loads(path.read_text())
+    assert record["seed"] == 1 and record["config"]["hidden_size"] == 32 and "window_size" not in record["config"]
+    assert record["curve"] == json.loads((model / "history.json").read_text())
+    assert [found["search"] for found in record["evaluations"]] == ["greedy", "beam 2, length penalty 0"]
+    found = record["evaluations"][1]
+    assert f"BLEU {found['bleu']:.2f}  {found['bleu_signature']}" in out
+    assert f"perplexity {found['perplexity']:.3f}" in out and found["samples"][0][0] == "as"
+    for part in (record["training"], found):
+        assert part["cpu_seconds"] > 0 and 0 < part["seconds"] < 600
+    text = text_results.page(text_results.load_records(path.parent))
+    assert str(tmp_path) not in text and str(files) not in text
+    assert re.search(
+        rf"^\| \[reverse\]\(#reverse\) \| pairs.tsv \| greedy \| {record['evaluations'][0]['bleu']:.2f} ", text, re.M
+    )
+    assert "| as | " + found["samples"][0][1] + " |" in text
+    assert text.count("s2s ") >= 3 and found["bleu_signature"] in text
+
+
+def test_the_page_of_results_is_what_the_records_say():
+    records = text_results.load_records(text_results.DOCS / "runs")
+    assert (text_results.DOCS / "results.md").read_text(encoding="utf-8") == text_results.page(records)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +158,10 @@ def test_evaluate(s2s, model, files, tmp_path):
         ("translate {m} --file {d}/none", "{d}/none does not exist."),
         ("translate {m} --file {d}/empty", "{d}/empty is empty."),
         ("translate {m} x --file {d}/one", "both texts and --file are given, expected one of them."),
+        ("train {d}/pairs.tsv --columns 1;2", "columns is '1;2', expected two numbers"),
+        ("train {d}/pairs.tsv --columns 2,3", "has no line with a source, a tab and a target in columns 2 and 3."),
+        ("evaluate {m} {d}/pairs.tsv --ask x", "--ask is given without --record, where its output would go."),
+        ("dates en klingon", "babel knows no locale 'klingon'."),
         ("evaluate {m} {d}/none", "{d}/none does not exist."),
         ("evaluate {m} {d}/pairs.tsv --output {d}/no/where", "{d}/no/where cannot be written"),
     ],
@@ -139,6 +175,38 @@ def test_a_mistake_is_one_sentence(s2s, files, model, command, message, tmp_path
     assert code == 1 and len(lines) == 1 and err.splitlines()[-1] == lines[0]
     assert message.format(d=files, m=model) in lines[0]
     assert "Traceback" not in err
+
+
+def test_dates(s2s, tmp_path):
+    code, _, err = s2s("dates", "de", "fr", "--train", 200, "--valid", 20, "--test", 30, "--out", tmp_path)
+    assert code == 0 and "200 pairs to train on" in err
+    rows = {name: (tmp_path / f"{name}.tsv").read_text().splitlines() for name in ("train", "valid", "test")}
+    assert [len(part) for part in rows.values()] == [200, 20, 30]
+    sources = [{row.split("\t")[0] for row in part} for part in rows.values()]
+    assert not sources[0] & sources[1] and not sources[0] & sources[2]
+
+
+def test_tensorboard_is_optional(s2s, files, tmp_path, monkeypatch):
+    run = (
+        "train",
+        files / "pairs.tsv",
+        "--epochs",
+        "2",
+        "--out",
+        tmp_path / "m",
+        "--tensorboard",
+        tmp_path / "t",
+        *TINY,
+    )
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    code, _, err = s2s(*run)
+    assert code == 1 and err == "s2s: --tensorboard needs TensorBoard: pip install tensorboard.\n"
+    written = []
+    writer = SimpleNamespace(add_scalar=lambda *row: written.append(row), flush=lambda: None)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=lambda folder: writer))
+    assert s2s(*run)[0] == 0
+    history = json.loads((tmp_path / "m/history.json").read_text())
+    assert [row[1:] for row in written if row[0] == "valid_loss"] == [(r["valid_loss"], r["step"]) for r in history]
 
 
 def test_info(s2s):

@@ -15,7 +15,7 @@ from s2s import tensorflow_weights as foreign
 from s2s.data import Dataset, make_batch
 from s2s.dates import make_dates
 from s2s.model import Seq2Seq
-from s2s.presets import PRESETS, configure
+from s2s.presets import PRESETS, RECIPES, configure, recipes
 from s2s.training import build_model, train, validation_loss
 from s2s.translator import Translator
 from s2s.vocab import build_vocabularies
@@ -337,8 +337,18 @@ def test_the_command_lists_them(capsys, tmp_path):
         assert not end.value.code
         return capsys.readouterr().out
 
-    assert [line.split()[0] for line in run().splitlines()] == list(PRESETS)
+    names = [line.split()[0] for line in run().splitlines()]
+    assert names == ["--preset", *PRESETS, "--config", *recipes()]
     for name in PRESETS:  # what it prints is a file that means the same
         path = tmp_path / "p.toml"
         path.write_text(run(name))
         assert configure(None, path) == configure(name)
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_recipes_are_found_by_name(name, tmp_path, monkeypatch):
+    config = configure(None, name)
+    assert config == configure(None, RECIPES / f"{name}.toml") and config != configure()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_text("{}")  # a file goes first
+    assert configure(None, name) == configure()

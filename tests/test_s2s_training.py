@@ -266,12 +266,13 @@ def test_scores():
 
 def test_moving_average_of_the_weights():
     model, data, _ = setting(ema=0.9, epochs=1, lr=1e-2, lr_schedule="constant")
-    expected, decayed = None, []
+    expected, decayed, decay = None, [], 0.0
 
     def update(optimizer, args, kwargs):
-        nonlocal expected
+        nonlocal expected, decay
         new = [p.detach().clone() for p in model.parameters()]
-        expected = new if expected is None else [0.9 * e + 0.1 * n for e, n in zip(expected, new)]
+        decay = min(0.9, (1 + len(decayed)) / (10 + len(decayed)))
+        expected = new if expected is None else [e.lerp(n, 1 - decay) for e, n in zip(expected, new)]
         decayed.append(1)
 
     register = register_optimizer_step_post_hook(update)
@@ -279,6 +280,6 @@ def test_moving_average_of_the_weights():
         train(model, data, data, show_bar=False, say=lambda text: None)
     finally:
         register.remove()
-    assert len(decayed) > 3
+    assert len(decayed) > 3 and decay > 0.3
     for found, want in zip(model.parameters(), expected, strict=True):
         torch.testing.assert_close(found, want)

@@ -18,6 +18,7 @@ COMMANDS = (
     "evaluate",
     "presets",
     "info",
+    "dates",
     "demo",
 )
 

@@ -1,6 +1,7 @@
 """Every choice of a model and of its training, in one dataclass."""
 
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -23,6 +24,7 @@ class Config:
 
     # Text
     tokens: Literal["word", "char", "sentencepiece"] = option("word", "What a token is.")
+    columns: str = option("1,2", "Columns of source and target in a tab-separated file.")
     cleaning: Literal["none", "seed", "fixed"] = option(
         "none", "As the English to Marathi seed: lower case, no digits, and (fixed) no punctuation, which seed keeps."
     )
@@ -125,6 +127,10 @@ class Config:
                 raise S2SError(message)
 
         refuse(self.lr == 0, "lr is 0, expected more.")
+        refuse(
+            not re.fullmatch("[1-9][0-9]*,[1-9][0-9]*", self.columns),
+            f"columns is {self.columns!r}, expected two numbers, the first column being 1, such as '1,2'.",
+        )
         refuse(
             self.gru_reset == "before" and self.cell != "gru",
             f"gru_reset is 'before' with cell {self.cell!r}, expected cell 'gru'.",
@@ -241,9 +247,10 @@ class Config:
         return self.first_context == "zeros" or (self.first_context == "auto" and self.order == "after")
 
     @property
-    def quotes(self) -> bool:
-        """Whether double quotes in a tab-separated file have a meaning, as where the seed reads one."""
-        return self.cleaning == "seed"
+    def reading(self) -> dict:
+        """How a PairFile reads this model's data; double quotes have a meaning where the seed reads a file."""
+        source, target = self.columns.split(",")
+        return {"quotes": self.cleaning == "seed", "columns": (int(source), int(target))}
 
     def to_dict(self) -> dict:
         return asdict(self)

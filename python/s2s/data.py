@@ -25,7 +25,14 @@ class Batch(NamedTuple):
     tokens: int  # in outputs, padding not counted
 
     def to(self, device):
-        return self._replace(**{name: getattr(self, name).to(device) for name in self._fields[:-1]})
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin(self):
+        """In memory from which a copy to a GPU need not be waited for."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, function):
+        return self._replace(**{name: function(getattr(self, name)) for name in self._fields[:-1]})
 
 
 def pad(rows):

@@ -64,20 +64,23 @@ class PairFile:
         say: told how many lines are left out, and which.
         quotes: read the tab-separated file as spreadsheets write it (and pandas reads it): a field within double
             quotes may hold tabs and newlines, and a double quote when it is doubled.
+        columns: where source and target are in the tab-separated file, counted from 1.
 
     Raises:
         S2SError: a file is missing, empty or not UTF-8, the two have not as many lines, or there is no pair at all.
     """
 
-    def __init__(self, paths, say=print, quotes=False):
-        self.paths, self.quotes = [Path(path) for path in paths], quotes
+    def __init__(self, paths, say=print, quotes=False, columns=(1, 2)):
+        self.paths, self.quotes, self.columns = [Path(path) for path in paths], quotes, columns
         if len(self.paths) not in (1, 2):
             raise S2SError(f"{len(paths)} files given, expected one tab-separated file or two parallel ones.")
+        if len(self.paths) == 2:
+            self.columns = (1, 2)
         for path in self.paths:
             check_not_empty(path)
         self.count, bad, several = 0, [], []
         for first, last, row in self._rows():
-            if pair_of(row):
+            if self._pair(row):
                 self.count += 1
             else:
                 bad.append(first)
@@ -85,7 +88,8 @@ class PairFile:
                 several.append(first)
         name = " and ".join(map(str, self.paths))
         if not self.count:
-            raise S2SError(f"{name} has no line with a source, a tab and a target.")
+            where = "" if self.columns == (1, 2) else f" in columns {self.columns[0]} and {self.columns[1]}"
+            raise S2SError(f"{name} has no line with a source, a tab and a target{where}.")
         if bad:
             say(f"{name}: left out {len(bad)} lines without a source or a target (line {shown(bad)})")
         if several:
@@ -95,7 +99,14 @@ class PairFile:
         return self.count
 
     def __iter__(self):
-        return filter(None, (pair_of(row) for _, _, row in self._rows()))
+        return filter(None, (self._pair(row) for _, _, row in self._rows()))
+
+    def _pair(self, row):
+        """(source, target) of a row's fields, or None if either is missing."""
+        if len(row) < max(self.columns):
+            return None
+        source, target = (row[column - 1].strip() for column in self.columns)
+        return (source, target) if source and target else None
 
     def _rows(self):
         """(first line, last line, fields) of every row."""
@@ -128,20 +139,14 @@ class PairFile:
             raise S2SError(f"{self.paths[0]}, line {before + 1}: its quotes do not match ({error}).") from None
 
 
-def pair_of(row):
-    """(source, target) of a row's fields, or None if either is missing."""
-    pair = tuple(field.strip() for field in row[:2])
-    return pair if len(pair) == 2 and all(pair) else None
-
-
 def shown(numbers):
     """The first few, for a report."""
     return ", ".join(map(str, numbers[:SHOWN])) + (", ..." if len(numbers) > SHOWN else "")
 
 
-def read_pairs(paths, say=print) -> list[tuple[str, str]]:
+def read_pairs(paths, say=print, **reading) -> list[tuple[str, str]]:
     """All of a PairFile at once."""
-    return list(PairFile(paths, say))
+    return list(PairFile(paths, say, **reading))
 
 
 class Selection:
@@ -183,3 +188,13 @@ def split_pairs(pairs, fraction, by="source", seed=1, say=print, key=str):
 
 def fingerprint(text):
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def write_pairs(path, pairs):
+    """A tab-separated file."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(f"{source}\t{target}\n" for source, target in pairs)
+    except OSError as error:
+        raise S2SError(f"{path} cannot be written ({error.strerror}).") from None

@@ -4,10 +4,14 @@ A preset fixes what a system computes and how it is trained. Widths and layers s
 with ``gru_reset="before"`` its cell is, to the letter, that of Cho, Bahdanau and TensorFlow 1.
 """
 
+from pathlib import Path
 from typing import NamedTuple
 
 from .config import Config, read_mapping
 from .errors import S2SError
+from .pairs import read_text
+
+RECIPES = Path(__file__).with_name("recipes")
 
 
 class Preset(NamedTuple):
@@ -84,15 +88,27 @@ def preset_fields(name) -> dict:
     return PRESETS[name].fields
 
 
+def recipes() -> dict[str, str]:
+    """Names of the recipes, with the first line of each: what it is for, and its command."""
+    files = sorted(RECIPES.glob("*.toml"))
+    return {file.stem: read_text(file).partition("\n")[0].removeprefix("# ") for file in files}
+
+
+def recipe_path(path) -> Path:
+    path, recipe = Path(path), RECIPES / f"{path}.toml"
+    return recipe if recipe.exists() and not path.exists() else path
+
+
 def configure(preset=None, path=None, options=None) -> Config:
     """The Config of a preset, changed by a .toml or .json file, changed by options; each may be left out.
 
+    Instead of a file, ``path`` may be the name of a recipe that comes with the package, such as multi30k-de-en.
     The file may name a preset of its own as ``preset = "bahdanau"``, which counts unless one is given here.
 
     Raises:
         S2SError: no such preset, a file that cannot be read, or what Config refuses.
     """
-    values = dict(read_mapping(path)) if path else {}
+    values = dict(read_mapping(recipe_path(path))) if path else {}
     own = values.pop("preset", None)
     name = preset or own
     return Config.from_dict((preset_fields(name) if name else {}) | values | (options or {}))

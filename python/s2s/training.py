@@ -3,12 +3,14 @@
 import math
 import sys
 import time
+from contextlib import closing
 from itertools import islice
 
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
+from .data import prefetch
 from .errors import S2SError
 from .model import Seq2Seq
 from .schedules import Schedule, sampling_probability
@@ -69,6 +71,16 @@ def validation_loss(model, dataset) -> float:
     return total / tokens
 
 
+def moving_average(decay):
+    """For AveragedModel: w' <- d w' + (1 - d) w. After n updates d is (1 + n) / (10 + n) or ``decay``, whichever is
+    less, so that the weights of the start are soon forgotten."""
+
+    def update(averaged, current, count):
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+
+    return update
+
+
 class Trainer:
     """One run of training; ``run()`` leaves the model with the weights of its best validation.
 
@@ -93,9 +105,7 @@ class Trainer:
         self.optimizer = build_optimizer(model, self.config)
         self.schedule = Schedule(self.optimizer, self.config)
         # The moving average of the weights (Polyak); it is what is validated and saved.
-        self.average = (
-            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema)) if self.config.ema else None
-        )
+        self.average = AveragedModel(model, multi_avg_fn=moving_average(self.config.ema)) if self.config.ema else None
         self.total_steps = self.config.epochs * -(-len(train_set.batches(0)) // self.config.accumulate)
         show = sys.stderr.isatty() if show_bar is None else show_bar
         self.bar = tqdm(
@@ -144,21 +154,28 @@ class Trainer:
         """Whether the training is over."""
         every = self.config.eval_every
         batches = islice(self.train_set.batches(epoch), self.done, None)
-        while group := list(islice(batches, self.config.accumulate)):
-            self._run_step(group)
-            self.done += len(group)
-            if self._time_used() >= 1:
-                self._validate(epoch)
-                return True
-            if every and self.step % every == 0 and self._validate(epoch):
-                return True
+        groups = iter(lambda: list(islice(batches, self.config.accumulate)), [])
+        with closing(prefetch(self._load, groups)) as loaded:
+            for group in loaded:
+                self._run_step(group)
+                self.done += len(group)
+                if self._time_used() >= 1:
+                    self._validate(epoch)
+                    return True
+                if every and self.step % every == 0 and self._validate(epoch):
+                    return True
         if self.losses and (not every or epoch == self.config.epochs):
             return self._validate(epoch)
         return False
 
-    def _run_step(self, group):
+    def _load(self, group):
+        """The batches of one step; runs in another thread."""
+        batches = [self.train_set.load(indices) for indices in group]
+        return [batch.pin() for batch in batches] if self.device.type == "cuda" else batches
+
+    def _run_step(self, batches):
         self.schedule.set(self.step, max(self.step / self.total_steps, self._time_used()))
-        batches = [self.train_set.load(indices).to(self.device) for indices in group]
+        batches = [batch.to(self.device) for batch in batches]
         self.losses.append(train_step(self.model, self.optimizer, *batches, step=self.step))
         if self.average is not None:
             self.average.update_parameters(self.model)

@@ -23,7 +23,7 @@ def prepare(
 ):
     """Clean pairs of sentences, count their words and split them in two."""
     from ..cleaning import clean, normalize
-    from ..pairs import PairFile, shown, split_pairs
+    from ..pairs import PairFile, shown, split_pairs, write_pairs
 
     pairs = PairFile(files, say, quotes=cleaning == "seed")
     cleaned, lost = Cleaned(pairs, lambda text, side: clean(normalize(text), cleaning, side)), []
@@ -75,12 +75,3 @@ def distinct(texts):
     from ..pairs import fingerprint
 
     return len({fingerprint(text) for text in texts})
-
-
-def write_pairs(path, pairs):
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(f"{source}\t{target}\n" for source, target in pairs)
-    except OSError as error:
-        raise S2SError(f"{path} cannot be written ({error.strerror}).") from None

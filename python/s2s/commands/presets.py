@@ -5,17 +5,19 @@ from typing import Annotated
 
 import typer
 
-from ..presets import PRESETS, preset_fields
+from ..presets import PRESETS, preset_fields, recipes
 
 
 def presets(
     name: Annotated[str | None, typer.Argument(help="Print this one as a file for --config.")] = None,
 ):
-    """List the named systems of the literature, one a line; with a NAME, the options that it sets."""
+    """List the named systems of the literature and the recipes; with the NAME of a system, the options that it sets."""
     if name:
         for field, value in preset_fields(name).items():
             print(f"{field} = {json.dumps(value)}")
         return
-    width = max(map(len, PRESETS))
-    for key, preset in PRESETS.items():
-        print(f"{key:<{width}}  {preset.summary}")
+    for option, table in (("preset", {key: preset.summary for key, preset in PRESETS.items()}), ("config", recipes())):
+        print(f"--{option}")
+        width = max(map(len, table))
+        for key, text in table.items():
+            print(f"  {key:<{width}}  {text}")

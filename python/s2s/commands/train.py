@@ -21,7 +21,9 @@ def train(
         typer.Option(help="Validation file, given twice if parallel; by default a share of the training data."),
     ] = None,
     preset: Annotated[str | None, typer.Option(help="A named system; s2s presets lists them.")] = None,
-    config: Annotated[Path | None, typer.Option(help="A .toml or .json file of these options.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A .toml or .json file of these options, or a recipe; s2s presets lists them.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the training in --out, from its last validation.")
     ] = False,
@@ -29,6 +31,7 @@ def train(
         bool,
         typer.Option("--explain", help="Print what each part would run on, and why not on a fused op; no training."),
     ] = False,
+    tensorboard: Annotated[Path | None, typer.Option(help="Write curves for TensorBoard to this folder.")] = None,
     device: DeviceOption = "auto",
     options=None,
 ):
@@ -48,17 +51,21 @@ def train(
         raise S2SError("no file given, expected one tab-separated file or two parallel ones.")
     import torch
 
-    from ..checkpoint import load_checkpoint, save_checkpoint
+    from ..checkpoint import load_checkpoint, save_checkpoint, write_json
     from ..cleaning import source_text
     from ..data import Dataset
     from ..pairs import PairFile, split_pairs
+    from ..records import Clock, read_json, training_record
 
+    clock = Clock()
+    write_curves = curves(tensorboard) if tensorboard else None
     if resume:
         model, source_vocab, target_vocab = load_checkpoint(out, device)
         settings = model.config = model.config.updated(**options)
-    pairs = PairFile(files, say, settings.quotes)
+        clock = Clock(read_json(out / "run.json"))
+    pairs = PairFile(files, say, **settings.reading)
     if valid:
-        train_pairs, valid_pairs = pairs, PairFile(valid, say, settings.quotes)
+        train_pairs, valid_pairs = pairs, PairFile(valid, say, **settings.reading)
     else:
 
         def key(source):
@@ -86,8 +93,9 @@ def train(
 
     def save(model, history):
         save_checkpoint(out, model, source_vocab, target_vocab, history)
+        write_json(out / "run.json", training_record(clock, len(sets[0]), model))
 
-    trainer = Trainer(model, *sets, on_best=save, say=say, state=out)
+    trainer = Trainer(model, *sets, on_best=save, stop=write_curves, say=say, state=out)
     if resume:
         load_state(trainer, out)
         say(f"going on at step {trainer.step}")
@@ -96,6 +104,24 @@ def train(
         save(model, [])
         save_state(trainer, out)
     history = trainer.run()
-    save_checkpoint(out, model, source_vocab, target_vocab, history)
+    save(model, history)
     best = min(history, key=lambda record: record["valid_loss"])
     say(f"best validation loss {best['valid_loss']:.4f} at step {best['step']}; saved in {out}")
+
+
+def curves(folder):
+    """A Trainer's ``stop`` that never stops, and writes each record of a validation for TensorBoard."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise S2SError("--tensorboard needs TensorBoard: pip install tensorboard.") from None
+    writer = SummaryWriter(str(folder))
+
+    def write(model, record):
+        for name, value in record.items():
+            if name not in ("step", "epoch"):
+                writer.add_scalar(name, value, record["step"])
+        writer.flush()
+        return False
+
+    return write

@@ -1,0 +1,128 @@
+"""docs/results.md, made of the records of runs in docs/runs.
+
+    python -m benchmarks.text_results           # writes the page
+    python -m benchmarks.text_results --check   # fails if the page is not what the records say
+
+``s2s evaluate MODEL FILES --record docs/runs/NAME.json`` makes a record.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parents[1] / "docs"
+HEAD = """# Results on text
+
+Made by `python -m benchmarks.text_results` from the records in [runs](runs); every number is from a run of the commands
+below. BLEU and chrF are sacrebleu's, on the raw references of the files named; the data are not part of the project.
+Time is that of the whole training command, vocabularies and validation included, and CPU the share of its threads'
+time that it got: well under 100 % means that other work ran on the machine.
+
+"""
+COLUMNS = ["record", "data", "search", "BLEU", "chrF", "exact", "perplexity", "parameters", "epochs", "time", "CPU"]
+ROWS_OF_CURVE = 8
+
+
+def load_records(folder):
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+
+
+def table(columns, rows):
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
+
+
+def minutes(seconds):
+    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+
+
+def share(training):
+    return f"{training['cpu_seconds'] / training['seconds'] / training['machine']['threads']:.0%}"
+
+
+def rows_of(name, record):
+    training, curve = record["training"], record["curve"]
+    for found in record["evaluations"]:
+        yield [
+            f"[{name}](#{name})",
+            found["data"],
+            found["search"],
+            f"{found['bleu']:.2f}",
+            f"{found['chrf']:.2f}",
+            f"{found['exact_match']:.4f}",
+            f"{found['perplexity']:.2f}",
+            f"{training['parameters'] / 1e6:.1f} M",
+            curve[-1]["epoch"],
+            minutes(training["seconds"]),
+            share(training),
+        ]
+
+
+def section(name, record):
+    training, machine = record["training"], record["training"]["machine"]
+    commands = [training["command"], *(found["command"] for found in record["evaluations"])]
+    settings = ", ".join(f"{key} = {json.dumps(value)}" for key, value in record["config"].items())
+    signatures = {found[f"{kind}_signature"] for found in record["evaluations"] for kind in ("bleu", "chrf")}
+    text = f"## {name}\n\n```sh\n" + "".join(command + "\n" for command in commands) + "```\n\n"
+    text += (
+        f"{training['date']}, {', '.join(machine['devices'].values())}, {machine['threads']} threads, torch "
+        f"{machine['torch']}, backend {', '.join(machine['backends'].values())}; seed {record['seed']}; "
+        f"{training['pairs']:,} pairs; {minutes(training['seconds'])}, of which {share(training)} of the threads' time "
+        f"on a processor.\n\nConfiguration where it is not the default: {settings}.\n\n"
+        f"Signatures: {', '.join(sorted(signatures))}.\n\n"
+    )
+    curve = record["curve"]
+    step = max(1, -(-len(curve) // ROWS_OF_CURVE))
+    kept = curve[::-1][::step][::-1]  # the last is always there
+    text += table(
+        ("epoch", "update", "seconds", "training loss", "validation loss"),
+        [
+            [r["epoch"], r["step"], f"{r['seconds']:.0f}", f"{r['train_loss']:.3f}", f"{r['valid_loss']:.3f}"]
+            for r in kept
+        ],
+    )
+    samples = [sample for found in record["evaluations"] for sample in found["samples"]]
+    if samples:
+        text += "\n" + table(("input", "output"), samples)
+    return text + "\n"
+
+
+def ratios(records):
+    """For data that several records share: the best BLEU over that of each other."""
+    best = {}
+    for name, record in records.items():
+        for found in record["evaluations"]:
+            scores = best.setdefault((found["data"], found["count"]), {})
+            scores[name] = max(found["bleu"], scores.get(name, 0.0))
+    text = ""
+    for (data, count), scores in best.items():
+        first = max(scores, key=scores.get)
+        for name in sorted(set(scores) - {first}):
+            if scores[name] > 0:
+                times = scores[first] / scores[name]
+                text += f"On {data} ({count:,} pairs), {first} has {times:.2f} times the BLEU of {name}.\n\n"
+    return text
+
+
+def page(records):
+    rows = [row for name, record in records.items() for row in rows_of(name, record)]
+    text = HEAD + table(COLUMNS, rows) + "\n" + ratios(records)
+    return (text + "".join(section(name, record) for name, record in records.items())).rstrip() + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if the page is out of date")
+    path = DOCS / "results.md"
+    text = page(load_records(DOCS / "runs"))
+    if parser.parse_args().check:
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            sys.exit(f"{path} is not what docs/runs says: run python -m benchmarks.text_results")
+    else:
+        path.write_text(text, encoding="utf-8")
+        print(path)
+
+
+if __name__ == "__main__":
+    main()
