@@ -60,6 +60,8 @@ def test_toml(tmp_path):
         ({"feed": "none"}, "feed is 'none' with order 'before', expected 'context'"),
         ({"feed": "attentional", "order": "after", "decoder_layers": 2}, "decoder_layers 2, expected 1"),
         ({"initial_state": "last", "hidden_size": 512, "decoder_layers": 2}, "decoder_layers 2, expected at most 1"),
+        ({"attention": "none", "first_context": "zeros"}, "first_context is 'zeros', expected 'auto'"),
+        ({"sampling": "linear", "sampling_probability": 0}, "sampling_probability is 0.0 with sampling 'linear'"),
         ({"initial_state": "backward", "bidirectional": False}, "needs a bidirectional encoder"),
     ],
 )

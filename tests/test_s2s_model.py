@@ -167,6 +167,20 @@ def test_a_token_cannot_see_later_ones():
     assert torch.equal(a[:, :2], b[:, :2]) and not torch.equal(a[:, 2:], b[:, 2:])
 
 
+@pytest.mark.parametrize(
+    "options", [{"encoder_layers": 2}, {"decoder_layers": 2}, {"decoder_layers": 2, "order": "after", "feed": "none"}]
+)
+def test_dropout_is_between_layers_too(options):
+    """With the dropout of embeddings, memory and readout off, what is left is that between the layers."""
+    model, batch = build(Config(**SMALL | options | {"dropout": 0.5})).train(), make_batch(ROWS)
+    model.dropout.p = model.encoder.dropout.p = 0.0
+    a, b = (model(batch.source, batch.source_lengths, batch.inputs)[0] for _ in range(2))
+    assert not torch.equal(a, b)
+    model.eval()
+    a, b = (model(batch.source, batch.source_lengths, batch.inputs)[0] for _ in range(2))
+    assert torch.equal(a, b)
+
+
 def test_the_seed_decides_the_initial_values():
     from s2s.training import build_model
 

@@ -1,11 +1,11 @@
 """Every choice of a model and of its training, in one dataclass."""
 
 import json
-import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from .combinations import check_combinations
 from .errors import S2SError
 
 
@@ -119,91 +119,7 @@ class Config:
 
     def __post_init__(self):
         check_fields(self)
-        self._check_combinations()
-
-    def _check_combinations(self):
-        def refuse(wrong, message):
-            if wrong:
-                raise S2SError(message)
-
-        refuse(self.lr == 0, "lr is 0, expected more.")
-        refuse(
-            not re.fullmatch("[1-9][0-9]*,[1-9][0-9]*", self.columns),
-            f"columns is {self.columns!r}, expected two numbers, the first column being 1, such as '1,2'.",
-        )
-        refuse(
-            self.gru_reset == "before" and self.cell != "gru",
-            f"gru_reset is 'before' with cell {self.cell!r}, expected cell 'gru'.",
-        )
-        self._check_attention(refuse)
-        refuse(
-            self.feed == "attentional" and self.readout != "tanh",
-            f"feed is 'attentional' with readout {self.readout!r}, expected 'tanh', which is that vector.",
-        )
-        refuse(
-            self.feed == "attentional" and self.decoder_layers > 1,
-            f"feed is 'attentional' with decoder_layers {self.decoder_layers}, expected 1: the vector is made from "
-            "the lowest layer.",
-        )
-        refuse(
-            self.initial_state == "last" and self.memory_size != self.hidden_size,
-            f"initial_state is 'last' with hidden_size {self.hidden_size}, expected {self.memory_size}, "
-            "the width of the encoder's last state (or choose 'bridge').",
-        )
-        layers = 1 if self.attention == "fixed" else self.encoder_layers
-        refuse(
-            self.initial_state == "last" and self.decoder_layers > layers,
-            f"initial_state is 'last' with decoder_layers {self.decoder_layers}, expected at most {layers}, "
-            "the states there are (or choose 'bridge').",
-        )
-        refuse(
-            self.initial_state == "backward" and not (self.bidirectional and self.attention != "fixed"),
-            "initial_state is 'backward', which needs a bidirectional encoder and an attention other than 'fixed'.",
-        )
-        refuse(
-            self.tied_embeddings and self.features_size != self.embedding_size,
-            f"tied_embeddings needs a readout as wide as embedding_size {self.embedding_size}, "
-            f"but it is {self.features_size}.",
-        )
-        refuse(
-            self.tokens == "sentencepiece" and self.vocab_size == 0,
-            "vocab_size is 0, expected the size of the sentencepiece vocabulary.",
-        )
-
-    def _check_attention(self, refuse):
-        kind, additive = self.attention, self.attention in ("additive", "concat")
-        if not self.attends:
-            for name, only in (("attention_heads", 1), ("attention_window", "global"), ("normalize_attention", False)):
-                value = getattr(self, name)
-                refuse(value != only, f"{name} is {value!r} with attention {kind!r}, expected {only!r}.")
-            refuse(
-                self.feed == "attentional",
-                f"feed is 'attentional' with attention {kind!r}, expected 'context' or 'none'.",
-            )
-            refuse(
-                kind == "none" and self.readout in ("state_context", "state_context_input"),
-                f"readout is {self.readout!r} with attention 'none', expected one without a context.",
-            )
-            return
-        refuse(
-            self.feed != "context" and self.order == "before",
-            f"feed is {self.feed!r} with order 'before', expected 'context': a cell that attends first is "
-            "fed what it attended to (or choose order 'after').",
-        )
-        refuse(
-            self.normalize_attention and not additive,
-            f"normalize_attention is set with attention {kind!r}, expected 'additive' or 'concat', which have a v.",
-        )
-        refuse(
-            kind == "dot" and self.hidden_size != self.memory_size,
-            f"attention is 'dot' with hidden_size {self.hidden_size}, expected {self.memory_size}, the width of "
-            "the encoder's output (or choose 'general').",
-        )
-        refuse(
-            kind == "dot" and self.attention_heads > 1,
-            f"attention_heads is {self.attention_heads} with attention 'dot', expected 1: without weights all heads "
-            "are the same (or choose 'general').",
-        )
+        check_combinations(self)
 
     @property
     def states_per_layer(self) -> int:

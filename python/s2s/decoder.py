@@ -56,6 +56,7 @@ class Decoder(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.config, self.lstm = config, config.cell == "lstm"
+        self.dropout = nn.Dropout(config.dropout)  # between the scan and the layers above
         above = config.decoder_layers
         if config.feeds_attention:
             above -= 1
@@ -96,10 +97,12 @@ class Decoder(nn.Module):
 
     # The layers of ``self.rnn``: states go in and out as a flat tuple of (B, H), all of one layer together.
 
-    def _run_layers(self, x, states):
-        """x (B, T, .) -> top layer's outputs (B, T, H) and the new states."""
+    def _run_layers(self, x, states, dropout=None):
+        """x (B, T, .) -> top layer's outputs (B, T, H) and the new states; x itself where there are no layers."""
         if not states:
             return x, ()
+        if dropout is not None:
+            x = dropout(x)
         kinds = [torch.stack(states[i :: 2 if self.lstm else 1]) for i in range(2 if self.lstm else 1)]
         outputs, new = self.rnn(x, tuple(kinds) if self.lstm else kinds[0])
         kinds = new if self.lstm else (new,)
@@ -171,7 +174,7 @@ class Decoder(nn.Module):
         read = slice(None, -1) if config.order == "before" else slice(1, None)
         if config.feed == "attentional":
             return out.feeds[:, 1:], out.weights[:, read]
-        h, _ = self._run_layers(out.states, above)
+        h, _ = self._run_layers(out.states, above, self.dropout)
         return self._features(h, out.contexts[:, read], inputs), out.weights[:, read]
 
     def start(self, states, memory):
@@ -196,5 +199,5 @@ class Decoder(nn.Module):
         read = old if config.order == "before" else new
         if config.feed == "attentional":
             return new.feed, read.weights, tuple(new)
-        h, above = self._run_layers(new.h[:, None], above)
+        h, above = self._run_layers(new.h[:, None], above, self.dropout)
         return self._features(h[:, 0], read.context, inputs), read.weights, (*new, *above)
