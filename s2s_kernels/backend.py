@@ -74,7 +74,6 @@ def _put_in_front():
 
 
 _library = torch.library.Library("s2s_kernels", "IMPL")
-if extension.built:
-    if not extension.cuda:
-        triton.register(_library, "CUDA")
-    _put_in_front()
+if not extension.cuda:
+    triton.register(_library, "CUDA")
+_put_in_front()

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from helpers import DTYPES, Target, assert_parity, example
+from helpers import DTYPES, Target, assert_parity, call, example, leaves, outputs_and_gradients, place
 
 import s2s_kernels as sk
-from s2s_kernels import triton
+from s2s_kernels import extension, reference, triton
 
 pytestmark = [
     pytest.mark.skipif(
@@ -120,3 +120,27 @@ def test_scans(interpreted, op, dtype, form):
     if "lengths" in inputs:
         inputs["lengths"][1] = 0
     assert_parity(op, inputs, dtype, interpreted)
+
+
+@pytest.mark.parametrize("op", ["additive_attention", "gru_step", "lstm_step", "gru", "attention_lstm"])
+def test_opcheck(interpreted, op):
+    inputs = leaves(place(example(op, B=1), dtype=torch.float32))
+    if op == "attention_lstm":
+        inputs = {"x": inputs["x"], "state": [inputs.pop("h0"), inputs.pop("c0")], **inputs}
+        names = ("keys", "values", "v", "w_query", "b_query", "weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        inputs = {name: inputs[name] for name in ("x", "state", *names)}
+    torch.library.opcheck(getattr(torch.ops.s2s_kernels, op).default, tuple(inputs.values()))
+
+
+@pytest.mark.parametrize("op", ["additive_attention", "lstm", "attention_gru"])
+def test_gradients_outside_the_backend(interpreted, op):
+    """What one backend saved, another can read: the compiled ones go on where Triton left off."""
+    inputs = example(op, B=2)
+    cotangents = [torch.randn_like(y) for y in call(sk, op, inputs)]
+    expected = outputs_and_gradients(reference, op, inputs, cotangents)
+    wanted = leaves(inputs)
+    outputs = call(sk, op, wanted)
+    with sk.backend("auto" if extension.built else "triton"):
+        gradients = torch.autograd.grad(outputs, list(wanted.values()), cotangents)
+    for name, gradient in zip(wanted, gradients, strict=True):
+        assert torch.allclose(gradient, expected[f"d {name}"], rtol=0, atol=1e-12), name

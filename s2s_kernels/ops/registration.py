@@ -3,7 +3,6 @@
 import torch
 from torch.utils._pytree import tree_map
 
-from .. import extension
 from ..backend import resolve
 
 _library = torch.library.Library("s2s_kernels", "IMPL")
@@ -25,15 +24,11 @@ def cast_for_autocast(args, device_type):
 
 def fake(name):
     """Decorator: registers the shapes and dtypes of op ``name``'s results, for tracing."""
-    if not extension.built:
-        return lambda function: function
     return torch.library.register_fake(f"s2s_kernels::{name}")
 
 
 def autocast(name):
     """Registers op ``name`` to run in autocast's dtype."""
-    if not extension.built:
-        return
     op = getattr(torch.ops.s2s_kernels, name).default
     for device_type, key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):
 

@@ -1,0 +1,175 @@
+"""torch.ops.s2s_kernels in Python, for an installation without the compiled extension: what csrc/ops.cpp and
+csrc/autograd.cpp register, so that Triton's kernels, torch.compile and autograd find the same ops there.
+
+The tests hold these schemas against the compiled ones.
+"""
+
+from functools import partial
+
+import torch
+from torch.autograd.function import Function, once_differentiable
+
+_CELL = "Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih=None, Tensor? bias_hh=None, *, "
+_OPTIONS = "Tensor? lengths=None, bool reverse=False) -> "
+_SOURCE = "Tensor keys, Tensor values, Tensor v, Tensor w_query, Tensor? b_query, "
+_SCAN = (
+    "Tensor? lengths=None, Tensor? mask=None, Tensor? w_feed=None, Tensor? b_feed=None, "
+    "Tensor? first_feed=None) -> (Tensor states, Tensor contexts, Tensor weights, Tensor feeds, "
+)
+RECURRENCES = {
+    "gru": f"(Tensor x, Tensor h0, {_CELL}{_OPTIONS}(Tensor output, Tensor h_n)",
+    "lstm": f"(Tensor x, Tensor[] state, {_CELL}{_OPTIONS}(Tensor output, Tensor h_n, Tensor c_n)",
+    "attention_gru": f"(Tensor x, Tensor h0, {_SOURCE}{_CELL}{_SCAN}Tensor h_n)",
+    "attention_lstm": f"(Tensor x, Tensor[] state, {_SOURCE}{_CELL}{_SCAN}Tensor h_n, Tensor c_n)",
+}
+PUBLIC_OUTPUTS = {"gru": 2, "lstm": 3, "attention_gru": 5, "attention_lstm": 6}
+SCHEMAS = [
+    "additive_attention(Tensor query, Tensor keys, Tensor values, Tensor v, *, Tensor? lengths=None, "
+    "Tensor? mask=None, Tensor? bias=None) -> (Tensor context, Tensor weights)",
+    "additive_attention_backward(Tensor? grad_context, Tensor? grad_weights, Tensor query, Tensor keys, "
+    "Tensor values, Tensor v, Tensor weights, Tensor? lengths, Tensor? mask, Tensor? bias, bool[5] needs) -> "
+    "(Tensor, Tensor, Tensor, Tensor, Tensor)",
+    "gru_step(Tensor gates_x, Tensor gates_h, Tensor h) -> Tensor",
+    "gru_step_backward(Tensor grad_h, Tensor gates_x, Tensor gates_h, Tensor h) -> (Tensor, Tensor, Tensor)",
+    "lstm_step(Tensor gates_x, Tensor gates_h, Tensor c) -> (Tensor h, Tensor c)",
+    "lstm_step_backward(Tensor? grad_h, Tensor? grad_c, Tensor gates_x, Tensor gates_h, Tensor c) -> (Tensor, Tensor)",
+    *(name + schema for name, schema in RECURRENCES.items()),
+    *(
+        name + "_forward(Tensor?[] inputs, Tensor? lengths, Tensor? mask, bool reverse, bool save) -> Tensor[]"
+        for name in RECURRENCES
+    ),
+    *(
+        name + "_backward(Tensor?[] grads, Tensor?[] inputs, Tensor? lengths, Tensor? mask, bool reverse, "
+        "Tensor[] outputs, bool[] needs) -> Tensor[]"
+        for name in RECURRENCES
+    ),
+]
+
+
+def _op(name):
+    return getattr(torch.ops.s2s_kernels, name).default
+
+
+def _below(name, keyset, *args, **kwargs):
+    """The op without autograd."""
+    with torch._C._AutoDispatchBelowAutograd():
+        return _op(name).redispatch(keyset & torch._C._after_autograd_keyset, *args, **kwargs)
+
+
+class AdditiveAttention(Function):
+    @staticmethod
+    def forward(ctx, below, query, keys, values, v, lengths, mask, bias):
+        context, weights = below(query, keys, values, v, lengths=lengths, mask=mask, bias=bias)
+        ctx.save_for_backward(query, keys, values, v, weights, lengths, mask, bias)
+        ctx.set_materialize_grads(False)
+        return context, weights
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_context, grad_weights):
+        if grad_context is None and grad_weights is None:
+            return (None,) * 8
+        needs = [ctx.needs_input_grad[i] for i in (1, 2, 3, 4, 7)]
+        made = _op("additive_attention_backward")(grad_context, grad_weights, *ctx.saved_tensors, needs)
+        *grads, bias = (grad if need else None for grad, need in zip(made, needs, strict=True))
+        return None, *grads, None, None, bias
+
+
+class GruStep(Function):
+    @staticmethod
+    def forward(ctx, below, *inputs):
+        ctx.save_for_backward(*inputs)
+        return below(*inputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        return None, *_op("gru_step_backward")(grad, *ctx.saved_tensors)
+
+
+class LstmStep(Function):
+    @staticmethod
+    def forward(ctx, below, *inputs):
+        ctx.save_for_backward(*inputs)
+        ctx.set_materialize_grads(False)
+        return below(*inputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_h, grad_c):
+        if grad_h is None and grad_c is None:
+            return (None,) * 4
+        gates, c = _op("lstm_step_backward")(grad_h, grad_c, *ctx.saved_tensors)
+        return None, gates, gates, c
+
+
+class Recurrence(Function):
+    @staticmethod
+    def forward(ctx, below, name, lengths, mask, reverse, *inputs):
+        outputs = below(list(inputs), lengths, mask, reverse, True)
+        ctx.save_for_backward(lengths, mask, *inputs, *outputs)
+        ctx.name, ctx.reverse, ctx.count = name, reverse, len(inputs)
+        ctx.mark_non_differentiable(*outputs[PUBLIC_OUTPUTS[name] :])
+        ctx.set_materialize_grads(False)
+        return tuple(outputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grads):
+        grads = list(grads[: PUBLIC_OUTPUTS[ctx.name]])
+        lengths, mask, *saved = ctx.saved_tensors
+        inputs, outputs, needs = saved[: ctx.count], saved[ctx.count :], list(ctx.needs_input_grad[5:])
+        if all(grad is None for grad in grads):
+            return (None,) * (5 + ctx.count)
+        made = _op(f"{ctx.name}_backward")(grads, inputs, lengths, mask, ctx.reverse, outputs, needs)
+        return *(None,) * 5, *(grad if need else None for grad, need in zip(made, needs, strict=True))
+
+
+def _attention_autograd(keyset, *args, lengths=None, mask=None, bias=None):
+    return AdditiveAttention.apply(partial(_below, "additive_attention", keyset), *args, lengths, mask, bias)
+
+
+def _gru_step_autograd(keyset, *args):
+    return GruStep.apply(partial(_below, "gru_step", keyset), *args)
+
+
+def _lstm_step_autograd(keyset, *args):
+    return LstmStep.apply(partial(_below, "lstm_step", keyset), *args)
+
+
+def _recurrence_autograd(name, keyset, inputs, lengths, mask, reverse, save):
+    below = partial(_below, f"{name}_forward", keyset)
+    if not save:
+        return below(inputs, lengths, mask, reverse, save)
+    return list(Recurrence.apply(below, name, lengths, mask, reverse, *inputs))
+
+
+def _recurrence(name, x, state, *args, lengths=None, mask=None, reverse=False, **feed):
+    """The public op on top of its forward half, which saves what backward wants when something will run backward."""
+    states = state if isinstance(state, (list, tuple)) else [state]
+    if len(states) != (2 if "lstm" in name else 1):
+        raise ValueError(f"state has {len(states)} tensors, expected a pair (h0, c0)")
+    scan = name.startswith("attention")
+    args = [*args, *[None] * ((9 if scan else 4) - len(args))]  # the dispatcher leaves out what has its default
+    inputs = [x, *states, *args]
+    if scan:
+        inputs += [feed.get(key) for key in ("w_feed", "b_feed", "first_feed")]
+    save = torch.is_grad_enabled() and any(y is not None and y.requires_grad for y in inputs)
+    return tuple(_op(f"{name}_forward")(inputs, lengths, mask, reverse, save)[: PUBLIC_OUTPUTS[name]])
+
+
+def define():
+    """Defines the ops; the library that holds them must be kept."""
+    library = torch.library.Library("s2s_kernels", "DEF")
+    for schema in SCHEMAS:
+        library.define(schema)
+    for name, autograd in (
+        ("additive_attention", _attention_autograd),
+        ("gru_step", _gru_step_autograd),
+        ("lstm_step", _lstm_step_autograd),
+        *((f"{name}_forward", partial(_recurrence_autograd, name)) for name in RECURRENCES),
+    ):
+        library.impl(name, autograd, "Autograd", with_keyset=True)
+    for name in RECURRENCES:
+        library.impl(name, partial(_recurrence, name), "CompositeImplicitAutograd")
+    return library
