@@ -219,8 +219,8 @@ def test_info(s2s):
 
 
 def test_usage_errors(s2s):
-    assert s2s("train")[0] == 2
-    assert s2s("translate", "x", "--beam", "0")[0] == 2
+    assert s2s("evaluate")[0] == 2
+    assert s2s("translate", "x", "--batch", "0")[0] == 2
     assert s2s("fly")[0] == 2
 
 

@@ -188,6 +188,7 @@ def others(tmp_path_factory):
         ("translate {m} --file {d}/no", "{d}/no does not exist."),
         ("translate {m} --file {d}/empty", "{d}/empty is empty."),
         ("translate {m} --file {d}/latin1", "{d}/latin1 is not UTF-8 text (line 1)"),
+        ("translate {m} x --beam 0", "beam is 0, expected 1 or more."),
         ("translate {m} x --temperature 2", "temperature, top_k and top_p need sampling"),
         ("translate {m} x --sample --beam 3", "sample and a beam of 3 are both asked for, expected one."),
         ("translate {m} x --beam 2 --n-best 3", "n_best is 3 with a beam of 2, expected at most as many"),

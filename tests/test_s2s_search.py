@@ -73,7 +73,8 @@ def forced(model, source, output):
     ids, lengths = source_batch([source])
     features, weights = model(ids, lengths, torch.tensor([[BOS, *output]]))
     logp = torch.log_softmax(model.output(features[0]).float(), -1)
-    weights = weights[0] if weights.dim() == 3 else weights[0].mean(1)
+    if weights is not None:
+        weights = weights[0] if weights.dim() == 3 else weights[0].mean(1)
     return sum(logp[t, token].item() for t, token in enumerate([*output, EOS])), weights
 
 

@@ -36,7 +36,7 @@ def hypotheses(ids, scores, weights, lengths) -> list[list[Hypothesis]]:
 
 
 def need_attention(model):
-    """S2SError if the model has no attention weights: those of its steps are zeros then."""
+    """S2SError if the model has no attention weights: its steps return None for them."""
     kind = model.config.attention
     if not model.config.attends:
         raise S2SError(
