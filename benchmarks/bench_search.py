@@ -13,15 +13,16 @@ EOS = 3
 FLOATS = (torch.float32,)  # in narrower dtypes the choice of tokens is not the same, so there is nothing to compare
 
 
-def decoded(build, settings, search, backend=None):
-    """``prepare`` of ``search(model, source, lengths)``, which returns the ids as lists or a tensor."""
+def decoded(build, settings, search, backend=None, dtype=None):
+    """``prepare`` of ``search(model, source, lengths)``, which returns the ids as lists or a tensor; ``dtype``: that
+    of the model, by default that of the inputs."""
 
     def prepare(inputs):
-        model = build(settings, inputs).eval()
+        model = build(settings, inputs).eval().to(dtype)
         source, lengths = inputs["source"], inputs["source_lengths"]
 
         def run():
-            with torch.no_grad():
+            with torch.inference_mode():
                 if backend is None:
                     ids = search(model, source, lengths)
                 else:
@@ -36,23 +37,22 @@ def decoded(build, settings, search, backend=None):
 
 def kernels_search(T, beam):
     """The search of ``s2s``, greedy when beam is 1."""
-    from s2s.search import beam_search, greedy
+    from s2s.search import SearchOptions, search
 
-    if beam == 1:
-        return lambda *args: [h.ids for h in greedy(*args, max_length=T)]
-    return lambda *args: [h[0].ids for h in beam_search(*args, max_length=T, beam=beam)]
+    options = SearchOptions(beam=beam, max_length=T)
+    return lambda *args: [row[0].ids for row in search(*args, options)]
 
 
 def eager_greedy(T):
-    """The loop that a user writes."""
+    """The loop that a careful user writes: no probabilities, since greedy search needs none."""
 
     def search(model, source, lengths):
         memory, state = model.start(source, lengths)
         tokens, ids = source.new_full((len(source),), 2), []
         finished = torch.zeros_like(tokens, dtype=torch.bool)
         for _ in range(T):
-            logp, _, state = model.step(tokens, state, memory)
-            tokens = logp.argmax(-1)
+            logits, _, state = model.logits(tokens, state, memory)
+            tokens = logits.argmax(-1)
             ids.append(tokens)
             finished |= tokens == EOS
             if finished.all():
@@ -65,6 +65,7 @@ def eager_greedy(T):
 def inputs(settings, B, S, vocab):
     source, lengths = end_to_end.sentences(B, S, vocab, seed=2)
     found = end_to_end.parameters(settings, vocab)
+    found["output.weight"] *= 10  # a decided model: no rounding chooses between its outputs
     found["output.bias"][:4] = -30  # padding, <unk>, <s> and </s> are never the best
     return {**found, "source": source, "source_lengths": lengths}
 
@@ -73,14 +74,18 @@ def case(name, shape, feeding, beam, suites, vocab=end_to_end.VOCAB):
     settings = end_to_end.config(shape, feeding)
     B, S, T, E, H, A, D = shape
 
-    def lazily(backend=None):
-        return lambda x: decoded(end_to_end.ours, settings, kernels_search(T, beam), backend)(x)
+    def lazily(backend=None, dtype=None):
+        return lambda x: decoded(end_to_end.ours, settings, kernels_search(T, beam), backend, dtype)(x)
 
-    def eager(x):
-        search = eager_greedy(T) if beam == 1 else kernels_search(T, beam)
-        return decoded(end_to_end.eager, settings, search)(x)
+    def eager(dtype=None):
+        # Its beam search is that of ``s2s``, whose steps run from Python for a model that is not its own.
+        search = eager_greedy if beam == 1 else lambda T: kernels_search(T, beam)
+        return lambda x: decoded(end_to_end.eager, settings, search(T), dtype=dtype)(x)
 
-    everyone = (peers.ours(lazily())[0], Implementation("eager", eager))
+    everyone = (peers.ours(lazily())[0], Implementation("eager", eager()))
+    for who, prepare in (("s2s_kernels", lazily), ("eager", eager)):  # rounded weights may choose other tokens
+        narrow = prepare(dtype=torch.bfloat16)
+        everyone += (Implementation(f"{who}, bfloat16", narrow, same_function=False),)
     if feeding == end_to_end.LUONG:
         search = joey.search(T, beam)
         its = Implementation("JoeyNMT", decoded(joey.build, settings, search), same_function=False)

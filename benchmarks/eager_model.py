@@ -144,6 +144,11 @@ class EagerSeq2Seq(nn.Module):
         return memory, (h, *self._attend(h, memory))
 
     def step(self, tokens, state, memory):
+        logits, weights, state = self.logits(tokens, state, memory)
+        return torch.log_softmax(logits.float(), -1), weights, state
+
+    def logits(self, tokens, state, memory):
+        """As ``step``, before the softmax."""
         scan, x = self.decoder.scan, self.embedding(tokens)
         h = scan.cell(torch.cat([x, state[1]], -1), state[0])
         context, weights = self._attend(h, memory)
@@ -153,4 +158,4 @@ class EagerSeq2Seq(nn.Module):
         else:
             features = torch.tanh(self.decoder.readout_layer(torch.cat([h, state[1]], -1)))
             weights, state = state[2], (h, context, weights)
-        return torch.log_softmax(self.output(features).float(), -1), weights, state
+        return self.output(features), weights, state

@@ -139,4 +139,96 @@ std::vector<int64_t> AttentionRecurrenceArguments::weights_shape() const {
   return shape;
 }
 
+SearchArguments::SearchArguments(const SearchInputs& from, Prepare prepare) {
+  size_t states = from.state.size();
+  TORCH_CHECK_VALUE(states == 1 || states == 2, "state has ", states,
+                    " tensors, expected (h0) for a GRU or (h0, c0) for an LSTM");
+  const Tensor& like = from.state[0];
+  check_dim("h0", like, 2, 2);
+  check_dim("v", from.v, 1, 2);
+  check_dim("keys", from.keys, 2 + from.v.dim(), 2 + from.v.dim());
+  check_dim("values", from.values, 3, 3);
+  check_dim("embedding", from.embedding, 2, 2);
+  check_dim("w_output", from.w_output, 2, 2);
+  check_dim("weight_ih", from.weight_ih, 2, 2);
+  gates = states == 1 ? kGru : kLstm;
+  batch = like.size(0), hidden = like.size(1), source = from.keys.size(1), width = from.values.size(2);
+  heads = from.v.dim() == 2 ? from.v.size(0) : 1, attention = from.v.size(-1);
+  inputs = from.embedding.size(1), vocab = from.w_output.size(0), feed = from.weight_ih.size(1) - inputs;
+  TORCH_CHECK_VALUE(feed == 0 || given(from.w_feed) || feed == context(), "weight_ih has shape ",
+                    from.weight_ih.sizes(), ", expected ", inputs, " columns or ", context(), " more");
+  check_like("h0", like, {batch, hidden}, like);
+  if (gates == kLstm) check_like("c0", from.state[1], {batch, hidden}, like);
+  std::vector<int64_t> keys_shape = {batch, source};
+  keys_shape.insert(keys_shape.end(), from.v.sizes().begin(), from.v.sizes().end());
+  check_like("keys", from.keys, keys_shape, like);
+  check_like("values", from.values, {batch, source, width}, like);
+  check_like("v", from.v, from.v.sizes(), like);
+  check_like("w_query", from.w_query, {heads * attention, hidden}, like);
+  check_optional("b_query", from.b_query, {heads * attention}, like);
+  check_like("weight_ih", from.weight_ih, {gates * hidden, inputs + feed}, like);
+  check_like("weight_hh", from.weight_hh, {gates * hidden, hidden}, like);
+  check_optional("bias_ih", from.bias_ih, {gates * hidden}, like);
+  check_optional("bias_hh", from.bias_hh, {gates * hidden}, like);
+  check_optional("w_feed", from.w_feed, {feed, hidden + context()}, like);
+  check_optional("b_feed", from.b_feed, {feed}, like);
+  check_optional("first_feed", from.first_feed, {batch, feed}, like);
+  check_like("embedding", from.embedding, from.embedding.sizes(), like);
+  TORCH_CHECK_VALUE(from.embedding.size(0) >= vocab, "embedding has ", from.embedding.size(0),
+                    " rows, expected one for each of ", vocab, " tokens");
+  check_lengths(from.lengths, batch, source, like);
+  check_mask(from.mask, batch, source, like);
+
+  TORCH_CHECK_VALUE(from.order == "before" || from.order == "after", "order is '", from.order,
+                    "', expected 'before' or 'after'");
+  attend_first = from.order == "before";
+  TORCH_CHECK_VALUE(!attend_first || !given(from.w_feed), "w_feed is given with order 'before', expected 'after'");
+  if (from.readout == "state") {
+    readout_from = hidden;
+  } else if (from.readout == "state_context") {
+    readout_from = hidden + context();
+  } else if (from.readout == "state_context_input") {
+    readout_from = hidden + context() + inputs;
+  } else {
+    TORCH_CHECK_VALUE(from.readout == "feed", "readout is '", from.readout,
+                      "', expected 'state', 'state_context', 'state_context_input' or 'feed'");
+    TORCH_CHECK_VALUE(given(from.w_feed), "readout is 'feed' without w_feed, expected both");
+    readout_from = 0;
+  }
+  int64_t features = readout_from ? readout_from : feed;
+  if (given(from.w_readout)) {
+    check_dim("w_readout", *from.w_readout, 2, 2);
+    check_like("w_readout", *from.w_readout, {from.w_readout->size(0), features}, like);
+    features = from.w_readout->size(0);
+  }
+  check_optional("b_readout", from.b_readout, {features}, like);
+  check_like("w_output", from.w_output, {vocab, features}, like);
+  check_optional("b_output", from.b_output, {vocab}, like);
+
+  h0 = prepare(like), c0 = gates == kLstm ? prepare(from.state[1]) : Tensor();
+  keys = prepare(from.keys).view({batch, source, heads, attention}), values = prepare(from.values);
+  v = prepare(from.v).view({heads, attention}), first_feed = optional(from.first_feed, prepare);
+  w_query = from.w_query, weight_ih = from.weight_ih, weight_hh = from.weight_hh;
+  w_feed = from.w_feed.value_or(Tensor()), w_readout = from.w_readout.value_or(Tensor());
+  embedding = from.embedding, w_output = from.w_output;
+  b_query = optional(from.b_query, prepare);
+  bias_ih = optional(from.bias_ih, prepare), bias_hh = optional(from.bias_hh, prepare);
+  b_feed = optional(from.b_feed, prepare), b_readout = optional(from.b_readout, prepare);
+  b_output = optional(from.b_output, prepare);
+}
+
+void SearchOptions::check(const SearchArguments& in) const {
+  auto token = [](const char* name, int64_t id, int64_t size) {
+    TORCH_CHECK_VALUE(0 <= id && id < size, name, " is ", id, ", expected a token from 0 to ", size - 1);
+  };
+  token("bos", bos, in.embedding.size(0));
+  token("eos", eos, in.vocab);
+  for (int64_t id : forbidden) token("forbidden", id, in.vocab);
+  TORCH_CHECK_VALUE(max_length >= 0, "max_length is ", max_length, ", expected 0 or more");
+  TORCH_CHECK_VALUE(beam >= 1, "beam is ", beam, ", expected 1 or more");
+  TORCH_CHECK_VALUE(1 <= n_best && n_best <= beam, "n_best is ", n_best, ", expected 1 to beam = ", beam);
+  TORCH_CHECK_VALUE(coverage_penalty >= 0, "coverage_penalty is ", coverage_penalty, ", expected 0 or more");
+  check_lengths(limits, in.batch, max_length, in.h0, "limits");
+}
+
 }  // namespace s2s

@@ -62,4 +62,38 @@ struct AttentionRecurrenceArguments {
   Tensor empty(at::IntArrayRef shape) const { return at::empty(shape, x.options()); }
 };
 
+// What beam_search was called with, but for its options.
+struct SearchInputs {
+  at::TensorList state;
+  const Tensor &keys, &values, &v, &w_query;
+  const OptionalTensor& b_query;
+  const Tensor &weight_ih, &weight_hh;
+  const OptionalTensor &bias_ih, &bias_hh;
+  const Tensor &embedding, &w_output;
+  const OptionalTensor &b_output, &w_feed, &b_feed, &first_feed, &w_readout, &b_readout, &lengths, &mask;
+  std::string_view order, readout;
+};
+
+// Keys as (B, S, N, A) and v as (N, A). Matrices of weights are not prepared: they are as they came in.
+struct SearchArguments {
+  Tensor h0, c0, keys, values, v, first_feed;
+  Tensor w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh, w_feed, b_feed, w_readout, b_readout;
+  Tensor embedding, w_output, b_output;
+  int64_t gates, batch, source, hidden, heads, attention, width, inputs, feed, vocab;
+  bool attend_first;     // before the cell; else after it
+  int64_t readout_from;  // how many of a row [h ; context ; x] the readout reads; 0: the feed
+
+  SearchArguments(const SearchInputs& inputs, Prepare prepare);
+  int64_t context() const { return heads * width; }
+};
+
+struct SearchOptions {
+  int64_t bos, eos, max_length, beam, n_best;
+  double length_penalty, coverage_penalty;
+  at::IntArrayRef forbidden;
+  const OptionalTensor& limits;
+
+  void check(const SearchArguments& in) const;
+};
+
 }  // namespace s2s

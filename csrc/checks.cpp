@@ -23,17 +23,17 @@ void check_optional(const char* name, const OptionalTensor& x, at::IntArrayRef s
   if (x.has_value() && x->defined()) check_like(name, *x, shape, like);
 }
 
-void check_lengths(const OptionalTensor& lengths, int64_t batch, int64_t limit, const Tensor& like) {
+void check_lengths(const OptionalTensor& lengths, int64_t batch, int64_t limit, const Tensor& like, const char* name) {
   if (!lengths.has_value() || !lengths->defined()) return;
-  TORCH_CHECK_VALUE(lengths->dim() == 1 && lengths->size(0) == batch, "lengths has shape ", lengths->sizes(),
+  TORCH_CHECK_VALUE(lengths->dim() == 1 && lengths->size(0) == batch, name, " has shape ", lengths->sizes(),
                     ", expected [", batch, "]");
-  TORCH_CHECK_TYPE(at::isIntegralType(lengths->scalar_type(), false), "lengths has dtype ", lengths->scalar_type(),
+  TORCH_CHECK_TYPE(at::isIntegralType(lengths->scalar_type(), false), name, " has dtype ", lengths->scalar_type(),
                    ", expected an integer type");
-  TORCH_CHECK_VALUE(lengths->device() == like.device(), "lengths is on ", lengths->device(), ", expected ",
+  TORCH_CHECK_VALUE(lengths->device() == like.device(), name, " is on ", lengths->device(), ", expected ",
                     like.device());
   if (batch == 0 || !lengths->device().is_cpu()) return;
   int64_t least = at::min(*lengths).item().toLong(), most = at::max(*lengths).item().toLong();
-  TORCH_CHECK_VALUE(least >= 0 && most <= limit, "lengths holds ", least < 0 ? least : most,
+  TORCH_CHECK_VALUE(least >= 0 && most <= limit, name, " holds ", least < 0 ? least : most,
                     ", expected values from 0 to ", limit);
 }
 

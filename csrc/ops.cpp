@@ -111,6 +111,16 @@ TORCH_LIBRARY(s2s_kernels, m) {
       "lstm_step_backward(Tensor? grad_h, Tensor? grad_c, Tensor gates_x, Tensor gates_h, Tensor c) -> "
       "(Tensor, Tensor)");
 
+  m.def(("beam_search(Tensor[] state, " + source +
+         "Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih, "
+         "Tensor? bias_hh, Tensor embedding, Tensor w_output, Tensor? b_output, *, int bos, int eos, int max_length, "
+         "int beam=5, int n_best=1, float length_penalty=0.0, float coverage_penalty=0.0, int[] forbidden=[], "
+         "Tensor? limits=None, Tensor? lengths=None, Tensor? mask=None, str order='before', Tensor? w_feed=None, "
+         "Tensor? b_feed=None, Tensor? first_feed=None, str readout='state', Tensor? w_readout=None, "
+         "Tensor? b_readout=None, bool return_weights=False) -> "
+         "(Tensor ids, Tensor lengths, Tensor scores, Tensor weights)")
+            .c_str());
+
   auto def = [&](const std::string& schema, auto f) {
     m.def(schema.c_str(), torch::dispatch(c10::DispatchKey::CompositeImplicitAutograd, f));
   };
@@ -135,6 +145,7 @@ TORCH_LIBRARY_IMPL(s2s_kernels, CPU, m) {
   m.impl("gru_step_backward", TORCH_FN(cpu::gru_step_backward));
   m.impl("lstm_step", TORCH_FN(cpu::lstm_step));
   m.impl("lstm_step_backward", TORCH_FN(cpu::lstm_step_backward));
+  m.impl("beam_search", TORCH_FN(cpu::beam_search));
   m.impl("gru_forward", TORCH_FN(cpu::gru_forward));
   m.impl("gru_backward", TORCH_FN(cpu::gru_backward));
   m.impl("lstm_forward", TORCH_FN(cpu::lstm_forward));

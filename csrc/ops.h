@@ -7,6 +7,7 @@
 
 #include <array>
 #include <optional>
+#include <string_view>
 #include <tuple>
 #include <vector>
 
@@ -20,6 +21,7 @@ template <int n>
 using Needs = std::array<bool, n>;  // which gradients are wanted; the others come back empty
 using Two = std::tuple<Tensor, Tensor>;
 using Three = std::tuple<Tensor, Tensor, Tensor>;
+using Four = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 using Five = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 using Six = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
@@ -78,6 +80,15 @@ Three gru_step_backward(const Tensor& grad_h, const Tensor& gates_x, const Tenso
 Two lstm_step(const Tensor& gates_x, const Tensor& gates_h, const Tensor& c);
 Two lstm_step_backward(const OptionalTensor& grad_h, const OptionalTensor& grad_c, const Tensor& gates_x,
                        const Tensor& gates_h, const Tensor& c);
+Four beam_search(at::TensorList state, const Tensor& keys, const Tensor& values, const Tensor& v, const Tensor& w_query,
+                 const OptionalTensor& b_query, const Tensor& weight_ih, const Tensor& weight_hh,
+                 const OptionalTensor& bias_ih, const OptionalTensor& bias_hh, const Tensor& embedding,
+                 const Tensor& w_output, const OptionalTensor& b_output, int64_t bos, int64_t eos, int64_t max_length,
+                 int64_t beam, int64_t n_best, double length_penalty, double coverage_penalty,
+                 at::IntArrayRef forbidden, const OptionalTensor& limits, const OptionalTensor& lengths,
+                 const OptionalTensor& mask, std::string_view order, const OptionalTensor& w_feed,
+                 const OptionalTensor& b_feed, const OptionalTensor& first_feed, std::string_view readout,
+                 const OptionalTensor& w_readout, const OptionalTensor& b_readout, bool return_weights);
 RecurrenceForward gru_forward, lstm_forward, attention_gru_forward, attention_lstm_forward;
 RecurrenceBackward gru_backward, lstm_backward, attention_gru_backward, attention_lstm_backward;
 

@@ -41,9 +41,12 @@ def available(device_type):
     return (*compiled.get(device_type, ()), *("triton",) * triton.runs_on(device_type), "reference")
 
 
-def resolve(device_type):
-    """The backend an op on ``device_type`` tensors runs on now; ``RuntimeError`` if the chosen one cannot."""
-    can = available(device_type)
+def resolve(device_type, among=NAMES):
+    """The backend an op on ``device_type`` tensors runs on now; ``RuntimeError`` if the chosen one cannot.
+
+    among: the backends that have the op, if not all have it.
+    """
+    can = [name for name in available(device_type) if name in among]
     if _chosen == "auto":
         return can[0]
     if _chosen not in can:

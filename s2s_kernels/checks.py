@@ -42,23 +42,23 @@ def optional(name, tensor, form, shape, like, like_name):
         expect(name, tensor, form, shape, like, like_name)
 
 
-def check_lengths(lengths, batch, limit, like, limit_name):
+def check_lengths(lengths, batch, limit, like, limit_name, name="lengths"):
     """``lengths`` is (B,), integer, 0..limit. Values on a GPU are read only when S2S_CHECK=1: it synchronises."""
     if lengths is None:
         return
-    dims("lengths", lengths, "B")
+    dims(name, lengths, "B")
     if lengths.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):
-        raise TypeError(f"lengths has dtype {lengths.dtype}, expected an integer type")
+        raise TypeError(f"{name} has dtype {lengths.dtype}, expected an integer type")
     if lengths.shape[0] != batch:
-        raise ValueError(f"lengths has shape {tuple(lengths.shape)}, expected (B) = ({batch},)")
+        raise ValueError(f"{name} has shape {tuple(lengths.shape)}, expected (B) = ({batch},)")
     if lengths.device != like.device:
-        raise ValueError(f"lengths is on {lengths.device}, expected {like.device}")
+        raise ValueError(f"{name} is on {lengths.device}, expected {like.device}")
     if torch.compiler.is_compiling() or type(lengths) is not torch.Tensor or lengths.is_meta:
         return  # no values while tracing (fake tensors are a subclass); the CPU kernels check when they run
     readable = lengths.device.type == "cpu" or os.environ.get("S2S_CHECK") == "1"
     if readable and batch and not (int(lengths.min()) >= 0 and int(lengths.max()) <= limit):
         wrong = next(n for n in lengths.tolist() if not 0 <= n <= limit)
-        raise ValueError(f"lengths holds {wrong}, expected values from 0 to {limit_name} = {limit}")
+        raise ValueError(f"{name} holds {wrong}, expected values from 0 to {limit_name} = {limit}")
 
 
 def check_mask(mask, batch, source, like):

@@ -33,6 +33,12 @@ SCHEMAS = [
     "gru_step_backward(Tensor grad_h, Tensor gates_x, Tensor gates_h, Tensor h) -> (Tensor, Tensor, Tensor)",
     "lstm_step(Tensor gates_x, Tensor gates_h, Tensor c) -> (Tensor h, Tensor c)",
     "lstm_step_backward(Tensor? grad_h, Tensor? grad_c, Tensor gates_x, Tensor gates_h, Tensor c) -> (Tensor, Tensor)",
+    f"beam_search(Tensor[] state, {_SOURCE}Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih, Tensor? bias_hh, "
+    "Tensor embedding, Tensor w_output, Tensor? b_output, *, int bos, int eos, int max_length, int beam=5, "
+    "int n_best=1, float length_penalty=0.0, float coverage_penalty=0.0, int[] forbidden=[], Tensor? limits=None, "
+    "Tensor? lengths=None, Tensor? mask=None, str order='before', Tensor? w_feed=None, Tensor? b_feed=None, "
+    "Tensor? first_feed=None, str readout='state', Tensor? w_readout=None, Tensor? b_readout=None, "
+    "bool return_weights=False) -> (Tensor ids, Tensor lengths, Tensor scores, Tensor weights)",
     *(name + schema for name, schema in RECURRENCES.items()),
     *(
         name + "_forward(Tensor?[] inputs, Tensor? lengths, Tensor? mask, bool reverse, bool save) -> Tensor[]"

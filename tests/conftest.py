@@ -11,6 +11,8 @@ from helpers import targets
 from hypothesis import settings
 
 import s2s_kernels as sk
+from s2s_kernels.backend import NAMES
+from s2s_kernels.ops.beam_search import BACKENDS
 
 # The same examples on every run: a failure is found again, and a pass means what it meant yesterday.
 settings.register_profile("s2s", derandomize=True, deadline=None, database=None)
@@ -41,9 +43,10 @@ def run_on(request):
         yield target
 
 
-def marked(reference):
+def marked(reference, among=NAMES):
     """`-m gpu` is the lane of a machine with a GPU, `-m "not gpu"` all others."""
-    return [pytest.param(t, marks=[pytest.mark.gpu] * (t.device == "cuda")) for t in targets(reference)]
+    found = [t for t in targets(reference) if t.backend in among]
+    return [pytest.param(t, marks=[pytest.mark.gpu] * (t.device == "cuda")) for t in found]
 
 
 @pytest.fixture(params=marked(reference=False), ids=str)
@@ -55,6 +58,18 @@ def kernel(request):
 @pytest.fixture(params=marked(reference=True), ids=str)
 def anywhere(request):
     """A device and a backend, now in force: each there is, the reference included."""
+    yield from run_on(request)
+
+
+@pytest.fixture(params=marked(reference=False, among=BACKENDS), ids=str)
+def search_kernel(request):
+    """As ``kernel``, of those that have the searches."""
+    yield from run_on(request)
+
+
+@pytest.fixture(params=marked(reference=True, among=BACKENDS), ids=str)
+def search_anywhere(request):
+    """As ``anywhere``, of those that have the searches."""
     yield from run_on(request)
 
 

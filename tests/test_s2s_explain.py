@@ -12,9 +12,10 @@ from s2s.config import Config
 from s2s.data import make_batch
 from s2s.explain import explain, table
 from s2s.model import Seq2Seq
+from s2s.search import SearchOptions, search
 from s2s_kernels.backend import available
 
-OPS = ("additive_attention", "attention_gru", "attention_lstm", "gru_step", "lstm_step", "gru", "lstm")
+OPS = ("additive_attention", "attention_gru", "attention_lstm", "beam_search", "gru_step", "lstm_step", "gru", "lstm")
 
 
 class Watch(TorchDispatchMode):
@@ -45,7 +46,7 @@ def test_it_names_the_ops_that_run(options):
         config = Config(**SMALL | options | sampling)
         rows = explain(config)
         model, batch = Seq2Seq(config, 10, 10), make_batch(ROWS)
-        training = [row for row in rows if row.part != "decoding"]
+        training = [row for row in rows if not row.part.startswith("decoding")]
         if sampling:  # the whole sequence at once does not run then
             training = [row for row in training if row.part.startswith("encoder") or "outputs" in row.part]
         with Watch() as watch:
@@ -55,6 +56,10 @@ def test_it_names_the_ops_that_run(options):
         with torch.no_grad(), Watch() as watch:
             model.step(batch.inputs[:, 0], state, memory)
         assert watch.seen == named(row for row in rows if row.part == "decoding"), table(rows)
+        with Watch() as watch:
+            search(model.eval(), batch.source, batch.source_lengths, SearchOptions(beam=2, max_length=2))
+        fused = any(row.part == "decoding, greedy or beam" and row.runs == "beam_search" for row in rows)
+        assert ("beam_search" in watch.seen) == fused, table(rows)
 
 
 def test_every_loop_has_a_reason_and_every_op_a_backend():

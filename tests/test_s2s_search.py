@@ -9,14 +9,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import s2s_kernels as sk
 from s2s import S2SError
 from s2s.config import Config
 from s2s.data import make_batch, source_batch
 from s2s.forced import force
+from s2s.fused_search import step_reason
 from s2s.model import Seq2Seq
 from s2s.sampling import draw
 from s2s.search import SearchOptions, beam_search, greedy, sample, search, uniform
 from s2s.vocab import BOS, EOS, UNK
+from s2s_kernels.backend import available
 
 VOCAB, LONGEST = 6, 4
 WORDS = [UNK, 4, 5]  # what an output may consist of
@@ -298,3 +301,36 @@ def test_a_model_without_attention(attention):
 def test_options_that_are_refused(options, message):
     with pytest.raises(S2SError, match=message):
         SearchOptions(**options)
+
+
+# --- one op or a loop of steps ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "sample"])
+def test_one_op_finds_what_the_steps_find(model, kind):
+    options = SearchOptions(max_length=LONGEST, **KINDS[kind])
+    if step_reason(model, "cpu", options):
+        pytest.skip("the op has no kernel here: both would be the steps")
+    found = search(model, *source_batch(SOURCES), options, attention=True)
+    with sk.backend("reference"):
+        expected = search(model, *source_batch(SOURCES), options, attention=True)
+    for a, b in zip(found, expected, strict=True):
+        assert [h.ids for h in a] == [h.ids for h in b]
+        for one, other in zip(a, b, strict=True):
+            assert one.score == pytest.approx(other.score, abs=1e-4)
+            torch.testing.assert_close(one.weights, other.weights, rtol=1e-4, atol=1e-5)
+
+
+def test_what_runs_step_by_step():
+    def reason(options=None, **config):
+        return step_reason(make(**config), "cpu", options or SearchOptions())
+
+    with sk.backend("reference"):
+        assert "kernels for the CPU alone" in reason()
+    if "cpp" in available("cpu"):
+        assert reason() is None
+        assert "sampling" in reason(SearchOptions(sample=True))
+        assert "'general'" in reason(attention="general", order="after", feed="none")
+        assert "maxout" in reason(readout="maxout")
+        assert step_reason(make().train(), "cpu", SearchOptions()).startswith("the model is in training mode")
+    assert "Chaos is no Seq2Seq" in step_reason(Chaos(), "cpu", SearchOptions())

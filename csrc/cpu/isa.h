@@ -83,6 +83,17 @@ struct Kernels {
   // where wanted, grad_queries (count, A, +=). grad_scores: rows score_stride apart. scratch: A.
   void (*keys_backward)(const Source<T>& source, const Queries<T>& queries, const T* grad_scores, int64_t score_stride,
                         T* grad_keys, T* grad_v, T* grad_queries, T* scratch);
+
+  // C (m, n) = A (m, k) W^T + bias, W (n, k) as it lies in memory: for few rows, which do not pay for packing.
+  void (*dot)(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* w, T* c, int64_t ldc, const T* bias);
+  // The same with W in bfloat16; null for float64.
+  void (*dot_bfloat16)(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const uint16_t* w, T* c, int64_t ldc,
+                       const T* bias);
+  // A block of a row's logits: the running maximum (-inf at first) and the sum of exp(x - maximum) (0 at first).
+  void (*add_exponentials)(const T* x, int64_t n, T* maximum, T* sum);
+  // The `capacity` largest of the row so far, largest first, of equal ones the lower id; x[i] has the id first + i,
+  // and ids must not fall from call to call. Neither NaN nor -inf is kept.
+  void (*keep_largest)(const T* x, int64_t n, int64_t first, T* values, int64_t* ids, int64_t* count, int64_t capacity);
 };
 
 // The table for this CPU (or for the lower S2S_CPU_CAPABILITY = baseline, avx2, avx512).

@@ -3,6 +3,7 @@
 #include <cmath>  // before the target: nothing of a shared header may be compiled for it
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 #include <utility>
 
 #if defined(__clang__)

@@ -1,5 +1,6 @@
 // The CPU kernels for the compiler's default: SSE2 on x86-64, NEON on aarch64.
 #include <limits>
+#include <type_traits>
 #include <utility>
 
 #include "../math/additive.h"

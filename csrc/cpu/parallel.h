@@ -52,26 +52,34 @@ struct Team {
 // little work, and threads that split the columns read each weight once.
 constexpr int64_t kRowsOfAGroup = 8;
 
-// Calls f(group, groups, team) in every thread. `work`, in floating-point operations, decides how many there are.
+// Calls f(index, count) in every one of `count` threads. `work`, in floating-point operations, decides how many.
 template <class F>
-void run_teams(int64_t rows, double work, const F& f) {
+void run_threads(double work, const F& f) {
   int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
   if (work < 2e5) threads = 1;
-  auto run = [&](int64_t index, int64_t count, std::vector<Barrier>& barriers) {
-    int64_t groups = std::min(std::max<int64_t>(rows / kRowsOfAGroup, 1), count);
-    int64_t size = count / groups;
-    int64_t group = index / size;
-    if (group < groups) f(group, groups, Team{index % size, size, &barriers[group]});
-  };
-  std::vector<Barrier> barriers(threads);
 #ifdef _OPENMP
   if (threads > 1) {
 #pragma omp parallel num_threads(threads)
-    run(omp_get_thread_num(), omp_get_num_threads(), barriers);
+    f(int64_t{omp_get_thread_num()}, int64_t{omp_get_num_threads()});
     return;
   }
 #endif
-  run(0, 1, barriers);
+  f(int64_t{0}, int64_t{1});
+}
+
+// How many groups `count` threads form over so many rows.
+inline int64_t groups_of(int64_t rows, int64_t count) {
+  return std::min(std::max<int64_t>(rows / kRowsOfAGroup, 1), count);
+}
+
+// Calls f(group, groups, team) in every thread.
+template <class F>
+void run_teams(int64_t rows, double work, const F& f) {
+  std::vector<Barrier> barriers(at::get_num_threads());
+  run_threads(work, [&](int64_t index, int64_t count) {
+    int64_t groups = groups_of(rows, count), size = count / groups, group = index / size;
+    if (group < groups) f(group, groups, Team{index % size, size, &barriers[group]});
+  });
 }
 
 }  // namespace s2s::cpu

@@ -42,9 +42,14 @@ class Packed {
     const auto& kernel = kernels<T>();
     auto [first, last] = team.part((n_ + kernel.panel - 1) / kernel.panel);
     int64_t begin = first * kernel.panel, end = std::min(n_, last * kernel.panel);
+    columns(begin, end, m, a, lda, c + begin, ldc, bias ? bias + begin : nullptr, accumulate);
+  }
+
+  // Columns begin..end alone, `begin` a multiple of a panel; c and bias are those of column `begin`.
+  void columns(int64_t begin, int64_t end, int64_t m, const T* a, int64_t lda, T* c, int64_t ldc, const T* bias,
+               bool accumulate) const {
     if (m == 0 || begin >= end) return;
-    kernel.gemm(m, end - begin, k_, a, lda, data<T>(panels_) + begin * k_, c + begin, ldc,
-                bias ? bias + begin : nullptr, accumulate);
+    kernels<T>().gemm(m, end - begin, k_, a, lda, data<T>(panels_) + begin * k_, c, ldc, bias, accumulate);
   }
 
  private:

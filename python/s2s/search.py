@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from .beam import beam_search
+from .fused_search import fused_search, step_reason
 from .greedy import greedy
 from .hypothesis import Hypothesis, need_attention
 from .sampling import sample, uniform
@@ -35,6 +36,8 @@ def search(
             random = uniform(len(source), options.n_best, max_length, options.generator())
         narrow = {"temperature": options.temperature, "top_k": options.top_k, "top_p": options.top_p}
         return sample(model, source, lengths, max_length, random, attention=attention, **narrow)
+    if step_reason(model, source.device.type, options) is None:
+        return fused_search(model, source, lengths, options, max_length, attention)
     if options.beam == 1 and not (options.length_penalty or options.coverage_penalty):
         return [[best] for best in greedy(model, source, lengths, max_length, attention=attention)]
     return beam_search(

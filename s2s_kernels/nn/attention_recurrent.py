@@ -95,6 +95,56 @@ class _AttentionRecurrent(nn.Module):
             first_feed=first_feed,
         )
 
+    def beam_search(self, state, memory, embedding, output, **options):
+        """Outputs of a model of this decoder, an embedding and an output layer: `s2s_kernels.beam_search`.
+
+            found = decoder.beam_search(h0, memory, embedding, output, bos=1, eos=2, max_length=50, lengths=lengths,
+                                        readout="state_context", readout_layer=readout)
+            found.ids  # (B, n_best, max_length + 1)
+
+        Args:
+            state: h_0 (B, H), for an LSTM (h_0, c_0).
+            memory: (B, S, D).
+            embedding: nn.Embedding (V, I); output: nn.Linear of the features to V logits.
+            keys: what ``project_keys(memory)`` returned; made here when None.
+            readout_layer: nn.Linear under the tanh of the features, or None.
+            options: those of `s2s_kernels.beam_search`, but for the weights.
+
+        Returns:
+            SearchOutput: ids (B, n_best, max_length + 1), lengths and scores (B, n_best), weights.
+
+        Raises:
+            ValueError, TypeError: a wrong argument, named in the message.
+        """
+        return self._search(ops.beam_search, state, memory, embedding, output, **options)
+
+    def greedy_search(self, state, memory, embedding, output, **options):
+        """As ``beam_search``, by `s2s_kernels.greedy_search`: no dimension n_best, and none of a beam's options."""
+        return self._search(ops.greedy_search, state, memory, embedding, output, **options)
+
+    def _search(self, op, state, memory, embedding, output, *, keys=None, readout_layer=None, **options):
+        cell, query, feed = self.cell, self.attention.query_layer, self.feed_layer
+        return op(
+            state,
+            self.project_keys(memory) if keys is None else keys,
+            memory,
+            self.attention.score_vector(),
+            query.weight,
+            query.bias,
+            cell.weight_ih,
+            cell.weight_hh,
+            cell.bias_ih,
+            cell.bias_hh,
+            embedding.weight,
+            output.weight,
+            output.bias,
+            w_feed=None if feed is None else feed.weight,
+            b_feed=None if feed is None else feed.bias,
+            w_readout=None if readout_layer is None else readout_layer.weight,
+            b_readout=None if readout_layer is None else readout_layer.bias,
+            **options,
+        )
+
     def _attend(self, h, memory, keys, lengths, mask, feed=None):
         """(feed, context, weights) for the state h; the feed is made from h unless given."""
         context, weights = self.attention(h, memory, keys=keys, lengths=lengths, mask=mask)

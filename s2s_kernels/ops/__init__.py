@@ -3,6 +3,8 @@
 from .additive_attention import additive_attention
 from .attention_gru import attention_gru
 from .attention_lstm import attention_lstm
+from .beam_search import beam_search
+from .greedy_search import greedy_search
 from .gru import gru
 from .gru_step import gru_step
 from .lstm import lstm
@@ -12,6 +14,8 @@ __all__ = [
     "additive_attention",
     "attention_gru",
     "attention_lstm",
+    "beam_search",
+    "greedy_search",
     "gru",
     "gru_step",
     "lstm",

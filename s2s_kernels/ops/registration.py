@@ -3,7 +3,7 @@
 import torch
 from torch.utils._pytree import tree_map
 
-from ..backend import resolve
+from ..backend import NAMES, resolve
 
 _library = torch.library.Library("s2s_kernels", "IMPL")
 
@@ -40,9 +40,9 @@ def autocast(name):
         _library.impl(name, run, key)
 
 
-def run(name, reference, device_type, *args, **kwargs):
-    """Runs op ``name`` on the backend in force: the registered op, or ``reference``."""
-    if resolve(device_type) == "reference":
+def run(name, reference, device_type, *args, among=NAMES, **kwargs):
+    """Runs op ``name``, which the backends ``among`` have, on the one in force: the registered op, or ``reference``."""
+    if resolve(device_type, among) == "reference":
         args, kwargs = cast_for_autocast((args, kwargs), device_type)
         with torch.autocast(device_type, enabled=False):
             return reference(*args, **kwargs)

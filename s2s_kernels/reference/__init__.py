@@ -8,6 +8,8 @@ Arguments are not checked here; the public functions in ``s2s_kernels.ops`` do t
 from .additive_attention import additive_attention
 from .attention_gru import AttentionGRUOutput, attention_gru
 from .attention_lstm import AttentionLSTMOutput, attention_lstm
+from .beam_search import SearchOutput, beam_search
+from .greedy_search import greedy_search
 from .gru import gru
 from .gru_step import gru_step
 from .lstm import lstm
@@ -16,9 +18,12 @@ from .lstm_step import lstm_step
 __all__ = [
     "AttentionGRUOutput",
     "AttentionLSTMOutput",
+    "SearchOutput",
     "additive_attention",
     "attention_gru",
     "attention_lstm",
+    "beam_search",
+    "greedy_search",
     "gru",
     "gru_step",
     "lstm",

@@ -3,6 +3,7 @@
 #include "attention.h"
 #include "cells.h"
 #include "gemm.h"
+#include "search.h"
 
 template <class T>
 constexpr Kernels<T> table() {
@@ -28,7 +29,11 @@ constexpr Kernels<T> table() {
           .outer = outer<T>,
           .softmax_backward = softmax_backward<T>,
           .query_backward = query_backward<T>,
-          .keys_backward = keys_backward<T>};
+          .keys_backward = keys_backward<T>,
+          .dot = dot<T, T>,
+          .dot_bfloat16 = dot_bfloat16<T>(),
+          .add_exponentials = add_exponentials<T>,
+          .keep_largest = keep_largest<T>};
 }
 
 extern const Kernels<float> float_kernels = table<float>();

@@ -1,0 +1,269 @@
+// Beam search; greedy search is the beam of one. All threads make a step together, each for rows of its own or, with
+// few rows, for columns; then each chooses for some sentences, and finished sentences' rows are closed up.
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
+
+#include "search_decoder.h"
+
+namespace s2s::cpu {
+
+namespace {
+
+// Puts an item where it belongs among `count` items, best first, after its equals; the last may fall off.
+template <class Item>
+void insert(Item* items, int64_t* count, int64_t capacity, const Item& item) {
+  if (*count == capacity && !(item.score > items[capacity - 1].score)) return;
+  int64_t at = *count < capacity ? (*count)++ : capacity - 1;
+  for (; at > 0 && item.score > items[at - 1].score; at--) items[at] = items[at - 1];
+  items[at] = item;
+}
+
+// Of a sentence: a prefix of the next step, or a candidate to be one.
+template <class T>
+struct Extension {
+  T score;
+  int64_t parent, token;
+};
+
+// An output: the prefix `parent` of step `step`, and then </s>.
+template <class T>
+struct Finished {
+  T score;
+  int64_t step, parent;
+};
+
+template <class T>
+class BeamSearch {
+ public:
+  // limits: by sentence, or null.
+  BeamSearch(const SearchArguments& in, const Positions& positions, const SearchOptions& options, const int64_t* limits,
+             bool keep_weights)
+      : in_(in),
+        positions_(positions),
+        options_(options),
+        limits_(limits),
+        k_(options.beam),
+        steps_(options.max_length + 1),
+        candidates_(std::min(2 * k_, k_ * in.vocab)),
+        threads_(at::get_num_threads()),
+        decoder_(in, positions, in.batch * k_, 2 * k_, options.forbidden, options.eos, threads_),
+        prefixes_(in.batch * k_),
+        finished_(in.batch * k_),
+        prefix_count_(in.batch, 1),
+        finished_count_(in.batch, 0),
+        first_row_(in.batch),
+        from_(in.batch * k_),
+        scratch_(threads_) {
+    auto integers = in.keys.options().dtype(at::kInt);
+    tokens_ = at::empty({steps_, in.batch, k_}, integers), parents_ = at::empty({steps_, in.batch, k_}, integers);
+    if (keep_weights) weights_ = at::empty({steps_, in.batch, k_, in.source}, in.keys.options());
+    if (options.coverage_penalty != 0) {
+      attended_.resize(in.batch * k_ * in.source), attended_next_ = attended_;
+      if (!keep_weights) step_weights_ = attended_;
+    }
+    for (int64_t b = 0; b < in.batch; b++) {
+      alive_.push_back(b);
+      prefixes_[b * k_] = {T(0), 0, options.bos};
+    }
+  }
+
+  void run() {
+    Barrier all;
+    std::vector<Barrier> barriers(threads_);
+    place_rows(0);
+    // Of one step, not of all: in every step the threads wait for each other some ten times.
+    double work = step_work(in_) * in_.batch * k_;
+    run_threads(work, [&](int64_t index, int64_t count) {
+      decoder_.prepare(index, count);
+      scratch_[index].resize(candidates_);
+      for (auto [i, end] = split(rows_, count, index); i < end; i++) decoder_.start(i, options_.bos);
+      all.wait(count);
+      for (int64_t t = 0; rows_ > 0; t++) {
+        int64_t groups = groups_of(rows_, count), size = count / groups, group = index / size;
+        if (group < groups) {
+          auto [first, last] = split(rows_, groups, group);
+          Team team{index % size, size, &barriers[group]};
+          if (t == 0) decoder_.make_first_feed(team, first, last - first);
+          decoder_.step(team, index, first, last - first, t == 0);
+        }
+        all.wait(count);
+        // With few rows the first thread is done before the others could have been told.
+        int64_t choosers = groups == 1 ? 1 : count;
+        if (index < choosers) {
+          for (auto [i, end] = split(alive_.size(), choosers, index); i < end; i++)
+            choose(alive_[i], t, size, scratch_[index].data());
+          all.wait(choosers);
+          if (index == 0) place_rows(t + 1);
+          all.wait(choosers);
+          for (auto [i, end] = split(rows_, choosers, index); i < end; i++) advance(i);
+        }
+        all.wait(count);
+      }
+    });
+  }
+
+  // ids (B, n, steps), filled with </s>; lengths and scores (B, n), 0 and -inf; weights (B, n, steps, S), 0 or empty.
+  void read(const Tensor& ids, const Tensor& lengths, const Tensor& scores, const Tensor& weights) const {
+    int64_t size = in_.source;
+    for (int64_t b = 0; b < in_.batch; b++) {
+      for (int64_t i = 0; i < std::min(options_.n_best, finished_count_[b]); i++) {
+        const auto& best = finished_[b * k_ + i];
+        int64_t out = b * options_.n_best + i, prefix = best.parent;
+        data<T>(scores)[out] = best.score;
+        data<int64_t>(lengths)[out] = best.step;
+        for (int64_t t = best.step; t >= 0; t--) {
+          if (t < best.step) {
+            data<int64_t>(ids)[out * steps_ + t] = at(tokens_, t, b)[prefix];
+            prefix = at(parents_, t, b)[prefix];
+          }
+          if (weights_.defined())
+            std::copy_n(data<T>(weights_) + ((t * in_.batch + b) * k_ + prefix) * size, size,
+                        data<T>(weights) + (out * steps_ + t) * size);
+        }
+      }
+    }
+  }
+
+ private:
+  void advance(int64_t i) {
+    const auto& row = decoder_.row(i);
+    decoder_.advance(i, from_[i], prefixes_[row.sentence * k_ + row.prefix].token);
+    if (!attended_.empty()) std::copy_n(&attended_next_[from_[i] * in_.source], in_.source, &attended_[i * in_.source]);
+  }
+
+  int32_t* at(const Tensor& history, int64_t t, int64_t b) const {
+    return data<int32_t>(history) + (t * in_.batch + b) * k_;
+  }
+
+  int64_t limit(int64_t b) const { return limits_ ? limits_[b] : options_.max_length; }
+
+  // lp(Y) and cp(X; Y) of Wu et al. 2016.
+  T length_factor(int64_t length) const {
+    return static_cast<T>(std::pow((5.0 + length) / 6.0, options_.length_penalty));
+  }
+  T coverage_term(int64_t b, const T* attended) const {
+    T sum = 0;
+    for (int64_t i = 0; i < positions_.count(b); i++) {
+      T x = attended[positions_.begin(b)[i]];
+      sum += std::log(std::clamp<T>(x, std::numeric_limits<float>::min(), 1));
+    }
+    return static_cast<T>(options_.coverage_penalty) * sum;
+  }
+
+  // What sentence b does after step t. Its new prefixes replace the old ones; none: it is done.
+  void choose(int64_t b, int64_t t, int64_t parts, Extension<T>* candidates) {
+    Extension<T>* prefixes = &prefixes_[b * k_];
+    bool last = t == limit(b);
+    int64_t count = 0;
+    for (int64_t j = 0; j < prefix_count_[b]; j++) {
+      int64_t row = first_row_[b] + j;
+      T score = prefixes[j].score - decoder_.log_sum(row, parts);
+      auto add = [&](int64_t token, T logit) { insert(candidates, &count, candidates_, {score + logit, j, token}); };
+      if (last)
+        add(options_.eos, decoder_.eos_logit(row));
+      else
+        decoder_.each_token(row, parts, add);
+      if (!attended_.empty()) {
+        const T *old = &attended_[row * in_.source], *weights = decoder_.row(row).weights;
+        T* sum = &attended_next_[row * in_.source];
+        for (int64_t s = 0; s < in_.source; s++) sum[s] = (t == 0 ? T(0) : old[s]) + weights[s];
+      }
+    }
+    // Of the candidates that end, only those among the K best count; of 2K, K that go on are among them.
+    int64_t& going = prefix_count_[b];
+    going = 0;
+    for (int64_t i = 0; i < count; i++) {
+      const auto& candidate = candidates[i];
+      if (candidate.token == options_.eos) {
+        if (i >= k_ || candidate.score == -std::numeric_limits<T>::infinity()) continue;
+        T score = candidate.score / length_factor(t + 1);
+        if (!attended_.empty())
+          score += coverage_term(b, &attended_next_[(first_row_[b] + candidate.parent) * in_.source]);
+        insert(&finished_[b * k_], &finished_count_[b], k_, {score, t, candidate.parent});
+      } else if (going < k_) {
+        at(tokens_, t, b)[going] = candidate.token;
+        at(parents_, t, b)[going] = candidate.parent;
+        prefixes[going++] = candidate;
+      }
+    }
+    if (last || finished_count_[b] == k_) going = 0;
+    if (going == 0 || finished_count_[b] < options_.n_best) return;
+    // What a prefix may still score: log P only falls, a larger penalty brings it nearer to 0, and cp is no gain.
+    T most = std::max(prefixes[0].score / length_factor(t + 2), prefixes[0].score / length_factor(limit(b) + 1));
+    if (finished_[b * k_ + options_.n_best - 1].score >= most) going = 0;
+  }
+
+  // The rows of step t, one for every prefix of the sentences that go on.
+  void place_rows(int64_t t) {
+    size_t kept = 0;
+    rows_ = 0;
+    for (int64_t b : alive_) {
+      if (prefix_count_[b] == 0) continue;
+      alive_[kept++] = b;
+      int64_t first = rows_;
+      for (int64_t j = 0; j < prefix_count_[b]; j++, rows_++) {
+        T* weights = weights_.defined()       ? data<T>(weights_) + ((t * in_.batch + b) * k_ + j) * in_.source
+                     : !step_weights_.empty() ? &step_weights_[rows_ * in_.source]
+                                              : nullptr;
+        decoder_.row(rows_) = {b, j, weights};
+        from_[rows_] = first_row_[b] + prefixes_[b * k_ + j].parent;
+      }
+      first_row_[b] = first;
+    }
+    alive_.resize(kept);
+  }
+
+  const SearchArguments& in_;
+  const Positions& positions_;
+  const SearchOptions& options_;
+  const int64_t* limits_;
+  int64_t k_, steps_, candidates_, threads_;
+  SearchDecoder<T> decoder_;
+  // By sentence: its prefixes, each with the prefix before and the token it ends with, and what has finished.
+  std::vector<Extension<T>> prefixes_;
+  std::vector<Finished<T>> finished_;
+  std::vector<int64_t> prefix_count_, finished_count_, first_row_;
+  // By row: which row of the step before it goes on from; the sum of its attention weights.
+  std::vector<int64_t> from_;
+  std::vector<T> attended_, attended_next_, step_weights_;
+  std::vector<std::vector<Extension<T>>> scratch_;  // by thread
+  std::vector<int64_t> alive_;
+  int64_t rows_ = 0;
+  Tensor tokens_, parents_, weights_;  // by step, sentence and prefix: the paths
+};
+
+}  // namespace
+
+Four beam_search(at::TensorList state, const Tensor& keys, const Tensor& values, const Tensor& v, const Tensor& w_query,
+                 const OptionalTensor& b_query, const Tensor& weight_ih, const Tensor& weight_hh,
+                 const OptionalTensor& bias_ih, const OptionalTensor& bias_hh, const Tensor& embedding,
+                 const Tensor& w_output, const OptionalTensor& b_output, int64_t bos, int64_t eos, int64_t max_length,
+                 int64_t beam, int64_t n_best, double length_penalty, double coverage_penalty,
+                 at::IntArrayRef forbidden, const OptionalTensor& limits, const OptionalTensor& lengths,
+                 const OptionalTensor& mask, std::string_view order, const OptionalTensor& w_feed,
+                 const OptionalTensor& b_feed, const OptionalTensor& first_feed, std::string_view readout,
+                 const OptionalTensor& w_readout, const OptionalTensor& b_readout, bool return_weights) {
+  SearchArguments in(
+      {state,    keys,     values, v,      w_query,    b_query,   weight_ih, weight_hh, bias_ih, bias_hh, embedding,
+       w_output, b_output, w_feed, b_feed, first_feed, w_readout, b_readout, lengths,   mask,    order,   readout},
+      to_compute);
+  SearchOptions options{bos, eos, max_length, beam, n_best, length_penalty, coverage_penalty, forbidden, limits};
+  options.check(in);
+  Positions positions(in.batch, in.source, lengths, mask);
+  Tensor limits_ = given(limits) ? limits->to(at::kLong).contiguous() : Tensor();
+  auto exact = in.keys.options(), integers = exact.dtype(at::kLong);
+  Tensor ids = at::full({in.batch, n_best, max_length + 1}, eos, integers);
+  Tensor tokens = at::zeros({in.batch, n_best}, integers);
+  Tensor scores = at::full({in.batch, n_best}, -std::numeric_limits<double>::infinity(), exact);
+  Tensor weights = return_weights ? at::zeros({in.batch, n_best, max_length + 1, in.source}, exact) : nothing(in.keys);
+  if (in.batch)
+    dispatch(in.keys, [&](auto zero) {
+      BeamSearch<decltype(zero)> search(in, positions, options, data<int64_t>(limits_), return_weights);
+      search.run();
+      search.read(ids, tokens, scores, weights);
+    });
+  return {ids, tokens, scores, weights};
+}
+
+}  // namespace s2s::cpu

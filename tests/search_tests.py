@@ -1,0 +1,126 @@
+"""What the tests of the two searches share: models as tensors, and outputs scored without a search."""
+
+import itertools
+
+import torch
+from helpers import Random
+from torch.nn.functional import linear
+
+from s2s_kernels import reference
+
+NAMES = (
+    "state", "keys", "values", "v", "w_query", "b_query", "weight_ih", "weight_hh", "bias_ih", "bias_hh",
+    "embedding", "w_output", "b_output",
+)  # fmt: skip
+BOS, EOS = 1, 3
+SEARCH = {"bos": BOS, "eos": EOS, "forbidden": (0, BOS), "max_length": 9}
+FORMS = {
+    "bahdanau": {"readout": "state_context", "R": 9},
+    "lstm": {"lstm": True, "readout": "state_context_input"},
+    "state alone": {"readout": "state", "first": True},
+    "heads": {"N": 2, "readout": "state_context", "R": 5},
+    "tensorflow": {"order": "after", "first": True, "readout": "state_context"},
+    "tensorflow, initial attention": {"order": "after", "N": 3, "readout": "state_context_input", "R": 5},
+    "luong": {"order": "after", "F": 8, "readout": "feed", "first": True},
+    "luong, made feed, lstm": {"order": "after", "F": 8, "readout": "feed", "N": 2, "lstm": True},
+    "luong, readout": {"order": "after", "F": 8, "readout": "state_context", "R": 6, "biases": False},
+    "no feeding": {"order": "after", "fed": False, "readout": "state_context", "R": 5},
+    "no feeding, lstm": {"order": "after", "fed": False, "lstm": True, "N": 2, "readout": "state"},
+}
+
+
+def search_inputs(
+    B=5, S=6, H=11, A=7, D=5, E=6, V=23, N=None, F=None, R=None, lstm=False, order="before", fed=True, first=False,
+    readout="state", biases=True, lengths=True, scale=4.0, seed=0,
+):  # fmt: skip
+    """float64 by argument name. F: the width of w_feed; R: that of w_readout; scale: how strong its opinions are."""
+    r = Random(seed)
+    heads, context, gates = () if N is None else (N,), (N or 1) * D, 4 if lstm else 3
+    feed = (F or context) if fed else 0
+    width = {"state": H, "state_context": H + context, "state_context_input": H + context + E, "feed": F}[readout]
+
+    def matrix(outputs, inputs, scale=1.0):
+        return r.normal(outputs, inputs, scale=scale * inputs**-0.5)
+
+    def bias(size):
+        return r.normal(size) if biases else None
+
+    inputs = {
+        "state": (r.normal(B, H), r.normal(B, H)) if lstm else (r.normal(B, H),),
+        "keys": r.normal(B, S, *heads, A),
+        "values": r.normal(B, S, D),
+        "v": r.normal(*heads, A),
+        "w_query": matrix((N or 1) * A, H),
+        "b_query": bias((N or 1) * A),
+        "weight_ih": matrix(gates * H, E + feed, scale=2.0),
+        "weight_hh": matrix(gates * H, H),
+        "bias_ih": bias(gates * H),
+        "bias_hh": bias(gates * H),
+        "embedding": r.normal(V, E),
+        "order": order,
+        "readout": readout,
+    }
+    if F is not None:
+        inputs |= {"w_feed": matrix(F, H + context), "b_feed": bias(F)}
+    if first:
+        inputs["first_feed"] = r.normal(B, feed)
+    if R is not None:
+        inputs |= {"w_readout": matrix(R, width), "b_readout": bias(R)}
+    inputs |= {"w_output": matrix(V, R or width, scale=scale), "b_output": bias(V)}
+    if lengths:
+        inputs["lengths"] = r.lengths(B, S)
+    return inputs
+
+
+def cast(inputs, change):
+    """``change`` applied to every floating tensor."""
+
+    def one(x):
+        if isinstance(x, tuple):
+            return tuple(map(one, x))
+        return change(x) if isinstance(x, torch.Tensor) and x.is_floating_point() else x
+
+    return {name: one(x) for name, x in inputs.items()}
+
+
+def run(function, inputs, **options):
+    options = {name: x for name, x in inputs.items() if name not in NAMES} | SEARCH | options
+    return function(*(inputs[name] for name in NAMES), **options)
+
+
+def log_probability(inputs, b, output):
+    """log P and the weights (T, S) of ``output`` and the end, by teacher forcing on the recurrences' reference."""
+    row = {name: x[b : b + 1] for name, x in inputs.items() if name in ("keys", "values", "first_feed", "lengths")}
+    state = tuple(x[b : b + 1] for x in inputs["state"])
+    lstm, feed = len(state) == 2, {name: inputs[name] for name in ("w_feed", "b_feed") if name in inputs}
+    x = inputs["embedding"][torch.tensor([[BOS, *output]])]
+    scan = reference.attention_lstm if lstm else reference.attention_gru
+    names = ("v", "w_query", "b_query", "weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    keys, values, weights = row.pop("keys"), row.pop("values"), {name: inputs[name] for name in names}
+    first = state if lstm else state[0]
+    if inputs["weight_ih"].shape[1] == x.shape[2]:  # not fed: a cell that ignores what it is fed
+        width = values.shape[2] * (inputs["v"].shape[0] if inputs["v"].dim() == 2 else 1)
+        unread = weights["weight_ih"].new_zeros(len(weights["weight_ih"]), width)
+        weights["weight_ih"] = torch.cat([weights["weight_ih"], unread], 1)
+    out = scan(x, first, keys, values, **weights, **row, **feed)
+    read = slice(None, -1) if inputs["order"] == "before" else slice(1, None)
+    parts = {"state": [out.states], "state_context": [out.states, out.contexts[:, read]]}
+    parts["state_context_input"] = [*parts["state_context"], x]
+    features = out.feeds[:, 1:] if inputs["readout"] == "feed" else torch.cat(parts[inputs["readout"]], -1)
+    if "w_readout" in inputs:
+        features = torch.tanh(linear(features, inputs["w_readout"], inputs["b_readout"]))
+    logp = torch.log_softmax(linear(features, inputs["w_output"], inputs["b_output"]), -1)[0]
+    weights = out.weights[0, read]
+    weights = weights.mean(1) if weights.dim() == 3 else weights
+    return sum(logp[t, token] for t, token in enumerate([*output, EOS])).item(), weights
+
+
+def exhaustive(inputs, b, longest, alpha=0.0, beta=0.0):
+    """Every output of row b of up to ``longest`` tokens, best first: [(score, tokens)]."""
+    allowed = [token for token in range(len(inputs["w_output"])) if token not in (0, BOS, EOS)]
+    scored = []
+    for output in (list(o) for n in range(longest + 1) for o in itertools.product(allowed, repeat=n)):
+        logp, weights = log_probability(inputs, b, output)
+        attended = weights.sum(0)[: inputs["lengths"][b]].clamp(max=1)
+        scored.append((logp / ((6 + len(output)) / 6) ** alpha + beta * attended.log().sum().item(), output))
+    return sorted(scored, key=lambda row: -row[0])

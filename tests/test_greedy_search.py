@@ -1,0 +1,82 @@
+"""Greedy search against its own reference, which shares no search with that of the beam."""
+
+from functools import partial
+
+import pytest
+import torch
+from search_tests import EOS, FORMS, cast, log_probability, run, search_inputs
+
+import s2s_kernels as sk
+from s2s_kernels import reference
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
+@pytest.mark.parametrize("batch", [1, 7])
+def test_parity(form, batch, search_anywhere):
+    inputs = search_inputs(B=batch, **form)
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 2e-5)):
+        given = cast(inputs, partial(torch.Tensor.to, dtype=dtype))
+        found = run(sk.greedy_search, given, return_weights=True)
+        truth = run(reference.greedy_search, cast(given, torch.Tensor.double), return_weights=True)
+        assert torch.equal(found.ids, truth.ids) and torch.equal(found.lengths, truth.lengths)
+        torch.testing.assert_close(found.scores.double(), truth.scores, rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(found.weights.double(), truth.weights, rtol=tolerance, atol=tolerance)
+
+
+def test_scores_and_weights_are_those_of_teacher_forcing(search_anywhere):
+    inputs = search_inputs(readout="state_context", N=2)
+    inputs["b_output"][EOS] += 2
+    found = run(sk.greedy_search, inputs, return_weights=True)
+    assert len(found.lengths.unique()) > 1
+    for b, length in enumerate(found.lengths.tolist()):
+        logp, weights = log_probability(inputs, b, found.ids[b, :length].tolist())
+        assert found.scores[b].item() == pytest.approx(logp, rel=1e-9)
+        torch.testing.assert_close(found.weights[b, : length + 1], weights)
+        assert (found.ids[b, length:] == EOS).all() and not found.weights[b, length + 1 :].any()
+
+
+def test_equally_probable_tokens(search_anywhere):
+    inputs = search_inputs(V=300, lengths=False)
+    inputs["w_output"][:], inputs["b_output"][:] = 0, 0
+    assert (run(sk.greedy_search, inputs).ids[:, :9] == 2).all()  # the lowest that is allowed
+    inputs["b_output"][[130, 270]] = 1
+    assert (run(sk.greedy_search, inputs).ids[:, :9] == 130).all()
+
+
+def test_limits(search_anywhere):
+    inputs, limits = search_inputs(), torch.tensor([0, 3, 9, 1, 5])
+    inputs["b_output"][EOS] = -50
+    assert torch.equal(run(sk.greedy_search, inputs, limits=limits).lengths, limits)
+
+
+def test_options_of_a_beam_are_refused(search_anywhere):
+    with pytest.raises(TypeError, match="n_best is given, but greedy search has no such argument"):
+        run(sk.greedy_search, search_inputs(), n_best=1)
+
+
+@pytest.mark.parametrize("lstm", [False, True])
+def test_the_modules_search(lstm, search_anywhere):
+    torch.manual_seed(0)
+    decoder = (sk.nn.AttentionLSTM if lstm else sk.nn.AttentionGRU)(6, 11, 5, 7, num_heads=2, feed_size=8)
+    embedding, output, readout = torch.nn.Embedding(20, 6), torch.nn.Linear(9, 20), torch.nn.Linear(21, 9)
+    memory, lengths, h = torch.randn(3, 4, 5), torch.tensor([4, 0, 2]), torch.randn(3, 11)
+    state = (h, torch.randn(3, 11)) if lstm else h
+    options = {"bos": 1, "eos": 3, "max_length": 6, "order": "after", "readout": "state_context"}
+    with torch.no_grad():
+        for p in (*decoder.parameters(), *output.parameters()):
+            p.mul_(3)
+        found = decoder.greedy_search(
+            state, memory, embedding, output, lengths=lengths, readout_layer=readout, **options
+        )
+        step, tokens, ids = decoder.start(state, memory, lengths=lengths), torch.full((3,), 1), []
+        for _ in range(6):
+            step = decoder.step(embedding(tokens), step, memory, lengths=lengths)
+            tokens = output(torch.tanh(readout(torch.cat([step.h, step.context], -1)))).argmax(-1)
+            ids.append(tokens)
+        one = decoder.beam_search(
+            state, memory, embedding, output, lengths=lengths, readout_layer=readout, beam=1, **options
+        )
+    assert torch.equal(one.ids[:, 0], found.ids)
+    for b, length in enumerate(found.lengths.tolist()):
+        assert found.ids[b, :length].tolist() == [int(row[b]) for row in ids[:length]]
+        assert length == 6 or ids[length][b] == 3
