@@ -110,14 +110,13 @@ def test_evaluate(s2s, model, files, tmp_path):
 
 def test_records_and_the_page_made_of_them(s2s, model, files, tmp_path):
     path = tmp_path / "runs/reverse.json"
-    for beam in (1, 2, 2):
-        command = ("evaluate", model, files / "pairs.tsv", "--beam", beam, "--record", path, "--ask", "as")
-        code, out, _ = s2s(*command)
+    for search in (["--beam", 1], ["--beam", 2, "--length-penalty", 0.5], ["--beam", 2, "--length-penalty", 0.5]):
+        code, out, _ = s2s("evaluate", model, files / "pairs.tsv", *search, "--record", path, "--ask", "as")
         assert code == 0
     record = json.loads(path.read_text())
     assert record["seed"] == 1 and record["config"]["hidden_size"] == 32 and "window_size" not in record["config"]
     assert record["curve"] == json.loads((model / "history.json").read_text())
-    assert [found["search"] for found in record["evaluations"]] == ["greedy", "beam 2, length penalty 0"]
+    assert [found["search"] for found in record["evaluations"]] == ["greedy", "beam 2, length penalty 0.5"]
     found = record["evaluations"][1]
     assert f"BLEU {found['bleu']:.2f}  {found['bleu_signature']}" in out
     assert f"perplexity {found['perplexity']:.3f}" in out and found["samples"][0][0] == "as"

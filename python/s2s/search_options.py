@@ -1,6 +1,6 @@
 """Every choice of a search, in one dataclass."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from .config import check_fields, option
 from .errors import S2SError
@@ -43,6 +43,11 @@ class SearchOptions:
             self.n_best > self.beam and not self.sample,
             f"n_best is {self.n_best} with a beam of {self.beam}, expected at most as many (or sample).",
         )
+
+    def __str__(self):
+        """What is not as usual, such as "beam 5, length penalty 1"."""
+        set_ = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        return ", ".join(f"{k.replace('_', ' ')} {v:g}" if v is not True else k for k, v in set_.items()) or "greedy"
 
     def generator(self):
         """The torch.Generator of ``seed``."""

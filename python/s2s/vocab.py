@@ -12,6 +12,7 @@ from .errors import S2SError
 
 PAD, UNK, BOS, EOS = range(4)
 SPECIALS = ["<pad>", "<unk>", "<s>", "</s>"]
+SAMPLE = 4_000_000  # sentences, drawn at random, are enough to make pieces of, and all that must fit into memory
 JOINER = "￭"  # marks the side on which a punctuation token had no space, so that words() can be undone
 
 
@@ -128,6 +129,7 @@ class SentencePieceVocabulary:
                 model_writer=model,
                 vocab_size=size,
                 hard_vocab_limit=False,
+                input_sentence_size=SAMPLE,
                 model_type="unigram",
                 character_coverage=1.0,
                 pad_id=PAD,

@@ -1,6 +1,7 @@
 """``s2s evaluate``."""
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -8,18 +9,18 @@ import typer
 from tqdm import tqdm
 
 from ..errors import S2SError
-from .options import BeamOption, DeviceOption, FilesArgument, ModelArgument, PenaltyOption, pick_device, say
+from .options import DeviceOption, FilesArgument, ModelArgument, pick_device, say, with_search_options
 
 
+@with_search_options
 def evaluate(
     model: ModelArgument,
     files: FilesArgument,
-    beam: BeamOption = 5,
-    length_penalty: PenaltyOption = 0.0,
     record: Annotated[Path | None, typer.Option(help="Add the scores to this .json record of the run.")] = None,
     ask: Annotated[list[str] | None, typer.Option(help="A text whose output goes into the record too.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the translations there too.")] = None,
     device: DeviceOption = "auto",
+    options=None,
 ):
     """Score a model: BLEU and chrF by sacrebleu, with their signatures, exact match and perplexity."""
     if ask and not record:
@@ -36,9 +37,7 @@ def evaluate(
     translator = Translator.load(model, pick_device(device))
     pairs = read_pairs(files, say, **translator.config.reading)
     with tqdm(total=len(pairs), disable=None, unit="line", leave=False) as bar:
-        outputs = translator.translate(
-            [source for source, _ in pairs], beam=beam, length_penalty=length_penalty, done=bar.update
-        )
+        outputs = translator.translate([source for source, _ in pairs], done=bar.update, **asdict(options))
     if output:
         try:
             output.write_text("".join(line + "\n" for line in outputs), encoding="utf-8")
@@ -52,9 +51,9 @@ def evaluate(
     perplexity = math.exp(validation_loss(translator.model, dataset)) if len(dataset) else math.nan
     print(f"perplexity {perplexity:.3f} of a target token, </s> included")
     if record:
-        replies = translator.translate(ask or [], beam=beam, length_penalty=length_penalty)
+        replies = translator.translate(ask or [], **asdict(options))
         data = " ".join(path.name for path in files)
-        search = "greedy" if beam == 1 else f"beam {beam}, length penalty {length_penalty:g}"
-        evaluation = evaluation_record(clock, data, search, scores, perplexity, list(zip(ask or [], replies)))
+        samples = list(zip(ask or [], replies))
+        evaluation = evaluation_record(clock, data, str(options), scores, perplexity, samples)
         write_record(record, model, translator.config, evaluation)
         say(f"record: {record}")

@@ -81,8 +81,6 @@ FilesArgument = Annotated[
 ]
 ModelArgument = Annotated[Path, typer.Argument(help="A folder that s2s train wrote.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one.")]
-BeamOption = Annotated[int, typer.Option(min=1, help="Width of the beam; 1 is greedy search.")]
-PenaltyOption = Annotated[float, typer.Option(help="Exponent of the length penalty of beam search.")]
 BatchOption = Annotated[int, typer.Option(min=1, help="How many lines are searched at once.")]
 
 
