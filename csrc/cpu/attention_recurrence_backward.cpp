@@ -11,7 +11,7 @@ namespace s2s::cpu {
 
 namespace {
 
-constexpr int64_t kChunkRows = 1024;  // rows of the batch times steps: deep enough for products at full speed
+constexpr int64_t kChunkRows = 1024; // rows of the batch times steps: deep enough for products at full speed
 
 // What the loop leaves of steps first .. first + asks of 0..T for the products; a cell follows each step but T.
 struct Chunk {
@@ -263,29 +263,32 @@ Tensors attention_recurrence_backward(int64_t gates, const OptionalTensors& grad
                   .gates = needed(kBiasIh) || needed(kBiasHh) ? in.zeros({4 * in.hidden}) : Tensor(),
                   .w_feed = has_feed ? zeros(kWFeed, in.w_feed.sizes()) : Tensor(),
                   .b_feed = zeros(kBFeed, {in.feed})};
-  Tensor grad_keys = in.zeros(in.keys.sizes()), grad_v = in.zeros({in.batch, in.heads, in.attention});
+  Tensor grad_keys, grad_v;
   dispatch(in.x, [&](auto zero) {
     using T = decltype(zero);
     Memory<T> memory(in.keys, in.values, in.v, positions);
-    Weights<T> weights(in);
-    int64_t chunk_steps = std::max<int64_t>(1, kChunkRows / std::max<int64_t>(in.batch, 1));
-    int64_t chunks = (steps + chunk_steps) / chunk_steps;  // as even as can be
-    for (int64_t i = chunks - 1; i >= 0; i--) {
-      auto [first, end] = split(steps + 1, chunks, i);
-      int64_t asks = end - first, cells = std::min(end, steps) - first;
-      Chunk chunk{.first = first,
-                  .asks = asks,
-                  .cells = cells,
-                  .gates = in.empty({in.batch, cells, 4 * in.hidden}),
-                  .queries = in.empty({in.batch, asks, asked}),
-                  .contexts = begin_as(steps_of(grads.get(1), first, asks), {in.batch, asks, in.context()})};
-      if (has_feed) {
-        chunk.feeds = begin_as(steps_of(grad_feeds, first, asks), {in.batch, asks, in.feed});
-        if (first == 0 && has_first) chunk.feeds.select(1, 0).zero_();  // w_feed had no part in the first feed
+    {  // a scope: weights and chunks make room for the gradient of keys
+      Weights<T> weights(in);
+      int64_t chunk_steps = std::max<int64_t>(1, kChunkRows / std::max<int64_t>(in.batch, 1));
+      int64_t chunks = (steps + chunk_steps) / chunk_steps;  // as even as can be
+      for (int64_t i = chunks - 1; i >= 0; i--) {
+        auto [first, end] = split(steps + 1, chunks, i);
+        int64_t asks = end - first, cells = std::min(end, steps) - first;
+        Chunk chunk{.first = first,
+                    .asks = asks,
+                    .cells = cells,
+                    .gates = in.empty({in.batch, cells, 4 * in.hidden}),
+                    .queries = in.empty({in.batch, asks, asked}),
+                    .contexts = begin_as(steps_of(grads.get(1), first, asks), {in.batch, asks, in.context()})};
+        if (has_feed) {
+          chunk.feeds = begin_as(steps_of(grad_feeds, first, asks), {in.batch, asks, in.feed});
+          if (first == 0 && has_first) chunk.feeds.select(1, 0).zero_();  // w_feed had no part in the first feed
+        }
+        loop<T>(gates, in, memory, weights, out, grad, carried, chunk);
+        products_of<T>(gates, in, out, chunk, results);
       }
-      loop<T>(gates, in, memory, weights, out, grad, carried, chunk);
-      products_of<T>(gates, in, out, chunk, results);
     }
+    grad_keys = in.zeros(in.keys.sizes()), grad_v = in.zeros({in.batch, in.heads, in.attention});
     if (needed(kKeys) || needed(kV)) source_gradients<T>(in, memory, out.queries, carried.scores, grad_keys, grad_v);
   });
 
