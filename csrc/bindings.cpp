@@ -7,7 +7,7 @@
 PYBIND11_MODULE(_C, m) {
   namespace py = pybind11;
   using py::arg;
-  m.def("cpu_capability", [] { return s2s::cpu::kernels<float>().name; }, "Instruction set of the CPU kernels.");
+  m.def("cpu_capability", &s2s::cpu::cpu_capability, "Instruction set of the CPU kernels.");
   m.def("additive_attention", &s2s::additive_attention, arg("query"), arg("keys"), arg("values"), arg("v"),
         py::kw_only(), arg("lengths") = py::none(), arg("mask") = py::none(), arg("bias") = py::none());
   m.def("gru_step", &s2s::gru_step, arg("gates_x"), arg("gates_h"), arg("h"));

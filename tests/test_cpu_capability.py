@@ -11,7 +11,7 @@ from helpers import assert_parity_of_draws, example
 
 from s2s_kernels import extension
 
-LEVELS = ["baseline", "avx2", "avx512"]
+LEVELS = ["baseline", "avx2", "avx512", "avx512_bf16"]
 FORMS = [
     ("additive_attention", {"T": 4, "S": 19, "A": 33, "D": 31, "lengths": torch.int64, "bias": 3}),
     ("additive_attention", {"N": 2, "A": 65, "mask": True}),
@@ -33,7 +33,7 @@ def test_at_the_level_in_force(kernel, op, form, dtype):
 
 
 @pytest.mark.skipif(not extension.built, reason="the compiled extension is not built here")
-@pytest.mark.parametrize("level", ["baseline", "avx2"])
+@pytest.mark.parametrize("level", LEVELS[:-1])
 def test_lower(level):
     in_force = extension._C.cpu_capability()
     if in_force not in LEVELS[LEVELS.index(level) + 1 :]:

@@ -12,6 +12,7 @@ struct AttentionInputs : AttentionRecurrenceArguments {
   AttentionInputs(int64_t gates, const OptionalTensors& list, const OptionalTensor& lengths, const OptionalTensor& mask)
       : AttentionRecurrenceArguments(gates, list, lengths, mask, to_compute) {}
 
+  bool pairs() const { return in_pairs(type); }
   Tensor zeros(at::IntArrayRef shape) const { return at::zeros(shape, x.options()); }
 
   double step_work(int64_t gates) const {

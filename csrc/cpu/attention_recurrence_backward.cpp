@@ -11,7 +11,7 @@ namespace s2s::cpu {
 
 namespace {
 
-constexpr int64_t kChunkRows = 1024; // rows of the batch times steps: deep enough for products at full speed
+constexpr int64_t kChunkRows = 1024;  // rows of the batch times steps: deep enough for products at full speed
 
 // What the loop leaves of steps first .. first + asks of 0..T for the products; a cell follows each step but T.
 struct Chunk {
@@ -33,12 +33,12 @@ struct Weights {
   Packed<T> query, hidden, feed, feed_h, feed_c;
 
   explicit Weights(const AttentionInputs& in)
-      : query(Packed<T>::straight(in.w_query)),
-        hidden(Packed<T>::straight(in.weight_hh)),
-        feed(Packed<T>::straight(in.weight_feed())) {
+      : query(Packed<T>::straight(in.w_query, in.pairs())),
+        hidden(Packed<T>::straight(in.weight_hh, in.pairs())),
+        feed(Packed<T>::straight(in.weight_feed(), in.pairs())) {
     if (!in.w_feed.defined()) return;
-    feed_h = Packed<T>::straight(in.feed_h());
-    feed_c = Packed<T>::straight(in.feed_c());
+    feed_h = Packed<T>::straight(in.feed_h(), in.pairs());
+    feed_c = Packed<T>::straight(in.feed_c(), in.pairs());
   }
 };
 
@@ -176,14 +176,15 @@ void products_of(int64_t gates, const AttentionInputs& in, const AttentionOutput
   if (chunk.cells > 0) {
     if (results.x.defined())
       product(all(chunk.gates), in.weight_ih.narrow(1, 0, in.inputs).narrow(0, 0, wide),
-              RowBlocks<T>::of(results.x.narrow(1, chunk.first, chunk.cells)));
+              RowBlocks<T>::of(results.x.narrow(1, chunk.first, chunk.cells)), in.pairs());
     if (results.weight_ih.defined()) {
-      add_outer_products(all(chunk.gates), rows(chunk.cells, input), columns(results.weight_ih, 0, in.inputs));
+      add_outer_products(all(chunk.gates), rows(chunk.cells, input), columns(results.weight_ih, 0, in.inputs),
+                         in.pairs());
       add_outer_products(all(chunk.gates), rows(chunk.cells, fed),
-                         columns(results.weight_ih, in.inputs, in.inputs + in.feed));
+                         columns(results.weight_ih, in.inputs, in.inputs + in.feed), in.pairs());
     }
     if (results.weight_hh.defined())
-      add_weight_hh_gradient(gates, all(chunk.gates), rows(chunk.cells, state), results.weight_hh);
+      add_weight_hh_gradient(gates, all(chunk.gates), rows(chunk.cells, state), results.weight_hh, in.pairs());
     if (results.gates.defined()) results.gates.add_(chunk.gates.sum(at::IntArrayRef({0, 1})));
   }
   if (results.values.defined())
@@ -193,12 +194,13 @@ void products_of(int64_t gates, const AttentionInputs& in, const AttentionOutput
                         .transpose(1, 2),
                     chunk.contexts.view({in.batch, chunk.asks * in.heads, in.width}),
                     chunk.first + chunk.asks == steps + 1 ? 0 : 1);
-  if (results.w_query.defined()) add_outer_products(all(chunk.queries), rows(chunk.asks, state), results.w_query);
+  if (results.w_query.defined())
+    add_outer_products(all(chunk.queries), rows(chunk.asks, state), results.w_query, in.pairs());
   if (results.b_query.defined()) results.b_query.add_(chunk.queries.sum(at::IntArrayRef({0, 1})));
   if (results.w_feed.defined()) {
-    add_outer_products(all(chunk.feeds), rows(chunk.asks, state), columns(results.w_feed, 0, in.hidden));
+    add_outer_products(all(chunk.feeds), rows(chunk.asks, state), columns(results.w_feed, 0, in.hidden), in.pairs());
     add_outer_products(all(chunk.feeds), rows(chunk.asks, context),
-                       columns(results.w_feed, in.hidden, in.hidden + in.context()));
+                       columns(results.w_feed, in.hidden, in.hidden + in.context()), in.pairs());
   }
   if (results.b_feed.defined()) results.b_feed.add_(chunk.feeds.sum(at::IntArrayRef({0, 1})));
 }

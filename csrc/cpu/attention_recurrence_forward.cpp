@@ -10,11 +10,13 @@ namespace {
 template <class T>
 void forward(int64_t gates, const AttentionInputs& in, const Positions& positions, AttentionOutputs& out, bool save) {
   int64_t hidden = in.hidden, steps = in.steps, wide = gates * hidden, asked = in.heads * in.attention;
-  auto query_weight = Packed<T>::transposed(in.w_query), hidden_weight = Packed<T>::transposed(in.weight_hh);
-  auto feed_weight = Packed<T>::transposed(in.weight_feed());
+  auto query_weight = Packed<T>::transposed(in.w_query, in.pairs()),
+       hidden_weight = Packed<T>::transposed(in.weight_hh, in.pairs());
+  auto feed_weight = Packed<T>::transposed(in.weight_feed(), in.pairs());
   bool has_cell = gates == kLstm, has_feed = in.w_feed.defined();
   Packed<T> feed_h, feed_c;
-  if (has_feed) feed_h = Packed<T>::transposed(in.feed_h()), feed_c = Packed<T>::transposed(in.feed_c());
+  if (has_feed)
+    feed_h = Packed<T>::transposed(in.feed_h(), in.pairs()), feed_c = Packed<T>::transposed(in.feed_c(), in.pairs());
   Memory<T> memory(in.keys, in.values, in.v, positions);
   CellKernels<T> cell(gates);
   const auto& kernel = kernels<T>();
@@ -118,7 +120,7 @@ Tensors attention_recurrence_forward(int64_t gates, const OptionalTensors& input
   out.queries = in.empty({in.batch, save ? steps + 1 : 1, in.heads * in.attention});
   dispatch(in.x, [&](auto zero) {
     using T = decltype(zero);
-    hoist<T>(in.x, in.weight_x(), in.bias_ih, out.gates);
+    hoist<T>(in.x, in.weight_x(), in.bias_ih, out.gates, in.pairs());
     forward<T>(gates, in, positions, out, save);
   });
   if (!save) out.gates = nothing(in.x), out.queries = nothing(in.x);

@@ -22,19 +22,19 @@ struct CellKernels {
 
 // x W^T + b for all steps at once, into the first columns of the gates (B, T, 4H).
 template <class T>
-void hoist(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& saved) {
-  product(RowBlocks<const T>::of(x), weight.t(), RowBlocks<T>::of(saved), bias);
+void hoist(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& saved, bool pairs) {
+  product(RowBlocks<const T>::of(x), weight.t(), RowBlocks<T>::of(saved), pairs, bias);
 }
 
 // grad += the gradient of weight_hh from those of the gates, rows of 4H, and the states before each step.
 template <class T>
 void add_weight_hh_gradient(int64_t gates, RowBlocks<const T> grad_gates, const RowPointers<T>& states,
-                            const Tensor& grad) {
-  if (gates == kLstm) return add_outer_products(grad_gates, states, grad);
+                            const Tensor& grad, bool pairs) {
+  if (gates == kLstm) return add_outer_products(grad_gates, states, grad, pairs);
   int64_t hidden = grad.size(1);
-  add_outer_products(grad_gates, states, grad.narrow(0, 0, 2 * hidden));
+  add_outer_products(grad_gates, states, grad.narrow(0, 0, 2 * hidden), pairs);
   grad_gates.first += 3 * hidden;
-  add_outer_products(grad_gates, states, grad.narrow(0, 2 * hidden, hidden));
+  add_outer_products(grad_gates, states, grad.narrow(0, 2 * hidden, hidden), pairs);
 }
 
 // Gradients of bias_ih and bias_hh from the sums (4H) of those of the gates; undefined if those are.

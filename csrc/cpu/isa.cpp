@@ -15,11 +15,16 @@ S2S_DECLARE(baseline)
 #if defined(__x86_64__)
 S2S_DECLARE(avx2)
 S2S_DECLARE(avx512)
+namespace avx512_bf16 {
+extern const PairKernels pairs;
+}
 #endif
 
 namespace {
 
-// 0 baseline, 1 avx2, 2 avx512.
+constexpr const char* kNames[] = {"baseline", "avx2", "avx512", "avx512_bf16"};
+
+// Index in kNames.
 int level() {
   static const int chosen = [] {
     int best = 0;
@@ -29,11 +34,11 @@ int level() {
     if (best == 1 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
       best = 2;
+    if (best == 2 && __builtin_cpu_supports("avx512bf16")) best = 3;
 #endif
-    const char* names[] = {"baseline", "avx2", "avx512"};
     const char* wish = std::getenv("S2S_CPU_CAPABILITY");
     for (int i = 0; wish && i < best; i++)
-      if (std::strcmp(wish, names[i]) == 0) return i;
+      if (std::strcmp(wish, kNames[i]) == 0) return i;
     return best;
   }();
   return chosen;
@@ -42,7 +47,7 @@ int level() {
 }  // namespace
 
 #if defined(__x86_64__)
-#define S2S_CHOOSE(table) (level() == 2 ? avx512::table : level() == 1 ? avx2::table : baseline::table)
+#define S2S_CHOOSE(table) (level() >= 2 ? avx512::table : level() == 1 ? avx2::table : baseline::table)
 #else
 #define S2S_CHOOSE(table) (level(), baseline::table)
 #endif
@@ -56,5 +61,15 @@ template <>
 const Kernels<double>& kernels<double>() {
   return S2S_CHOOSE(double_kernels);
 }
+
+const PairKernels* pair_kernels() {
+#if defined(__x86_64__)
+  return level() == 3 ? &avx512_bf16::pairs : nullptr;
+#else
+  return nullptr;
+#endif
+}
+
+const char* cpu_capability() { return kNames[level()]; }
 
 }  // namespace s2s::cpu

@@ -35,13 +35,12 @@ template <class T>
 using CellBackward = void (*)(const T* saved, const T* h_previous, const T* c_previous, const T* c, T* grad_h,
                               T* grad_c, T* grad_gates, T* grad_gates_h, int64_t hidden, int64_t begin, int64_t end);
 
-template <class T>
-using Gemm = void (*)(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* packed, T* c, int64_t ldc,
+template <class E, class T = E>
+using Gemm = void (*)(int64_t m, int64_t n, int64_t k, const E* a, int64_t lda, const E* packed, T* c, int64_t ldc,
                       const T* bias, bool accumulate);
 
 template <class T>
 struct Kernels {
-  const char* name;
   int64_t panel;  // columns of a packed panel
 
   // C (m, n) = A (m, k) B (k, n) + bias, or += ; B as panels of `panel` columns, k rows each. The second reads A
@@ -96,8 +95,26 @@ struct Kernels {
   void (*keep_largest)(const T* x, int64_t n, int64_t first, T* values, int64_t* ids, int64_t* count, int64_t capacity);
 };
 
-// The table for this CPU (or for the lower S2S_CPU_CAPABILITY = baseline, avx2, avx512).
+// The table for this CPU (or for the lower S2S_CPU_CAPABILITY = baseline, avx2, avx512, avx512_bf16).
 template <class T>
 const Kernels<T>& kernels();
+
+// Two bfloat16 that stand one after the other along k, the first in the low half.
+using Pair = uint32_t;
+
+// Products of bfloat16 with float32 sums, at twice the rate of float32's. k, lda and the panels count pairs.
+struct PairKernels {
+  Gemm<Pair, float> gemm, gemm_transposed;
+  // Rows of k numbers to rows of (k + 1) / 2 pairs; an odd one is paired with zero.
+  void (*pair_rows)(int64_t m, int64_t k, const float* a, int64_t lda, Pair* out);
+  // Rows 2p and 2p + 1 of k rows of n numbers to one row of n pairs, `stride` apart.
+  void (*pair_columns)(int64_t k, int64_t n, const float* a, int64_t lda, Pair* out, int64_t stride);
+};
+
+// Null where the CPU has none. Panels are as wide as those of kernels<float>().
+const PairKernels* pair_kernels();
+
+// The name of what was chosen.
+const char* cpu_capability();
 
 }  // namespace s2s::cpu

@@ -16,7 +16,6 @@
 #include "../math/lstm.h"
 #include "isa.h"
 
-#define S2S_ISA_NAME "avx2"
 #define S2S_VECTOR_BYTES 32
 #define S2S_TILE_ROWS 6
 namespace s2s::cpu::avx2 {

@@ -17,7 +17,6 @@
 #include "../math/lstm.h"
 #include "isa.h"
 
-#define S2S_ISA_NAME "avx512"
 #define S2S_VECTOR_BYTES 64
 #define S2S_TILE_ROWS 12
 namespace s2s::cpu::avx512 {

@@ -8,7 +8,6 @@
 #include "../math/lstm.h"
 #include "isa.h"
 
-#define S2S_ISA_NAME "baseline"
 #define S2S_VECTOR_BYTES 16
 #define S2S_TILE_ROWS 6
 namespace s2s::cpu::baseline {

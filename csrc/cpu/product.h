@@ -35,9 +35,9 @@ namespace products {
 constexpr int64_t kDepth = 512, kRows = 48, kPanels = 8;  // a block of B stays in the second-level cache, one of A too
 
 // The loops around the kernel. pack(p, depth, column, width, out): rows p.. and columns column.. of B as a panel.
-// transposed: a is (k, m), its rows a.stride apart, and c has one group of m rows.
+// transposed: a is (k, m), its rows a.stride apart, and c has one group of m rows. pairs: see in_pairs.
 template <class T, class Pack>
-void blocked(bool transposed, const RowBlocks<const T>& a, const RowBlocks<T>& c, int64_t n, int64_t k,
+void blocked(bool transposed, bool pairs, const RowBlocks<const T>& a, const RowBlocks<T>& c, int64_t n, int64_t k,
              const Pack& pack, const T* bias, bool accumulate) {
   const auto& kernel = kernels<T>();
   auto gemm = transposed ? kernel.gemm_transposed : kernel.gemm;
@@ -47,9 +47,10 @@ void blocked(bool transposed, const RowBlocks<const T>& a, const RowBlocks<T>& c
   int64_t threads = 2.0 * c.groups * c.count * n * k < 2e6 ? 1 : at::get_num_threads();
   int64_t column_parts = std::min(threads, panels);
   int64_t row_parts = std::min(std::max<int64_t>(threads / column_parts, 1), blocks);
-  Tensor packed = at::empty({column_parts * row_parts, kPanels * panel * std::min(k, kDepth)},
-                            at::CPU(c10::CppTypeToScalarType<T>::value));
+  int64_t b_size = kPanels * panel * std::min(k, kDepth);
+  Tensor packed = at::empty({column_parts * row_parts, b_size}, at::CPU(c10::CppTypeToScalarType<T>::value));
   at::parallel_for(0, column_parts * row_parts, 1, [&](int64_t begin, int64_t end) {
+    std::vector<Pair> b_pairs(pairs ? b_size : 0), a_pairs(pairs ? kRows * kDepth : 0);
     for (int64_t task = begin; task < end; task++) {
       auto [first_panel, last_panel] = split(panels, column_parts, task % column_parts);
       auto [first_block, last_block] = split(blocks, row_parts, task / column_parts);
@@ -58,15 +59,38 @@ void blocked(bool transposed, const RowBlocks<const T>& a, const RowBlocks<T>& c
         int64_t depth = std::min(kDepth, k - p);
         for (int64_t from = first_panel; from < last_panel; from += kPanels) {
           int64_t to = std::min(from + kPanels, last_panel), column = from * panel;
-          for (int64_t i = from; i < to; i++)
-            pack(p, depth, i * panel, std::min(panel, n - i * panel), b + (i - from) * panel * depth);
+          int64_t width = std::min(n, to * panel) - column;
+          for (int64_t i = from; i < to; i++) {
+            T* b_panel = b + (i - from) * panel * depth;
+            pack(p, depth, i * panel, std::min(panel, n - i * panel), b_panel);
+            if constexpr (std::is_same_v<T, float>)
+              if (pairs)
+                pair_kernels()->pair_columns(depth, panel, b_panel, panel,
+                                             b_pairs.data() + (i - from) * panel * pairs_of(depth), panel);
+          }
           for (int64_t block = first_block; block < last_block; block++) {
             int64_t group = block / blocks_of_group, row = block % blocks_of_group * kRows;
+            int64_t rows = std::min(kRows, c.count - row);
             const T* a_block =
                 a.first + (transposed ? p * a.stride + row : group * a.group_stride + row * a.stride + p);
-            gemm(std::min(kRows, c.count - row), std::min(n, to * panel) - column, depth, a_block, a.stride, b,
-                 c.first + group * c.group_stride + row * c.stride + column, c.stride,
-                 p == 0 && bias ? bias + column : nullptr, p > 0 || accumulate);
+            T* c_block = c.first + group * c.group_stride + row * c.stride + column;
+            const T* added = p == 0 && bias ? bias + column : nullptr;
+            bool add = p > 0 || accumulate;
+            if constexpr (std::is_same_v<T, float>) {
+              if (pairs) {
+                const PairKernels& with = *pair_kernels();
+                int64_t deep = pairs_of(depth);
+                if (transposed)
+                  with.pair_columns(depth, rows, a_block, a.stride, a_pairs.data(), rows);
+                else
+                  with.pair_rows(rows, depth, a_block, a.stride, a_pairs.data());
+                (transposed ? with.gemm_transposed : with.gemm)(rows, width, deep, a_pairs.data(),
+                                                                transposed ? rows : deep, b_pairs.data(), c_block,
+                                                                c.stride, added, add);
+                continue;
+              }
+            }
+            gemm(rows, width, depth, a_block, a.stride, b, c_block, c.stride, added, add);
           }
         }
       }
@@ -78,20 +102,20 @@ void blocked(bool transposed, const RowBlocks<const T>& a, const RowBlocks<T>& c
 
 // c = a b (+ bias); b (k, n) with any strides; a and c have the same groups, or one both.
 template <class T>
-void product(const RowBlocks<const T>& a, const Tensor& b, const RowBlocks<T>& c, const Tensor& bias = {}) {
+void product(const RowBlocks<const T>& a, const Tensor& b, const RowBlocks<T>& c, bool pairs, const Tensor& bias = {}) {
   const T* from = data<T>(b);
   int64_t k_stride = b.stride(0), n_stride = b.stride(1);
   auto pack = [&](int64_t p, int64_t depth, int64_t column, int64_t width, T* out) {
     kernels<T>().pack(from + p * k_stride + column * n_stride, k_stride, n_stride, depth, width, out);
   };
   bool even = a.even() && c.even();
-  products::blocked<T>(false, even ? a.merged() : a, even ? c.merged() : c, b.size(1), b.size(0), pack, data<T>(bias),
-                       false);
+  products::blocked<T>(false, pairs, even ? a.merged() : a, even ? c.merged() : c, b.size(1), b.size(0), pack,
+                       data<T>(bias), false);
 }
 
 // c (m, n) += the sum over all rows p of a_p (m) times b_p (n): the gradient of a weight. The rows of a are even.
 template <class T>
-void add_outer_products(const RowBlocks<const T>& a, const RowPointers<T>& b, const Tensor& c) {
+void add_outer_products(const RowBlocks<const T>& a, const RowPointers<T>& b, const Tensor& c, bool pairs) {
   int64_t panel = kernels<T>().panel;
   auto pack = [&](int64_t p, int64_t depth, int64_t column, int64_t width, T* out) {
     for (int64_t i = 0; i < depth; i++, out += panel) {
@@ -99,7 +123,7 @@ void add_outer_products(const RowBlocks<const T>& a, const RowPointers<T>& b, co
       std::fill(out + width, out + panel, T(0));
     }
   };
-  products::blocked<T>(true, a, RowBlocks<T>::of(c), c.size(1), b.size(), pack, nullptr, true);
+  products::blocked<T>(true, pairs, a, RowBlocks<T>::of(c), c.size(1), b.size(), pack, nullptr, true);
 }
 
 }  // namespace s2s::cpu

@@ -18,6 +18,8 @@ namespace {
 struct Inputs : RecurrenceArguments {
   Inputs(int64_t gates, const OptionalTensors& list, const OptionalTensor& lengths)
       : RecurrenceArguments(gates, list, lengths, to_compute) {}
+
+  bool pairs() const { return in_pairs(type); }
 };
 
 // Rows of the batch in order of length, longest first, and dealt to groups in turn.
@@ -65,7 +67,7 @@ template <class T>
 void forward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& saved, const Tensor& output,
              const Tensor& h_n, const Tensor& c_n, const Tensor& cells, bool save) {
   int64_t hidden = in.hidden, steps = in.steps, wide = gates * hidden;
-  auto weight = Packed<T>::transposed(in.weight_hh);
+  auto weight = Packed<T>::transposed(in.weight_hh, in.pairs());
   Tensor h_buffer = in.empty({in.batch, hidden}), c_buffer = in.empty({in.batch, hidden});
   Tensor gates_buffer = in.empty({in.batch, wide});
   CellKernels<T> cell(gates);
@@ -110,7 +112,7 @@ void backward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& g
               const Tensor& grad_c_n, const Tensor& saved, const Tensor& output, const Tensor& cells,
               const Tensor& grad_gates, const Tensor& grad_h0, const Tensor& grad_c0) {
   int64_t hidden = in.hidden, steps = in.steps, wide = gates * hidden;
-  auto weight = Packed<T>::straight(in.weight_hh);
+  auto weight = Packed<T>::straight(in.weight_hh, in.pairs());
   Tensor h_buffer = in.empty({in.batch, hidden}), c_buffer = in.empty({in.batch, hidden});
   Tensor gates_buffer = in.empty({in.batch, wide});
   CellKernels<T> cell(gates);
@@ -183,7 +185,7 @@ Tensors recurrence_forward(int64_t gates, const OptionalTensors& inputs, const O
   Tensor cells = has_cell && save ? in.empty({in.batch, in.steps, in.hidden}) : nothing(in.x);
   dispatch(in.x, [&](auto zero) {
     using T = decltype(zero);
-    hoist<T>(in.x, in.weight_ih, in.bias_ih, saved);
+    hoist<T>(in.x, in.weight_ih, in.bias_ih, saved, in.pairs());
     forward<T>(gates, in, rows, saved, output, h_n, c_n, cells, save);
   });
   if (!save) saved = nothing(in.x);
@@ -217,14 +219,14 @@ Tensors recurrence_backward(int64_t gates, const OptionalTensors& grads, const O
     auto all = RowBlocks<const T>::of(grad_gates);
     int64_t hidden = in.hidden, inputs = in.x.size(2);
     std::vector<T> padding(std::max(hidden, inputs));
-    if (grad_x.defined()) product(all, in.weight_ih, RowBlocks<T>::of(grad_x));
+    if (grad_x.defined()) product(all, in.weight_ih, RowBlocks<T>::of(grad_x), in.pairs());
     if (grad_weight_ih.defined())
       add_outer_products(all,
                          rows_read<T>(in, rows, padding,
                                       [&](int64_t b, int64_t step) {
                                         return data<T>(in.x) + (b * in.steps + rows.time(b, step)) * inputs;
                                       }),
-                         grad_weight_ih);
+                         grad_weight_ih, in.pairs());
     if (grad_weight_hh.defined())
       add_weight_hh_gradient(gates, all,
                              rows_read<T>(in, rows, padding,
@@ -233,7 +235,7 @@ Tensors recurrence_backward(int64_t gates, const OptionalTensors& grads, const O
                                                              : data<T>(output) +
                                                                    (b * in.steps + rows.time(b, step - 1)) * hidden;
                                           }),
-                             grad_weight_hh);
+                             grad_weight_hh, in.pairs());
   });
   bool bias = needed(kBiasIh) || needed(kBiasHh);
   auto [grad_bias_ih, grad_bias_hh] = bias_gradients(gates, bias ? grad_gates.sum(0) : Tensor());

@@ -26,15 +26,24 @@ auto dispatch(const Tensor& x, const F& f) {
   return x.scalar_type() == at::kDouble ? f(double()) : f(float());
 }
 
+// Whether products round to bfloat16 what they multiply: they may for inputs that are bfloat16.
+inline bool in_pairs(at::ScalarType type) { return type == at::kBFloat16 && pair_kernels(); }
+
+inline int64_t pairs_of(int64_t k) { return (k + 1) / 2; }
+
 // Weights packed for the skinny products of a recurrence: B (k, n), given as a matrix (n, k) or (k, n).
 template <class T>
 class Packed {
  public:
   Packed() = default;
   // B = w^T, for x W^T.
-  static Packed transposed(const Tensor& w) { return {w, w.size(1), w.size(0), w.stride(1), w.stride(0)}; }
+  static Packed transposed(const Tensor& w, bool pairs = false) {
+    return {w, w.size(1), w.size(0), w.stride(1), w.stride(0), pairs};
+  }
   // B = w, for the gradient.
-  static Packed straight(const Tensor& w) { return {w, w.size(0), w.size(1), w.stride(0), w.stride(1)}; }
+  static Packed straight(const Tensor& w, bool pairs = false) {
+    return {w, w.size(0), w.size(1), w.stride(0), w.stride(1), pairs};
+  }
 
   // C (m, n) = A (m, k) B + bias, or +=; each thread of the team makes its part of the columns.
   void apply(const Team& team, int64_t m, const T* a, int64_t lda, T* c, int64_t ldc, const T* bias,
@@ -49,25 +58,44 @@ class Packed {
   void columns(int64_t begin, int64_t end, int64_t m, const T* a, int64_t lda, T* c, int64_t ldc, const T* bias,
                bool accumulate) const {
     if (m == 0 || begin >= end) return;
+    if constexpr (std::is_same_v<T, float>) {
+      if (pairs_) {
+        int64_t k = pairs_of(k_);
+        thread_local std::vector<Pair> rows;
+        rows.resize(std::max<size_t>(rows.size(), m * k));
+        pair_kernels()->pair_rows(m, k_, a, lda, rows.data());
+        const Pair* panels = reinterpret_cast<const Pair*>(panels_.const_data_ptr<int32_t>());
+        pair_kernels()->gemm(m, end - begin, k, rows.data(), k, panels + begin * k, c, ldc, bias, accumulate);
+        return;
+      }
+    }
     kernels<T>().gemm(m, end - begin, k_, a, lda, data<T>(panels_) + begin * k_, c, ldc, bias, accumulate);
   }
 
  private:
-  Packed(const Tensor& w, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride) : k_(k), n_(n) {
+  Packed(const Tensor& w, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride, bool pairs)
+      : k_(k), n_(n), pairs_(pairs) {
     const auto& kernel = kernels<T>();
-    int64_t panels = (n + kernel.panel - 1) / kernel.panel;
-    panels_ = at::empty({panels * kernel.panel * k}, w.options());
-    T* out = data<T>(panels_);
+    int64_t panel = kernel.panel, panels = (n + panel - 1) / panel;
+    int64_t size = panel * (pairs ? pairs_of(k) : k);
+    panels_ = at::empty({panels * size}, w.options().dtype(pairs ? at::kInt : w.scalar_type()));
     const T* from = data<T>(w);
-    at::parallel_for(0, panels, 1 + 65536 / (k * kernel.panel + 1), [&](int64_t begin, int64_t end) {
-      for (int64_t p = begin; p < end; p++)
-        kernel.pack(from + p * kernel.panel * n_stride, k_stride, n_stride, k,
-                    std::min(kernel.panel, n - p * kernel.panel), out + p * kernel.panel * k);
+    char* out = panels_.numel() ? static_cast<char*>(panels_.mutable_data_ptr()) : nullptr;
+    at::parallel_for(0, panels, 1 + 65536 / (k * panel + 1), [&](int64_t begin, int64_t end) {
+      std::vector<T> wide(pairs ? k * panel : 0);
+      for (int64_t p = begin; p < end; p++) {
+        char* packed = out + p * size * panels_.element_size();
+        T* to = pairs ? wide.data() : reinterpret_cast<T*>(packed);
+        kernel.pack(from + p * panel * n_stride, k_stride, n_stride, k, std::min(panel, n - p * panel), to);
+        if constexpr (std::is_same_v<T, float>)
+          if (pairs) pair_kernels()->pair_columns(k, panel, to, panel, reinterpret_cast<Pair*>(packed), panel);
+      }
     });
   }
 
   Tensor panels_;
   int64_t k_ = 0, n_ = 0;
+  bool pairs_ = false;
 };
 
 }  // namespace s2s::cpu

@@ -7,8 +7,7 @@
 
 template <class T>
 constexpr Kernels<T> table() {
-  return {.name = S2S_ISA_NAME,
-          .panel = kPanel<T>,
+  return {.panel = kPanel<T>,
           .gemm = gemm<T, false>,
           .gemm_transposed = gemm<T, true>,
           .pack = pack<T>,

@@ -9,6 +9,28 @@ struct Vector {
   static constexpr int lanes = S2S_VECTOR_BYTES / sizeof(T);
 };
 
+// Elements of A and B, and what their products are summed in.
+template <class E>
+struct Element {
+  using Sum = E;
+};
+
+template <class V, class E, class B>
+S2S_FORMULA void add_product(V& sum, E x, const B& b) {
+  sum += x * b;
+}
+
+#ifdef S2S_PAIRS
+template <>
+struct Element<Pair> {
+  using Sum = float;
+};
+
+S2S_FORMULA void add_product(Vector<float>::type& sum, Pair x, const Vector<Pair>::type& b) {
+  sum = _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(x), (__m512bh)b);
+}
+#endif
+
 constexpr int kVectors = 2;  // vectors in a panel's row
 
 template <class T>
@@ -16,22 +38,23 @@ constexpr int kPanel = kVectors * Vector<T>::lanes;
 
 // C (rows, panel) of one panel, of A or of its transpose. `from`: what is added to the product, rows from_stride apart
 // (0: a bias), or null. It comes last: rounding k sums at the size of a large C would lose digits of a small product.
-template <class T, bool transposed, int rows>
-void tile(int64_t k, const T* a, int64_t lda, const T* packed, T* c, int64_t ldc, const T* from, int64_t from_stride) {
+template <class E, bool transposed, int rows, class T = typename Element<E>::Sum>
+void tile(int64_t k, const E* a, int64_t lda, const E* packed, T* c, int64_t ldc, const T* from, int64_t from_stride) {
   using V = typename Vector<T>::type;
+  using B = typename Vector<E>::type;
   constexpr int lanes = Vector<T>::lanes;
   V sum[rows][kVectors];
   for (int i = 0; i < rows; i++)
     for (int j = 0; j < kVectors; j++) sum[i][j] = V{};
   for (int64_t p = 0; p < k; p++) {
-    V b[kVectors];
+    B b[kVectors];
 #pragma GCC unroll 2
-    for (int j = 0; j < kVectors; j++) b[j] = *reinterpret_cast<const V*>(packed + p * kPanel<T> + j * lanes);
+    for (int j = 0; j < kVectors; j++) b[j] = *reinterpret_cast<const B*>(packed + p * kPanel<T> + j * lanes);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++) {
-      T x = transposed ? a[p * lda + i] : a[i * lda + p];
+      E x = transposed ? a[p * lda + i] : a[i * lda + p];
 #pragma GCC unroll 2
-      for (int j = 0; j < kVectors; j++) sum[i][j] += x * b[j];
+      for (int j = 0; j < kVectors; j++) add_product(sum[i][j], x, b[j]);
     }
   }
   for (int i = 0; i < rows; i++)
@@ -41,19 +64,19 @@ void tile(int64_t k, const T* a, int64_t lda, const T* packed, T* c, int64_t ldc
     }
 }
 
-template <class T>
-using Tile = void (*)(int64_t, const T*, int64_t, const T*, T*, int64_t, const T*, int64_t);
+template <class E, class T>
+using Tile = void (*)(int64_t, const E*, int64_t, const E*, T*, int64_t, const T*, int64_t);
 
 // The tiles of one row, of two, and so on.
-template <class T, bool transposed, class Rows>
+template <class E, bool transposed, class Rows>
 struct Tiles;
-template <class T, bool transposed, int... below>
-struct Tiles<T, transposed, std::integer_sequence<int, below...>> {
-  static constexpr Tile<T> of[] = {tile<T, transposed, below + 1>...};
+template <class E, bool transposed, int... below>
+struct Tiles<E, transposed, std::integer_sequence<int, below...>> {
+  static constexpr Tile<E, typename Element<E>::Sum> of[] = {tile<E, transposed, below + 1>...};
 };
 
-template <class T, bool transposed>
-void gemm(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* packed, T* c, int64_t ldc, const T* bias,
+template <class E, bool transposed, class T = typename Element<E>::Sum>
+void gemm(int64_t m, int64_t n, int64_t k, const E* a, int64_t lda, const E* packed, T* c, int64_t ldc, const T* bias,
           bool accumulate) {
   constexpr int64_t panel = kPanel<T>;
   for (int64_t column = 0; column < n; column += panel, packed += panel * k) {
@@ -62,8 +85,8 @@ void gemm(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* pac
       // As even as can be: 13 rows are 7 + 6, not 12 + 1.
       int64_t tiles = (m - row + S2S_TILE_ROWS - 1) / S2S_TILE_ROWS;
       int64_t rows = (m - row + tiles - 1) / tiles;
-      auto compute = Tiles<T, transposed, std::make_integer_sequence<int, S2S_TILE_ROWS>>::of[rows - 1];
-      const T* a_tile = a + row * (transposed ? 1 : lda);
+      auto compute = Tiles<E, transposed, std::make_integer_sequence<int, S2S_TILE_ROWS>>::of[rows - 1];
+      const E* a_tile = a + row * (transposed ? 1 : lda);
       T* c_tile = c + row * ldc + column;
       const T* from = accumulate ? c_tile : bias ? bias + column : nullptr;
       int64_t from_stride = accumulate ? ldc : 0;
