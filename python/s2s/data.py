@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from .cleaning import source_text, target_text
+from .pairs import watched
 from .vocab import BOS, EOS, PAD
 
 CHUNK = 10_000  # pairs encoded at a time
@@ -59,7 +60,7 @@ class Dataset:
     """Pairs as ids, kept in a temporary file that the system maps into memory as needed.
 
     Args:
-        pairs: anything that can be walked over, such as a PairFile or a list; it is walked over once.
+        pairs: a PairFile, a Selection or a list; it is walked over once.
         source_vocab, target_vocab: their vocabularies.
         config: a Config; pairs longer than ``config.max_length`` are left out and counted in ``too_long``.
     """
@@ -68,7 +69,7 @@ class Dataset:
         self.config, self.too_long = config, 0
         lengths = [np.empty((0, 2), dtype=np.int64)]
         with tempfile.TemporaryFile() as file:
-            pairs = iter(pairs)
+            pairs = iter(watched(pairs, "encoding", len(pairs)))
             while chunk := list(islice(pairs, CHUNK)):
                 rows = [
                     (source_vocab.encode(source_text(source, config)), target_vocab.encode(target_text(target, config)))

@@ -6,6 +6,7 @@ from itertools import compress, zip_longest
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from .errors import S2SError
 
@@ -79,7 +80,7 @@ class PairFile:
         for path in self.paths:
             check_not_empty(path)
         self.count, bad, several = 0, [], []
-        for first, last, row in self._rows():
+        for first, last, row in watched(self._rows(), "reading"):
             if self._pair(row):
                 self.count += 1
             else:
@@ -144,6 +145,11 @@ def shown(numbers):
     return ", ".join(map(str, numbers[:SHOWN])) + (", ..." if len(numbers) > SHOWN else "")
 
 
+def watched(items, what, total=None):
+    """The items, with a bar on a terminal when they take more than a moment."""
+    return tqdm(items, what, total, leave=False, unit=" pairs", delay=2, disable=None, dynamic_ncols=True)
+
+
 def read_pairs(paths, say=print, **reading) -> list[tuple[str, str]]:
     """All of a PairFile at once."""
     return list(PairFile(paths, say, **reading))
@@ -169,7 +175,8 @@ def split_pairs(pairs, fraction, by="source", seed=1, say=print, key=str):
     ``key`` makes of a source what the model will see of it: "Run!" and "run" may become one.
     """
     # Eight bytes a pair, however long the texts are.
-    sources = np.fromiter((fingerprint(key(source)) for source, _ in pairs), np.uint64, len(pairs))
+    walk = watched(pairs, "splitting", len(pairs))
+    sources = np.fromiter((fingerprint(key(source)) for source, _ in walk), np.uint64, len(pairs))
     groups, group = np.unique(sources, return_inverse=True) if by == "source" else (sources, np.arange(len(sources)))
     count = round(fraction * len(groups))
     if fraction > 0 and len(groups) > 1:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .cleaning import source_text, target_text
 from .errors import S2SError
+from .pairs import watched
 
 PAD, UNK, BOS, EOS = range(4)
 SPECIALS = ["<pad>", "<unk>", "<s>", "</s>"]
@@ -179,11 +180,14 @@ def build_vocabularies(pairs, config):
             return SentencePieceVocabulary.build(texts, config.vocab_size)
         return Vocabulary.build(texts, config.tokens, config.vocab_size, config.min_count)
 
+    def walk():
+        return watched(pairs, "counting words", len(pairs))
+
     def sources():
-        return (source_text(text, config) for text, _ in pairs)
+        return (source_text(text, config) for text, _ in walk())
 
     def targets():
-        return (target_text(text, config) for _, text in pairs)
+        return (target_text(text, config) for _, text in walk())
 
     if config.shared_vocab:
         return (build(chain(sources(), targets())),) * 2
