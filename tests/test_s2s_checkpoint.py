@@ -30,6 +30,8 @@ def make(**options):
         {"tokens": "sentencepiece", "vocab_size": 30},
         {"tied_embeddings": True, "shared_vocab": True, "order": "after", "feed": "attentional"},
         {"tokens": "sentencepiece", "vocab_size": 40, "shared_vocab": True},
+        {"attention": "fixed", "decoder_layers": 2, "cell": "lstm", "readout": "maxout"},
+        {"attention": "general", "attention_window": "local-p", "gru_reset": "before"},
     ],
     ids=str,
 )

@@ -110,6 +110,6 @@ class Seq2Seq(nn.Module):
         return memory, self.decoder.start(states, memory)
 
     def step(self, tokens, state, memory):
-        """tokens (B,) -> log probabilities (B, V) of the next token, weights (B, [N,] S) or None, next state."""
+        """tokens (B,) -> float32 log probabilities (B, V) of the next, weights (B, [N,] S) or None, next state."""
         features, weights, state = self.decoder.step(self.dropout(self.embedding(tokens)), state, memory)
         return torch.log_softmax(self.output(self.dropout(features)).float(), -1), weights, state
