@@ -244,6 +244,12 @@ def test_a_process_of_its_own(shell, model):
     assert done.returncode == 1 and done.stderr == b"s2s: standard input is not UTF-8 text.\n"
 
 
+def test_help_shows_what_stands_in_brackets(s2s, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    code, out, _ = s2s("train", "--help")
+    assert code == 0 and "s, [s;c], [s;c;y], W [s;c], tanh(W [s;c]), maxout(W [s;c;y])" in out and "[gru]" in out
+
+
 def test_help_is_quick_and_needs_no_torch():
     code = "from s2s.cli import main; import atexit, sys\n"
     code += "atexit.register(lambda: print('torch' in sys.modules)); main(['--help'])"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 import typer
+from rich.markup import escape
 
 from ..config import Config
 from ..errors import S2SError
@@ -35,7 +36,8 @@ def with_options(kind, panel, **defaults):
         default = defaults.get(field.name, field.default)
         text = f"{field.metadata['help']} [{str(default).lower() if hint is bool else default}]"
         choices = "|".join(get_args(hint)) if get_origin(hint) is Literal else None
-        info = typer.Option(*names, help=text, metavar=choices, show_default=False, rich_help_panel=panel)
+        # escape: rich takes [s;c] for markup and leaves it out
+        info = typer.Option(*names, help=escape(text), metavar=choices, show_default=False, rich_help_panel=panel)
         return inspect.Parameter(
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
