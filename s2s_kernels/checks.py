@@ -4,6 +4,10 @@ import os
 
 import torch
 
+# By op: the check of what a backend is handed, for those that read memory without one. The public functions have
+# checked already; `torch.ops` lets anything through. Filled by s2s_kernels.ops.
+of_ops = {}
+
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 

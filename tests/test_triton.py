@@ -144,3 +144,20 @@ def test_gradients_outside_the_backend(interpreted, op):
         gradients = torch.autograd.grad(outputs, list(wanted.values()), cotangents)
     for name, gradient in zip(wanted, gradients, strict=True):
         assert torch.allclose(gradient, expected[f"d {name}"], rtol=0, atol=1e-12), name
+
+
+@pytest.mark.parametrize("op", ["additive_attention", "gru_step", "lstm_step", "gru_forward", "attention_lstm_forward"])
+def test_torch_ops_are_checked(interpreted, op):
+    """Kernels read memory by the sizes of some arguments: the others must have them, whichever way they come."""
+    inputs = place(example(op.removesuffix("_forward")), dtype=torch.float32)
+    last = [name for name in inputs if name in ("v", "h", "c", "weight_hh")][-1]
+    inputs[last] = inputs[last][..., :-1].contiguous()
+    args = ([*inputs.values()] + [None] * 9,) if op.endswith("_forward") else tuple(inputs.values())
+    if op == "gru_forward":
+        args = (args[0][:6],)
+    if op == "attention_lstm_forward":
+        names = ("x", "h0", "c0", "keys", "values", "v", "w_query", "b_query", "weight_ih", "weight_hh", "bias_ih")
+        args = ([inputs[name] for name in names] + [None] * 4,)
+    rest = (None, None, False, False) if op.endswith("_forward") else ()
+    with pytest.raises(ValueError, match=f"(gates_x|{last}|keys|query).* has shape"):
+        getattr(torch.ops.s2s_kernels, op)(*args, *rest)

@@ -1,7 +1,7 @@
 """Additive (Bahdanau) attention: score, mask, softmax and context in one op, for one query or for T of them."""
 
 from .. import reference
-from ..checks import check_lengths, check_mask, dims, expect, floating
+from ..checks import check_lengths, check_mask, dims, expect, floating, of_ops
 from . import registration
 
 
@@ -47,7 +47,7 @@ def additive_attention(query, keys, values, v, *, lengths=None, mask=None, bias=
     )
 
 
-def check(query, keys, values, v, lengths, mask, bias):
+def check(query, keys, values, v, lengths=None, mask=None, bias=None):
     heads = len(dims("v", v, "A", "N, A")) == 2
     if heads:
         query_dims, keys_form = dims("query", query, "B, N, A", "B, T, N, A"), "B, S, N, A"
@@ -67,6 +67,9 @@ def check(query, keys, values, v, lengths, mask, bias):
             forms[3] = ("B, T, S", (batch, query_dims[1], source))
         form, shape = forms[len(dims("bias", bias, *(form for form, _ in forms.values())))]
         expect("bias", bias, form, shape, query, "query")
+
+
+of_ops["additive_attention"] = check
 
 
 @registration.fake("additive_attention")

@@ -1,6 +1,6 @@
 """Checks and shapes that the two attention scans share."""
 
-from ..checks import check_lengths, check_mask, dims, expect, optional
+from ..checks import check_lengths, check_mask, dims, expect, of_ops, optional
 from . import registration
 from .recurrence import check_cell, register_backward, rounded, saved_like
 
@@ -54,8 +54,7 @@ def check_scan(
 def register_scan(name, gates):
     """The registrations of ``attention_gru`` and ``attention_lstm``."""
 
-    @registration.fake(f"{name}_forward")
-    def _(inputs, lengths, mask, reverse, save):
+    def check(inputs, lengths, mask, reverse, save):
         x, *states = inputs[: gates - 1]
         keys, values, v, *cell, w_feed, b_feed, first_feed = inputs[gates - 1 :]
         optional_inputs = {
@@ -66,6 +65,14 @@ def register_scan(name, gates):
             "first_feed": first_feed,
         }
         check_scan(gates, x, tuple(zip(("h0", "c0"), states)), keys, values, v, *cell, **optional_inputs)
+
+    of_ops[f"{name}_forward"] = check
+
+    @registration.fake(f"{name}_forward")
+    def _(inputs, lengths, mask, reverse, save):
+        check(inputs, lengths, mask, reverse, save)
+        x, *states = inputs[: gates - 1]
+        keys, values, v, *_, w_feed, _, _ = inputs[gates - 1 :]
         (batch, steps, hidden), heads = (*x.shape[:2], states[0].shape[1]), tuple(v.shape[:-1])
         outputs = [
             (batch, steps, hidden),

@@ -1,7 +1,7 @@
 """One step of a GRU cell, after its two matrix products."""
 
 from .. import reference
-from ..checks import dims, expect, floating
+from ..checks import dims, expect, floating, of_ops
 from . import registration
 
 
@@ -30,6 +30,9 @@ def check(gates_x, gates_h, h):
     floating("h", h)
     expect("gates_x", gates_x, "B, 3H", (batch, 3 * hidden), h, "h")
     expect("gates_h", gates_h, "B, 3H", (batch, 3 * hidden), h, "h")
+
+
+of_ops["gru_step"] = check
 
 
 @registration.fake("gru_step")

@@ -1,7 +1,7 @@
 """One step of an LSTM cell, after its two matrix products."""
 
 from .. import reference
-from ..checks import dims, expect, floating
+from ..checks import dims, expect, floating, of_ops
 from . import registration
 
 
@@ -30,6 +30,9 @@ def check(gates_x, gates_h, c):
     floating("c", c)
     expect("gates_x", gates_x, "B, 4H", (batch, 4 * hidden), c, "c")
     expect("gates_h", gates_h, "B, 4H", (batch, 4 * hidden), c, "c")
+
+
+of_ops["lstm_step"] = check
 
 
 @registration.fake("lstm_step")

@@ -2,7 +2,7 @@
 
 import torch
 
-from ..checks import check_lengths, dims, expect, floating, optional
+from ..checks import check_lengths, dims, expect, floating, of_ops, optional
 from . import registration
 
 
@@ -54,10 +54,16 @@ def register_backward(name):
 def register_recurrence(name, gates):
     """The registrations of ``gru`` and ``lstm``."""
 
-    @registration.fake(f"{name}_forward")
-    def _(inputs, lengths, mask, reverse, save):
+    def check(inputs, lengths, mask, reverse, save):
         x, *states = inputs[: gates - 1]
         check_sequence(gates, x, tuple(zip(("h0", "c0"), states)), *inputs[gates - 1 :], lengths)
+
+    of_ops[f"{name}_forward"] = check
+
+    @registration.fake(f"{name}_forward")
+    def _(inputs, lengths, mask, reverse, save):
+        check(inputs, lengths, mask, reverse, save)
+        x, *states = inputs[: gates - 1]
         batch, steps, hidden = x.shape[0], x.shape[1], states[0].shape[1]
         cells = [saved_like(x, (batch, steps, hidden), save)] if gates == 4 else []
         return [

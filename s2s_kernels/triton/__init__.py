@@ -11,6 +11,8 @@ from importlib.util import find_spec
 
 import torch
 
+from ..checks import of_ops
+
 interpreted = os.environ.get("TRITON_INTERPRET") == "1"
 
 # What a backend implements, as in csrc/ops.h: the dispatcher's name of an op, and the file here that has it.
@@ -45,6 +47,8 @@ def implementation(name):
     """Op ``name``, as the dispatcher calls it."""
 
     def run(*args, **kwargs):
+        if name in of_ops:
+            of_ops[name](*args, **kwargs)
         function = getattr(import_module(f"{__name__}.{OPS[name]}"), name)
         tensors = args[0] if isinstance(args[0], list) else args
         device = next(x.device for x in tensors if x is not None)
