@@ -1,9 +1,9 @@
 // Autograd of every op: what is saved, and which op makes the gradients. In C++ so that a step costs microseconds.
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include "find_op.h"
 #include "ops.h"
 
 namespace s2s {
@@ -13,11 +13,6 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
-
-template <class Signature>
-auto find(const std::string& name) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(("s2s_kernels::" + name).c_str(), "").typed<Signature>();
-}
 
 OptionalTensor optional(const Tensor& x) { return x.defined() ? OptionalTensor(x) : std::nullopt; }
 Tensor undefined_if_none(const OptionalTensor& x) { return x.value_or(Tensor()); }
@@ -38,7 +33,7 @@ struct AdditiveAttention : Function<AdditiveAttention> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    static auto op = find<decltype(cpu::additive_attention_backward)>("additive_attention_backward");
+    static auto op = find_op<decltype(cpu::additive_attention_backward)>("additive_attention_backward");
     auto saved = ctx->get_saved_variables();
     // lengths and mask, where given, come before bias in autograd's count.
     size_t bias_index = 4 + saved[5].defined() + saved[6].defined();
@@ -73,7 +68,7 @@ struct GruStep : Function<GruStep> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    static auto op = find<decltype(cpu::gru_step_backward)>("gru_step_backward");
+    static auto op = find_op<decltype(cpu::gru_step_backward)>("gru_step_backward");
     auto saved = ctx->get_saved_variables();
     auto [gates_x, gates_h, h] = op.call(grads[0], saved[0], saved[1], saved[2]);
     return {gates_x, gates_h, h};
@@ -94,7 +89,7 @@ struct LstmStep : Function<LstmStep> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    static auto op = find<decltype(cpu::lstm_step_backward)>("lstm_step_backward");
+    static auto op = find_op<decltype(cpu::lstm_step_backward)>("lstm_step_backward");
     auto saved = ctx->get_saved_variables();
     if (!grads[0].defined() && !grads[1].defined()) return variable_list(3);
     auto [gates, c] = op.call(optional(grads[0]), optional(grads[1]), saved[0], saved[1], saved[2]);
@@ -113,7 +108,7 @@ struct Recurrence : Function<Recurrence<which>> {
   // `present` are the inputs that were given: the ones that autograd sees.
   static variable_list forward(AutogradContext* ctx, at::TensorList present, const OptionalTensors& inputs,
                                const OptionalTensor& lengths, const OptionalTensor& mask, bool reverse, bool save) {
-    static auto op = find<RecurrenceForward>(std::string(kRecurrences[which]) + "_forward");
+    static auto op = find_op<RecurrenceForward>(std::string(kRecurrences[which]) + "_forward");
     at::AutoDispatchBelowADInplaceOrView below;
     variable_list outputs = op.call(inputs, lengths, mask, reverse, save);
     variable_list saved, internal(outputs.begin() + kPublicOutputs[which], outputs.end());
@@ -130,7 +125,7 @@ struct Recurrence : Function<Recurrence<which>> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    static auto op = find<RecurrenceBackward>(std::string(kRecurrences[which]) + "_backward");
+    static auto op = find_op<RecurrenceBackward>(std::string(kRecurrences[which]) + "_backward");
     auto saved = ctx->get_saved_variables();
     size_t count = ctx->saved_data["inputs"].toInt();
     OptionalTensors inputs, public_grads;
@@ -162,7 +157,7 @@ struct Recurrence : Function<Recurrence<which>> {
 template <int which>
 Tensors recurrence_autograd(const OptionalTensors& inputs, const OptionalTensor& lengths, const OptionalTensor& mask,
                             bool reverse, bool save) {
-  static auto op = find<RecurrenceForward>(std::string(kRecurrences[which]) + "_forward");
+  static auto op = find_op<RecurrenceForward>(std::string(kRecurrences[which]) + "_forward");
   if (!save) {
     at::AutoDispatchBelowADInplaceOrView below;
     return op.call(inputs, lengths, mask, reverse, save);

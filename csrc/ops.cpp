@@ -1,19 +1,14 @@
 // The registry: every op's schema, the public recurrences on top of their halves, and the CPU implementations.
 #include "ops.h"
 
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
 #include <torch/library.h>
+
+#include "find_op.h"
 
 namespace s2s {
 
 namespace {
-
-// The typed way into the dispatcher of op `name`.
-template <class Signature>
-auto find(const char* name) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
-}
 
 // What backward wants is saved only when something will run backward.
 bool wants_grad(const OptionalTensors& inputs) {
@@ -26,7 +21,7 @@ bool wants_grad(const OptionalTensors& inputs) {
 template <int which>
 Tensors recurrence(std::initializer_list<OptionalTensor> arguments, const OptionalTensor& lengths,
                    const OptionalTensor& mask, bool reverse) {
-  static auto op = find<RecurrenceForward>((std::string("s2s_kernels::") + kRecurrences[which] + "_forward").c_str());
+  static auto op = find_op<RecurrenceForward>(std::string(kRecurrences[which]) + "_forward");
   OptionalTensors inputs(arguments);
   return op.call(inputs, lengths, mask, reverse, wants_grad(inputs));
 }
@@ -39,17 +34,17 @@ void check_pair(at::TensorList state) {
 
 Two additive_attention(const Tensor& query, const Tensor& keys, const Tensor& values, const Tensor& v,
                        const OptionalTensor& lengths, const OptionalTensor& mask, const OptionalTensor& bias) {
-  static auto op = find<decltype(additive_attention)>("s2s_kernels::additive_attention");
+  static auto op = find_op<decltype(additive_attention)>("additive_attention");
   return op.call(query, keys, values, v, lengths, mask, bias);
 }
 
 Tensor gru_step(const Tensor& gates_x, const Tensor& gates_h, const Tensor& h) {
-  static auto op = find<decltype(gru_step)>("s2s_kernels::gru_step");
+  static auto op = find_op<decltype(gru_step)>("gru_step");
   return op.call(gates_x, gates_h, h);
 }
 
 Two lstm_step(const Tensor& gates_x, const Tensor& gates_h, const Tensor& c) {
-  static auto op = find<decltype(lstm_step)>("s2s_kernels::lstm_step");
+  static auto op = find_op<decltype(lstm_step)>("lstm_step");
   return op.call(gates_x, gates_h, c);
 }
 
