@@ -13,8 +13,8 @@ from .errors import S2SError
 
 
 def command_line() -> str:
-    """This process's ``s2s`` command, paths cut down to their names."""
-    words = [Path(word).name if os.sep in word and Path(word).exists() else word for word in sys.argv[1:]]
+    """This process's ``s2s`` command, absolute paths cut down to their names."""
+    words = [Path(word).name if os.path.isabs(word) else word for word in sys.argv[1:]]
     return shlex.join(["s2s", *words])
 
 
