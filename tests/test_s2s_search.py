@@ -95,11 +95,14 @@ def exhaustive(model, source, alpha, beta, longest=LONGEST):
 @pytest.mark.parametrize("alpha, beta", [(0.0, 0.0), (0.6, 0.0), (1.5, 0.0), (-1.0, 0.0), (0.0, 0.4), (1.0, 2.0)])
 def test_a_wide_beam_is_exhaustive(model, alpha, beta):
     penalties = {"length_penalty": alpha, "coverage_penalty": beta}
-    found = beam_search(model, *source_batch(SOURCES), LONGEST, beam=150, n_best=5, **penalties)
-    for source, hypotheses in zip(SOURCES, found, strict=True):
+    options = SearchOptions(beam=150, n_best=5, max_length=LONGEST, **penalties)
+    step_by_step = beam_search(model, *source_batch(SOURCES), LONGEST, beam=150, n_best=5, **penalties)
+    chosen = search(model, *source_batch(SOURCES), options)  # where it can, without Python between the steps
+    for source, *both in zip(SOURCES, step_by_step, chosen, strict=True):
         best = exhaustive(model, source, alpha, beta)[:5]
-        assert [h.ids for h in hypotheses] == [ids for _, ids in best]
-        assert [h.score for h in hypotheses] == pytest.approx([score for score, _ in best], abs=1e-4)
+        for found in both:
+            assert [h.ids for h in found] == [ids for _, ids in best]
+            assert [h.score for h in found] == pytest.approx([score for score, _ in best], abs=1e-4)
 
 
 def test_n_best_are_all_there_are():

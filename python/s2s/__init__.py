@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .data import Dataset
     from .errors import S2SError
     from .model import Seq2Seq
+    from .search_options import SearchOptions
     from .training import Trainer, train
     from .translator import Translator
 
@@ -20,12 +21,13 @@ _MODULES = {
     "Config": "config",
     "Dataset": "data",
     "S2SError": "errors",
+    "SearchOptions": "search_options",
     "Seq2Seq": "model",
     "Trainer": "training",
     "Translator": "translator",
     "train": "training",
 }
-__all__ = ["Config", "Dataset", "S2SError", "Seq2Seq", "Trainer", "Translator", "load", "train"]
+__all__ = ["Config", "Dataset", "S2SError", "SearchOptions", "Seq2Seq", "Trainer", "Translator", "load", "train"]
 
 
 def load(path, device="cpu") -> "Translator":

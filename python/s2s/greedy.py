@@ -43,10 +43,10 @@ def follow(model, source, lengths, max_length, choose, attention=False, copies=1
     for t in range(max_length + 1):
         logp, weights, state = model.step(tokens, state, memory)
         if t < max_length:
-            tokens = choose(forbid(logp, never), alive, t).masked_fill_(over, EOS)
+            tokens = choose(forbid(logp, never), alive, t)
         else:  # no room for another token
             tokens = torch.full_like(tokens, EOS)
-        ids[alive, t] = tokens
+        ids[alive, t] = tokens  # what follows the first </s> is cut off at the end
         gain = logp.gather(1, tokens[:, None]).squeeze(1)
         scores.index_add_(0, alive, gain.masked_fill_(over, 0.0).float())
         if attention:
