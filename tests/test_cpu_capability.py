@@ -52,3 +52,6 @@ def test_lower(level):
     result = python("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]
     assert f"{len(FORMS) * 3} passed" in result.stdout
+    searches = (str(Path(__file__).with_name("test_beam_search.py")), "-k", "test_sizes or test_sixteen_bits")
+    result = python("-m", "pytest", "-q", "-p", "no:cacheprovider", *searches)
+    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]

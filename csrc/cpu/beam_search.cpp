@@ -167,7 +167,7 @@ class BeamSearch {
       if (!attended_.empty()) {
         const T *old = &attended_[row * in_.source], *weights = decoder_.row(row).weights;
         T* sum = &attended_next_[row * in_.source];
-        for (int64_t s = 0; s < in_.source; s++) sum[s] = (t == 0 ? T(0) : old[s]) + weights[s];
+        for (int64_t s = 0; s < in_.source; s++) sum[s] = old[s] + weights[s];
       }
     }
     // Of the candidates that end, only those among the K best count; of 2K, K that go on are among them.
