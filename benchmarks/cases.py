@@ -62,7 +62,7 @@ class Implementation:
     backend: str | None = None  # of ours; None: the one that "auto" takes
     dtypes: tuple[torch.dtype, ...] | None = None  # None: all
     foreign: bool = False  # another program, whose parameters may have other shapes
-    same_function: bool = True  # False: a foreign program that does the same job, whose numbers are its own
+    same_function: bool = True  # False: it does the same job, with numbers of its own: another program or precision
 
 
 @dataclass(frozen=True)

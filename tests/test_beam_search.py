@@ -230,3 +230,15 @@ def test_opcheck_and_compile(form):
     torch.library.opcheck(op, args, options | SEARCH | {"return_weights": True, "n_best": 2})
     compiled = torch.compile(lambda x: run(sk.beam_search, x), fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(inputs).ids, run(sk.beam_search, inputs).ids)
+
+
+def test_autocast(search_anywhere):
+    inputs = cast(search_inputs(), torch.Tensor.float)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = run(sk.beam_search, inputs)
+    expected = run(sk.beam_search, cast(inputs, torch.Tensor.bfloat16))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_an_empty_source(search_kernel):
+    check(cast(search_inputs(S=1, lengths=False), lambda x: x[:, :0] if x.dim() == 3 else x))
