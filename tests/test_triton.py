@@ -1,5 +1,7 @@
 """Every Triton kernel on the CPU, in Triton's interpreter, on tiny shapes (lane "triton interpreter")."""
 
+from importlib import metadata
+
 import pytest
 import torch
 from helpers import DTYPES, Target, assert_parity, call, example, leaves, outputs_and_gradients, place
@@ -54,6 +56,11 @@ def test_tanh_at_both_ends(interpreted, dtype, scale):
     # Where tanh is straight, a query's gradient is a sum that cancels to rounding in any implementation.
     wrt = None if scale > 1 else ("keys", "values", "v")
     assert_parity("additive_attention", inputs, dtype, interpreted, wrt=wrt)
+
+
+def test_info(interpreted):
+    info = sk.info()
+    assert info["triton"] == metadata.version("triton") and info["backends"]["cpu"] == "triton"
 
 
 def test_a_chosen_backend_stands_in_front(interpreted):

@@ -68,11 +68,21 @@ def info() -> dict:
         "compiler": built.get("compiler"),
         "cuda": built.get("cuda"),
         "cuda_archs": built.get("cuda_archs"),
+        "triton": _version("triton"),
         "cpu_capability": extension.cpu_capability() if extension else None,
         "threads": torch.get_num_threads(),
         "devices": devices,
         "backends": {kind: _backend(kind) for kind in dict.fromkeys(name.split(":")[0] for name in devices)},
     }
+
+
+def _version(package):
+    from importlib import metadata
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _cpu_name():

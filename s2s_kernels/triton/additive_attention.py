@@ -19,8 +19,8 @@ class Tiles(NamedTuple):
     warps: int
 
 
-# One configuration a case, not tuned: autotuning would make a first call wait, and the interpreter cannot. A tile of
-# T * S * A (or S * D) elements is what the threads of a program hold in registers.
+# One configuration a case, for every architecture, chosen by what fits in registers: a program holds a tile of
+# T * S * A (or S * D) elements. There is no autotuning: it would make a first call wait, and the interpreter cannot.
 ONE_QUERY = Tiles(1, 16, 128, 128, 4)
 MANY_SCORES = Tiles(8, 16, 32, 64, 4)
 MANY_CONTEXTS = Tiles(16, 32, 32, 64, 4)
@@ -30,7 +30,10 @@ FEW_PROGRAMS = 64  # fewer than these leave most of a GPU idle, so that the sour
 def fit(tiles, source):
     """Tiles no wider than what they cover, and of float64, whose registers are twice as wide, a quarter."""
     a, d = tiles[2:4] if source.dot else (tiles.A // 4, tiles.D // 4)
-    return tiles._replace(A=min(a, next_power_of_2(source.A)), D=max(16, min(d, next_power_of_2(source.D))))
+    least = 32  # smaller ones would only be more kernels to compile
+    return tiles._replace(
+        A=min(a, max(least, next_power_of_2(source.A))), D=min(d, max(least, next_power_of_2(source.D)))
+    )
 
 
 def one_at_a_time(query, S):

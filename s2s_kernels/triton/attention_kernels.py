@@ -10,7 +10,7 @@ no atomics.
 import triton
 import triton.language as tl
 
-from .language import source_length, store, tanh, valid_positions
+from .language import source_length, store, tanh_of_score, valid_positions
 
 
 @triton.jit
@@ -23,7 +23,7 @@ def score_tile(query, keys, v, t, s, t_valid, s_valid, query_t, N, A, ACC, BT, B
         q = tl.load(query + t[:, None] * query_t + a[None, :], mask=t_valid[:, None] & inside, other=0).to(ACC)
         k = tl.load(keys + s[:, None] * N * A + a[None, :], mask=s_valid[:, None] & inside, other=0).to(ACC)
         w = tl.load(v + a, mask=a < A, other=0).to(ACC)
-        parts += tanh(q[:, None, :] + k[None, :, :]) * w[None, None, :]
+        parts += tanh_of_score(q[:, None, :] + k[None, :, :], keys) * w[None, None, :]
     return tl.sum(parts, 2)
 
 
@@ -90,7 +90,18 @@ def write_context(
         store(exact + t[:, None] * exact_t + d[None, :], sums, inside)
 
 
-@triton.jit
+# What changes from batch to batch is left general: each of these that is 1, or divides by 16 or not, would otherwise
+# compile a kernel of its own.
+GENERAL = ("T", "S", "bias_b", "bias_t", "weights_b", "weights_t", "exact_weights_b", "exact_weights_t")
+GENERAL += ("grad_scores_b", "grad_scores_t")
+
+
+def kernel(function):
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    return triton.jit(function, do_not_specialize=[name for name in names if name in GENERAL])
+
+
+@kernel
 def scores_kernel(
     query, keys, v, bias, lengths, mask, scores,
     query_b, query_t, keys_b, bias_b, bias_t, T, S, N, A,
@@ -114,7 +125,7 @@ def scores_kernel(
     tl.store(row + t[:, None] * N * S + s[None, :], score, mask=(t < T)[:, None] & (s < S)[None, :])
 
 
-@triton.jit
+@kernel
 def softmax_context_kernel(
     scores, values, lengths, mask, weights, exact_weights, context, exact_context,
     values_b, weights_b, weights_t, exact_weights_b, exact_weights_t, context_b, context_t, exact_context_b,
@@ -148,7 +159,7 @@ def softmax_context_kernel(
     )  # fmt: skip
 
 
-@triton.jit
+@kernel
 def attend_kernel(
     query, keys, values, v, bias, lengths, mask, scores, weights, exact_weights, context, exact_context,
     query_b, query_t, keys_b, values_b, bias_b, bias_t, weights_b, weights_t, exact_weights_b, exact_weights_t,
@@ -212,7 +223,7 @@ def grad_weights_tile(grad_context, values, t, s, t_valid, s_valid, context_t, D
     return sums
 
 
-@triton.jit
+@kernel
 def grad_weights_kernel(
     grad_context, grad_weights, values, lengths, mask, products, context_b, context_t, weights_b, weights_t, values_b,
     T, S, N, D,
@@ -257,11 +268,11 @@ def query_gradient_tile(query, keys, v, grad, t, s, a, t_valid, s_valid, query_t
     q = tl.load(query + t[:, None] * query_t + a[None, :], mask=t_valid & inside, other=0).to(ACC)
     k = tl.load(keys + s[:, None] * N * A + a[None, :], mask=s_valid[:, None] & inside, other=0).to(ACC)
     w = tl.load(v + a, mask=a < A, other=0).to(ACC)
-    y = tanh(q[:, None, :] + k[None, :, :])
+    y = tanh_of_score(q[:, None, :] + k[None, :, :], keys)
     return grad[:, :, None] * w[None, None, :] * (1.0 - y * y)
 
 
-@triton.jit
+@kernel
 def query_backward_kernel(
     query, keys, v, weights, products, lengths, mask, grad_scores, grad_query,
     query_b, query_t, keys_b, weights_b, weights_t, grad_scores_b, grad_scores_t, grad_query_b, grad_query_t,
@@ -304,7 +315,7 @@ def query_backward_kernel(
     store(row + t[:, None] * grad_query_t + a[None, :], tl.sum(parts, 1), t_valid & (a < A)[None, :])
 
 
-@triton.jit
+@kernel
 def keys_backward_kernel(
     query, keys, v, grad_scores, lengths, mask, grad_keys, grad_v,
     query_b, query_t, keys_b, T, S, N, A,
@@ -327,7 +338,7 @@ def keys_backward_kernel(
     for t in range(queries):
         q = tl.load(query + b * query_b + t * query_t + n * A + a, mask=a < A, other=0).to(ACC)
         g = tl.load(grad_scores + ((b * T + t) * N + n) * S + s, mask=valid, other=0)
-        y = tanh(q[None, :] + k)
+        y = tanh_of_score(q[None, :] + k, keys)
         grad_k += g[:, None] * (1.0 - y * y)
         grad_w += g[:, None] * y
     out = grad_keys + (b * S * N + n) * A

@@ -33,6 +33,21 @@ def tanh(x):
 
 
 @triton.jit
+def tanh_of_score(x, keys):
+    """tanh, from bfloat16 keys as one instruction: its relative error of 2^-11 is a quarter of one rounding of theirs.
+
+    The interpreter makes as large an error, so that the tests judge it.
+    """
+    if keys.dtype.element_ty != tl.bfloat16:
+        return tanh(x)
+    elif INTERPRETED:
+        bits = tanh(x).to(tl.int32, bitcast=True)
+        return ((bits + 0x1000) & -8192).to(tl.float32, bitcast=True)
+    else:
+        return tl.inline_asm_elementwise("tanh.approx.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)
+
+
+@triton.jit
 def sigmoid(x):
     return 1.0 / (1.0 + tl.exp(-x))
 
