@@ -20,15 +20,24 @@ TINY = ["--embedding-size", "16", "--encoder-size", "16", "--hidden-size", "32",
 TINY += ["--readout-size", "16", "--tokens", "char", "--batch-size", "16", "--lr", "0.01", "--dropout", "0"]
 
 
+def exit_code(*arguments):
+    """Of the command, run in this process as if it had been typed: records read the command line of the process,
+    which is otherwise that of the tests."""
+    arguments = [str(a) for a in arguments]
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stop:
+        patch.setattr(sys, "argv", ["s2s", *arguments])
+        main(arguments)
+    return stop.value.code or 0
+
+
 @pytest.fixture
 def s2s(capsys):
     """Runs the command in this process; returns (exit code, standard output, standard error)."""
 
     def run(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            main([str(a) for a in arguments])
+        code = exit_code(*arguments)
         out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
+        return code, out, err
 
     return run
 
@@ -48,9 +57,7 @@ def files(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(files):
     out = files / "model"
-    with pytest.raises(SystemExit) as stop:
-        main(["train", str(files / "pairs.tsv"), "--out", str(out), "--epochs", "25", *TINY])
-    assert not stop.value.code
+    assert not exit_code("train", files / "pairs.tsv", "--out", out, "--epochs", "25", *TINY)
     return out
 
 
@@ -128,7 +135,8 @@ def test_records_and_the_page_made_of_them(s2s, model, files, tmp_path):
         rf"^\| \[reverse\]\(#reverse\) \| pairs.tsv \| greedy \| {record['evaluations'][0]['bleu']:.2f} ", text, re.M
     )
     assert "| as | " + found["samples"][0][1] + " |" in text
-    assert text.count("s2s ") >= 3 and found["bleu_signature"] in text
+    assert text.count("\ns2s train pairs.tsv ") == 1 and text.count("\ns2s evaluate model pairs.tsv ") == 2
+    assert found["bleu_signature"] in text
 
 
 def test_the_page_of_results_is_what_the_records_say():
