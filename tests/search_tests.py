@@ -1,11 +1,13 @@
 """What the tests of the two searches share: models as tensors, and outputs scored without a search."""
 
 import itertools
+from functools import partial
 
 import torch
-from helpers import Random
+from helpers import Random, assert_within_rule, error
 from torch.nn.functional import linear
 
+import s2s_kernels as sk
 from s2s_kernels import reference
 
 NAMES = (
@@ -86,6 +88,25 @@ def cast(inputs, change):
 def run(function, inputs, **options):
     options = {name: x for name, x in inputs.items() if name not in NAMES} | SEARCH | options
     return function(*(inputs[name] for name in NAMES), **options)
+
+
+def check_parity(op, inputs, **options):
+    """The search ``op`` against the reference, in two dtypes: the same tokens; scores and weights by the rule."""
+    search, truthful = getattr(sk, op), getattr(reference, op)
+    options = {"return_weights": True} | options
+    for dtype in (torch.float64, torch.float32):
+        given = cast(inputs, partial(torch.Tensor.to, dtype=dtype))
+        truth = run(truthful, cast(given, torch.Tensor.double), **options)
+        found = run(search, given, **options)
+        assert torch.equal(found.ids, truth.ids) and torch.equal(found.lengths, truth.lengths)
+        assert torch.equal(found.scores == -torch.inf, truth.scores == -torch.inf)
+        eager = run(truthful, cast(given, torch.Tensor.float), **options)
+        assert torch.equal(eager.ids, truth.ids), "these inputs decide nothing in float32: take others"
+        scale = 2 * torch.finfo(dtype).eps / torch.finfo(torch.float32).eps if dtype == torch.float64 else 1
+        names, real = ("scores", "weights"), truth.scores > -torch.inf
+        found, eager, truth = (dict(zip(names, (x.scores[real], x.weights))) for x in (found, eager, truth))
+        errors = {name: scale * error(eager[name], truth[name]) for name in names}
+        assert_within_rule([(found, errors, truth)], dtype, op)
 
 
 def log_probability(inputs, b, output):

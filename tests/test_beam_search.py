@@ -1,11 +1,9 @@
 """Beam search against the reference, an exhaustive search, and the other ways to lay out the same work."""
 
-from functools import partial
-
 import pytest
 import torch
 from helpers import assert_within_rule, error, strided
-from search_tests import EOS, FORMS, SEARCH, cast, exhaustive, run, search_inputs
+from search_tests import EOS, FORMS, SEARCH, cast, check_parity, exhaustive, run, search_inputs
 
 import s2s_kernels as sk
 from s2s_kernels import extension, reference
@@ -19,22 +17,8 @@ OPTIONS = {
 
 
 def check(inputs, **options):
-    """The op on ``inputs`` against the reference, in float64 and float32."""
-    options = {"return_weights": True, "beam": 4, "n_best": 3} | options
-    options["n_best"] = min(options["n_best"], options["beam"])
-    for dtype in (torch.float64, torch.float32):
-        given = cast(inputs, partial(torch.Tensor.to, dtype=dtype))
-        truth = run(reference.beam_search, cast(given, torch.Tensor.double), **options)
-        found = run(sk.beam_search, given, **options)
-        assert torch.equal(found.ids, truth.ids) and torch.equal(found.lengths, truth.lengths)
-        assert torch.equal(found.scores == -torch.inf, truth.scores == -torch.inf)
-        eager = run(reference.beam_search, cast(given, torch.Tensor.float), **options)
-        assert torch.equal(eager.ids, truth.ids), "these inputs decide nothing in float32: take others"
-        scale = 2 * torch.finfo(dtype).eps / torch.finfo(torch.float32).eps if dtype == torch.float64 else 1
-        names, real = ("scores", "weights"), truth.scores > -torch.inf
-        found, eager, truth = (dict(zip(names, (x.scores[real], x.weights))) for x in (found, eager, truth))
-        errors = {name: scale * error(eager[name], truth[name]) for name in names}
-        assert_within_rule([(found, errors, truth)], dtype, "beam_search")
+    options = {"beam": 4, "n_best": 3} | options
+    check_parity("beam_search", inputs, **options | {"n_best": min(options["n_best"], options["beam"])})
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())

@@ -1,26 +1,16 @@
 """Greedy search against its own reference, which shares no search with that of the beam."""
 
-from functools import partial
-
 import pytest
 import torch
-from search_tests import EOS, FORMS, cast, log_probability, run, search_inputs
+from search_tests import EOS, FORMS, check_parity, log_probability, run, search_inputs
 
 import s2s_kernels as sk
-from s2s_kernels import reference
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
 @pytest.mark.parametrize("batch", [1, 7])
 def test_parity(form, batch, search_anywhere):
-    inputs = search_inputs(B=batch, **form)
-    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 2e-5)):
-        given = cast(inputs, partial(torch.Tensor.to, dtype=dtype))
-        found = run(sk.greedy_search, given, return_weights=True)
-        truth = run(reference.greedy_search, cast(given, torch.Tensor.double), return_weights=True)
-        assert torch.equal(found.ids, truth.ids) and torch.equal(found.lengths, truth.lengths)
-        torch.testing.assert_close(found.scores.double(), truth.scores, rtol=tolerance, atol=tolerance)
-        torch.testing.assert_close(found.weights.double(), truth.weights, rtol=tolerance, atol=tolerance)
+    check_parity("greedy_search", search_inputs(B=batch, **form))
 
 
 def test_scores_and_weights_are_those_of_teacher_forcing(search_anywhere):
