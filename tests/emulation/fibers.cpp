@@ -23,7 +23,8 @@ struct Barrier {
 
 struct Warp {
   Barrier barrier;
-  uint64_t values[kWarpSize];
+  // Of this exchange and the one before: a lane may still read those when another already gives new ones.
+  uint64_t values[2][kWarpSize];
 };
 
 struct Fiber {
@@ -97,11 +98,10 @@ uint64_t exchange(uint64_t mine, int mask) {
   static const int size = kWarpSize;
   int lane = machine.current % kWarpSize;
   Warp& warp = machine.warps[machine.current / kWarpSize];
-  warp.values[lane] = mine;
+  uint64_t* values = warp.values[warp.barrier.turn % 2];
+  values[lane] = mine;
   wait(warp.barrier, size);
-  uint64_t other = warp.values[lane ^ mask];
-  wait(warp.barrier, size);
-  return other;
+  return values[lane ^ mask];
 }
 
 void run(int64_t blocks, int threads, const std::function<void()>& body) {
