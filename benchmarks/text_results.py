@@ -16,9 +16,10 @@ HEAD = """# Results on text
 
 Made by `python -m benchmarks.text_results` from the records in [runs](runs); every number is from a run of the commands
 below. BLEU and chrF are sacrebleu's, on the references of the files named as they are, or cleaned where the
-configuration has a cleaning; the data are not part of the project. Time is that of the whole training command,
-vocabularies and validation included, and CPU the share of its threads' time that it got: well under 100 % means that
-other work ran on the machine.
+configuration has a cleaning; the data are not part of the project. Perplexity is that of a token of the model's own
+vocabulary, `<unk>` and `</s>` included, so it compares only models with one vocabulary. Time is that of the whole
+training command, vocabularies and validation included, and CPU the share of its threads' time that it got: well under
+100 % means that other work ran on the machine.
 
 """
 COLUMNS = ["record", "data", "search", "BLEU", "chrF", "exact", "perplexity", "parameters", "epochs", "time", "CPU"]
