@@ -32,7 +32,10 @@ using RowPointers = std::vector<const T*>;
 
 namespace products {
 
-constexpr int64_t kDepth = 512, kRows = 48, kPanels = 8;  // a block of B stays in the second-level cache, one of A too
+constexpr int64_t kRows = 48, kPanels = 8;  // a block of B stays in the second-level cache, one of A too
+// Products summed one after the other. A gradient is a sum over all rows of the batch and steps: in one go it would
+// lose digits that a sum a step keeps.
+constexpr int64_t kDepth = 512, kDepthOfGradients = 128;
 
 // The loops around the kernel. pack(p, depth, column, width, out): rows p.. and columns column.. of B as a panel.
 // transposed: a is (k, m), its rows a.stride apart, and c has one group of m rows. pairs: see in_pairs.
@@ -47,16 +50,17 @@ void blocked(bool transposed, bool pairs, const RowBlocks<const T>& a, const Row
   int64_t threads = 2.0 * c.groups * c.count * n * k < 2e6 ? 1 : at::get_num_threads();
   int64_t column_parts = std::min(threads, panels);
   int64_t row_parts = std::min(std::max<int64_t>(threads / column_parts, 1), blocks);
-  int64_t b_size = kPanels * panel * std::min(k, kDepth);
+  int64_t deepest = std::clamp<int64_t>(k, 1, transposed ? kDepthOfGradients : kDepth),
+          b_size = kPanels * panel * deepest;
   Tensor packed = at::empty({column_parts * row_parts, b_size}, at::CPU(c10::CppTypeToScalarType<T>::value));
   at::parallel_for(0, column_parts * row_parts, 1, [&](int64_t begin, int64_t end) {
-    std::vector<Pair> b_pairs(pairs ? b_size : 0), a_pairs(pairs ? kRows * kDepth : 0);
+    std::vector<Pair> b_pairs(pairs ? b_size : 0), a_pairs(pairs ? kRows * deepest : 0);
     for (int64_t task = begin; task < end; task++) {
       auto [first_panel, last_panel] = split(panels, column_parts, task % column_parts);
       auto [first_block, last_block] = split(blocks, row_parts, task / column_parts);
       T* b = data<T>(packed) + task * packed.size(1);
-      for (int64_t p = 0; p == 0 || p < k; p += kDepth) {
-        int64_t depth = std::min(kDepth, k - p);
+      for (int64_t p = 0; p == 0 || p < k; p += deepest) {
+        int64_t depth = std::min(deepest, k - p);
         for (int64_t from = first_panel; from < last_panel; from += kPanels) {
           int64_t to = std::min(from + kPanels, last_panel), column = from * panel;
           int64_t width = std::min(n, to * panel) - column;
