@@ -118,6 +118,9 @@ def test_cleaning():
     assert clean(english, "fixed", "source") == "dont run miles tom"
     assert clean(marathi, "seed", "target") == "टॉम, मैल 5 नको धावूस!"
     assert clean(marathi, "fixed", "target") == "टॉम मैल 5 नको धावूस"
+    tokenized = "i do n't know ( yet ) , \" wo n't \" is 5 % . fun :) ... no ?! it 's at 3:15 . ' so '"
+    typed = "i don't know (yet), \"won't\" is 5%. fun :)... no?! it's at 3:15. ' so '"
+    assert clean(tokenized, "detokenize", "source") == clean(typed, "detokenize", "source") == typed
     config = Config(cleaning="fixed")
     assert source_text(english, config) == "dont run miles tom" and target_text(marathi, config) == "टॉम मैल 5 नको धावूस"
 

@@ -95,8 +95,8 @@ def exhaustive(model, source, alpha, beta, longest=LONGEST):
 @pytest.mark.parametrize("alpha, beta", [(0.0, 0.0), (0.6, 0.0), (1.5, 0.0), (-1.0, 0.0), (0.0, 0.4), (1.0, 2.0)])
 def test_a_wide_beam_is_exhaustive(model, alpha, beta):
     penalties = {"length_penalty": alpha, "coverage_penalty": beta}
-    options = SearchOptions(beam=150, n_best=5, max_length=LONGEST, **penalties)
-    step_by_step = beam_search(model, *source_batch(SOURCES), LONGEST, beam=150, n_best=5, **penalties)
+    options = SearchOptions(beam=150, n_best=5, max_length=LONGEST, allow_unknown=True, **penalties)
+    step_by_step = beam_search(model, *source_batch(SOURCES), LONGEST, 150, n_best=5, allow_unknown=True, **penalties)
     chosen = search(model, *source_batch(SOURCES), options)  # where it can, without Python between the steps
     for source, *both in zip(SOURCES, step_by_step, chosen, strict=True):
         best = exhaustive(model, source, alpha, beta)[:5]
@@ -105,9 +105,31 @@ def test_a_wide_beam_is_exhaustive(model, alpha, beta):
             assert [h.score for h in found] == pytest.approx([score for score, _ in best], abs=1e-4)
 
 
+@pytest.mark.parametrize("size", [0, 1, 2])
+@pytest.mark.parametrize("unknown", [False, True])
+def test_what_outputs_may_not_have(model, size, unknown):
+    """<unk>, and the same ``size`` tokens twice: the best of what is left, and never anything else."""
+
+    def allowed(ids):
+        grams = list(zip(*(ids[i:] for i in range(size)))) if size else []
+        return (unknown or UNK not in ids) and len(set(grams)) == len(grams)
+
+    limits = {"no_repeat_ngram": size, "allow_unknown": unknown, "max_length": LONGEST}
+    (wide, narrow, drawn) = (
+        search(model, *source_batch(SOURCES), SearchOptions(**limits, **kind))
+        for kind in ({"beam": 150, "n_best": 5}, {}, {"sample": True, "n_best": 50, "temperature": 9.0})
+    )
+    for source, best, (one,), many in zip(SOURCES, wide, narrow, drawn, strict=True):
+        left = [row for row in exhaustive(model, source, 0, 0) if allowed(row[1])]
+        assert [h.ids for h in best] == [ids for _, ids in left[:5]]
+        assert [h.score for h in best] == pytest.approx([score for score, _ in left[:5]], abs=1e-4)
+        assert allowed(one.ids) and all(allowed(h.ids) for h in many)
+        assert max(len(h.ids) for h in many) > size
+
+
 def test_n_best_are_all_there_are():
     """Fewer outputs exist than are asked for: </s> and the three words, of at most one token."""
-    (found, *_) = beam_search(make(), *source_batch(SOURCES), 1, beam=30, n_best=30)
+    (found, *_) = beam_search(make(), *source_batch(SOURCES), 1, beam=30, n_best=30, allow_unknown=True)
     assert [h.ids for h in found] == [ids for _, ids in exhaustive(make(), SOURCES[0], 0, 0, longest=1)]
 
 
@@ -132,7 +154,14 @@ def test_a_beam_of_one_is_greedy(model, alpha):
 KINDS = {
     "greedy": {},
     "beam 2": {"beam": 2, "n_best": 2},
-    "beam 4, penalties": {"beam": 4, "n_best": 3, "length_penalty": 0.8, "coverage_penalty": 0.3},
+    "beam 4, penalties": {
+        "beam": 4,
+        "n_best": 3,
+        "length_penalty": 0.8,
+        "coverage_penalty": 0.3,
+        "allow_unknown": True,
+    },
+    "beam 3, no repeats": {"beam": 3, "n_best": 2, "no_repeat_ngram": 3},
     "sample": {"sample": True, "n_best": 3, "temperature": 1.3, "top_k": 3, "top_p": 0.95},
 }
 
@@ -143,7 +172,7 @@ KINDS = {
 def test_a_row_does_not_depend_on_the_others(model, kind, check, monkeypatch):
     """Rows finish at different times and leave, now or later; what is left must be theirs."""
     sources = SOURCES + torch.randint(4, VOCAB, (12, 6), generator=torch.Generator().manual_seed(1)).tolist()
-    options = SearchOptions(max_length=12, **kind)
+    options = SearchOptions(max_length=12, **kind | {"allow_unknown": True})  # more outputs, of more lengths
     random = uniform(len(sources), options.n_best, 12, torch.Generator().manual_seed(1))
     with monkeypatch.context() as patch:
         for module in ("beam", "greedy"):
@@ -186,7 +215,9 @@ def test_the_longest_output_has_max_length_tokens(model, kind):
     with torch.no_grad():
         model.output.bias[EOS] = -100
     for length in (1, 5):
-        for row in search(model, *source_batch(SOURCES), SearchOptions(max_length=length, **kind)):
+        for row in search(
+            model, *source_batch(SOURCES), SearchOptions(max_length=length, **kind | {"allow_unknown": True})
+        ):
             assert row and all(len(h.ids) == length for h in row)
 
 
@@ -297,6 +328,7 @@ def test_a_model_without_attention(attention):
         ({"sample": True, "length_penalty": 1.0}, "length_penalty and coverage_penalty need a beam"),
         ({"length_penalty": math.inf}, "length_penalty is inf, expected from -10 to 10."),
         ({"coverage_penalty": -1.0}, "coverage_penalty is -1.0, expected from 0 to 10."),
+        ({"no_repeat_ngram": -1}, "no_repeat_ngram is -1, expected 0 or more."),
         ({"max_length": -1}, "max_length is -1, expected 0 or more."),
     ],
     ids=str,
@@ -309,7 +341,7 @@ def test_options_that_are_refused(options, message):
 # --- one op or a loop of steps ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "sample"])
+@pytest.mark.parametrize("kind", ["greedy", "beam 2", "beam 4, penalties"])
 def test_one_op_finds_what_the_steps_find(model, kind):
     options = SearchOptions(max_length=LONGEST, **KINDS[kind])
     if step_reason(model, "cpu", options):
@@ -333,6 +365,7 @@ def test_what_runs_step_by_step():
     if "cpp" in available("cpu"):
         assert reason() is None
         assert "sampling" in reason(SearchOptions(sample=True))
+        assert "repeats" in reason(SearchOptions(no_repeat_ngram=2))
         assert "'general'" in reason(attention="general", order="after", feed="none")
         assert "maxout" in reason(readout="maxout")
         assert step_reason(make().train(), "cpu", SearchOptions()).startswith("the model is in training mode")

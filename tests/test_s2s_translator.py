@@ -67,7 +67,8 @@ def test_every_batch_is_reported():
 def test_unknown_words_become_the_source_words_that_were_looked_at():
     translator = says_unknown()
     text = "one “zebra” two"
-    (found,) = translator.align([text], max_length=4)
+    assert UNK not in translator.search([text], max_length=4)[0][0].ids
+    (found,) = translator.align([text], max_length=4, allow_unknown=True)
     assert found.text == "<unk> <unk> <unk> <unk>"
     words = [["one", "“", "zebra", "”", "two"][int(row.argmax())] for row in found.weights[:4]]
     assert translator.translate([text], max_length=4, replace_unknown=True) == [" ".join(words)]

@@ -7,7 +7,7 @@ from torch.nn.functional import pad
 from .hypothesis import (
     AttentionHistory,
     Hypothesis,
-    forbid,
+    forbid_repeats,
     head_mean,
     hypotheses,
     never_an_output,
@@ -43,6 +43,8 @@ def beam_search(
     length_penalty: float = 0.0,
     coverage_penalty: float = 0.0,
     n_best: int = 1,
+    no_repeat_ngram: int = 0,
+    allow_unknown: bool = False,
     attention: bool = False,
 ) -> list[list[Hypothesis]]:
     """The outputs of the highest log P(Y | X) / lp(Y) + cp(X; Y) that a beam finds (Wu et al. 2016, equation 14).
@@ -60,6 +62,7 @@ def beam_search(
         length_penalty: alpha of lp, 0 for none; above 0 favours long outputs.
         coverage_penalty: beta of cp, 0 for none; above 0 favours outputs that looked at all of the source.
         n_best: how many outputs a row gets, at most K.
+        no_repeat_ngram, allow_unknown: as in ``greedy``.
         attention: whether the Hypotheses get their attention weights.
 
     Returns:
@@ -79,7 +82,9 @@ def beam_search(
     # The K best finished outputs of a row: score, number of tokens, and which prefix was continued with </s>.
     done = torch.full((batch, beam), -torch.inf, device=device), *source.new_zeros(2, batch, beam)
     results = tuple(field.clone() for field in done)
-    history, never, check = AttentionHistory(), never_an_output(device), steps_between_checks(device)
+    history, check = AttentionHistory(), steps_between_checks(device)
+    never = torch.tensor(never_an_output(allow_unknown), device=device)
+    before = source.new_empty(batch, 0)  # with no_repeat_ngram, the tokens of every prefix
 
     for t in range(end):
         logp, weights, state = model.step(tokens, state, memory)
@@ -89,7 +94,11 @@ def beam_search(
             attended = attended + head_mean(weights).view(attended.shape)
         rows, width = scores.shape
         # 2K candidates: at most K of them end, so K to go on with are always among them.
-        gain, token = extensions(logp, never, 2 * beam, only_end=t == max_length)
+        if t < max_length:
+            logp.index_fill_(1, never, -torch.inf)
+            if no_repeat_ngram:
+                forbid_repeats(logp, before, no_repeat_ngram)
+        gain, token = extensions(logp, 2 * beam, only_end=t == max_length)
         best, where = (scores[:, :, None] + gain.view(rows, width, -1)).flatten(1).topk(2 * beam)
         parent, token = where // (2 * beam), token.view(rows, -1).gather(1, where)
         ends = token == EOS
@@ -119,6 +128,8 @@ def beam_search(
         scores = scores.masked_fill_(finished[:, None], -torch.inf)  # frozen until it is taken out
         tokens, flat = token[going].flatten(), (going[:, None] * width + parent[going]).flatten()
         state = tuple(field[flat] for field in state)
+        if no_repeat_ngram:
+            before = torch.cat([before[flat], tokens[:, None]], 1)
         if coverage_penalty:
             attended = attended.flatten(0, 1)[flat].view(-1, beam, attended.shape[-1])
         if len(going) < rows or width < beam:
@@ -133,12 +144,12 @@ def beam_search(
     return hypotheses(ids, scores, history.read(path) if attention else None, lengths)
 
 
-def extensions(logp, never, count, only_end):
+def extensions(logp, count, only_end):
     """The ``count`` best next tokens of each prefix, logp (R*K, V): log probabilities and tokens (R*K, count)."""
     if only_end:
         gain, token = logp[:, EOS : EOS + 1], torch.full_like(logp[:, :1], EOS, dtype=torch.long)
     else:
-        gain, token = forbid(logp, never).topk(min(count, logp.shape[1]))
+        gain, token = logp.topk(min(count, logp.shape[1]))
     missing = count - gain.shape[1]
     return (pad(gain, (0, missing), value=-torch.inf), pad(token, (0, missing))) if missing else (gain, token)
 

@@ -25,8 +25,10 @@ class Config:
     # Text
     tokens: Literal["word", "char", "sentencepiece"] = option("word", "What a token is.")
     columns: str = option("1,2", "Columns of source and target in a tab-separated file.")
-    cleaning: Literal["none", "seed", "fixed"] = option(
-        "none", "As the English to Marathi seed: lower case, no digits, and (fixed) no punctuation, which seed keeps."
+    cleaning: Literal["none", "seed", "fixed", "detokenize"] = option(
+        "none",
+        "As the English to Marathi seed: lower case, no digits, and (fixed) no punctuation, which seed keeps; or "
+        "(detokenize) no spaces around punctuation.",
     )
     vocab_size: int = option(8000, "Most tokens in a vocabulary, 0 for no limit.", 0)
     min_count: int = option(1, "A word seen less often becomes <unk>.", 1)

@@ -5,9 +5,9 @@ import torch
 import s2s_kernels as sk
 from s2s_kernels.backend import resolve
 
-from .hypothesis import Hypothesis, hypotheses
+from .hypothesis import Hypothesis, hypotheses, never_an_output
 from .model import Seq2Seq
-from .vocab import BOS, EOS, PAD
+from .vocab import BOS, EOS
 
 READOUTS = {"tanh": "state_context"}  # what is under the tanh; the others are called alike
 
@@ -35,6 +35,8 @@ def step_reason(model, device_type, options) -> str | None:
         return f"a {type(model).__name__} is no Seq2Seq"
     if options.sample:
         return "sampling draws from every step's probabilities"
+    if options.no_repeat_ngram:
+        return "repeats are looked for between the steps"
     if model.training:
         return "the model is in training mode, with its dropout"
     return config_reason(model.config, device_type)
@@ -71,7 +73,7 @@ def fused_search(model, source, lengths, options, max_length, attention=False) -
         model.output.bias,
         bos=BOS,
         eos=EOS,
-        forbidden=(PAD, BOS),
+        forbidden=never_an_output(options.allow_unknown),
         max_length=max_length,
         beam=options.beam,
         n_best=options.n_best,

@@ -3,11 +3,27 @@
 import torch
 from torch import Tensor
 
-from .hypothesis import AttentionHistory, Hypothesis, forbid, hypotheses, never_an_output, steps_between_checks
+from .hypothesis import (
+    AttentionHistory,
+    Hypothesis,
+    forbid_repeats,
+    hypotheses,
+    never_an_output,
+    steps_between_checks,
+)
 from .vocab import BOS, EOS
 
 
-def greedy(model, source: Tensor, lengths: Tensor, max_length: int, *, attention: bool = False) -> list[Hypothesis]:
+def greedy(
+    model,
+    source: Tensor,
+    lengths: Tensor,
+    max_length: int,
+    *,
+    no_repeat_ngram: int = 0,
+    allow_unknown: bool = False,
+    attention: bool = False,
+) -> list[Hypothesis]:
     """The most probable token at every step.
 
     Args:
@@ -15,16 +31,25 @@ def greedy(model, source: Tensor, lengths: Tensor, max_length: int, *, attention
         source: (B, S) ids.
         lengths: (B,), how many of them are valid.
         max_length: most tokens of an output, </s> not counted; after as many only </s> can follow.
+        no_repeat_ngram: no output has the same so many tokens in a row twice; 0 for no such limit.
+        allow_unknown: whether outputs may have <unk> in them.
         attention: whether the Hypotheses get their attention weights.
 
     Returns:
         One Hypothesis a row, whose score is the log probability.
     """
-    return [best for (best,) in follow(model, source, lengths, max_length, lambda logp, *_: logp.argmax(-1), attention)]
+
+    def choose(logp, *_):
+        return logp.argmax(-1)
+
+    common = {"no_repeat_ngram": no_repeat_ngram, "allow_unknown": allow_unknown, "attention": attention}
+    return [best for (best,) in follow(model, source, lengths, max_length, choose, **common)]
 
 
 @torch.no_grad()
-def follow(model, source, lengths, max_length, choose, attention=False, copies=1) -> list[list[Hypothesis]]:
+def follow(
+    model, source, lengths, max_length, choose, *, no_repeat_ngram, allow_unknown, attention, copies=1
+) -> list[list[Hypothesis]]:
     """``copies`` paths for each row, with every token chosen by ``choose(logp (R, V), alive (R,), t) -> (R,)``.
 
     ``alive`` says which path each of the R is, of the B * copies there are: those of row b come one after the
@@ -39,11 +64,15 @@ def follow(model, source, lengths, max_length, choose, attention=False, copies=1
     ids = source.new_full((batch * copies, max_length + 1), EOS)
     scores = torch.zeros(batch * copies, device=device)
     over = torch.zeros(batch * copies, dtype=torch.bool, device=device)
-    never, check = never_an_output(device), steps_between_checks(device)
+    never = torch.tensor(never_an_output(allow_unknown), device=device)
+    check = steps_between_checks(device)
     for t in range(max_length + 1):
         logp, weights, state = model.step(tokens, state, memory)
         if t < max_length:
-            tokens = choose(forbid(logp, never), alive, t)
+            logp.index_fill_(1, never, -torch.inf)
+            if no_repeat_ngram:
+                forbid_repeats(logp, ids[alive, :t], no_repeat_ngram)
+            tokens = choose(logp, alive, t)
         else:  # no room for another token
             tokens = torch.full_like(tokens, EOS)
         ids[alive, t] = tokens  # what follows the first </s> is cut off at the end

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .errors import S2SError
-from .vocab import BOS, EOS, PAD
+from .vocab import BOS, EOS, PAD, UNK
 
 
 class Hypothesis(NamedTuple):
@@ -50,13 +50,22 @@ def head_mean(weights):
     return (weights if weights.dim() == 2 else weights.mean(1)).float()
 
 
-def forbid(logp, never):
-    """Padding and <s>, which ``never_an_output`` made, ruled out in place in log probabilities (B, V)."""
-    return logp.index_fill_(1, never, -torch.inf)
+def never_an_output(allow_unknown):
+    """The tokens that no output has: padding and <s>, and <unk> unless it is allowed."""
+    return (PAD, BOS) if allow_unknown else (PAD, BOS, UNK)
 
 
-def never_an_output(device):
-    return torch.tensor([PAD, BOS], device=device)
+def forbid_repeats(logp, before, size):
+    """Every token that would make ``size`` tokens a second time those of before (B, T) ruled out in place in log
+    probabilities (B, V)."""
+    start = before.shape[1] - size + 1  # of the tokens that would be the beginning of such a repeat
+    if start < 1:
+        return logp
+    windows = before.unfold(1, size, 1)
+    same = (windows[..., :-1] == before[:, None, start:]).all(-1)
+    return logp.scatter_add_(
+        1, windows[..., -1], torch.zeros_like(same, dtype=logp.dtype).masked_fill_(same, -torch.inf)
+    )
 
 
 def steps_between_checks(device):

@@ -17,12 +17,14 @@ def sample(
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
+    no_repeat_ngram: int = 0,
+    allow_unknown: bool = False,
     attention: bool = False,
 ) -> list[list[Hypothesis]]:
     """n outputs a row, each token drawn from p^(1 / temperature), normalised, of the tokens that are left.
 
     Args:
-        model, source, lengths, max_length, attention: as in ``greedy``.
+        model, source, lengths, max_length, no_repeat_ngram, allow_unknown, attention: as in ``greedy``.
         random: (B, n, max_length + 1) numbers from [0, 1), as ``uniform`` makes them: one a token, so that a row's
             outputs depend on its own numbers only, whatever else is in the batch.
         temperature: above 1 more even, below 1 more like greedy search.
@@ -39,7 +41,8 @@ def sample(
     def choose(logp, alive, t):
         return draw(logp, random[:, :, t].flatten()[alive], temperature, top_k, top_p)
 
-    return follow(model, source, lengths, max_length, choose, attention, copies=random.shape[1])
+    common = {"no_repeat_ngram": no_repeat_ngram, "allow_unknown": allow_unknown, "attention": attention}
+    return follow(model, source, lengths, max_length, choose, copies=random.shape[1], **common)
 
 
 def uniform(count, n, max_length, generator=None) -> Tensor:

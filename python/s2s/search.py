@@ -31,15 +31,20 @@ def search(
     if attention or options.coverage_penalty:
         need_attention(model)
     max_length = options.max_length or model.config.max_length
+    common = {
+        "no_repeat_ngram": options.no_repeat_ngram,
+        "allow_unknown": options.allow_unknown,
+        "attention": attention,
+    }
     if options.sample:
         if random is None:
             random = uniform(len(source), options.n_best, max_length, options.generator())
         narrow = {"temperature": options.temperature, "top_k": options.top_k, "top_p": options.top_p}
-        return sample(model, source, lengths, max_length, random, attention=attention, **narrow)
+        return sample(model, source, lengths, max_length, random, **narrow, **common)
     if step_reason(model, source.device.type, options) is None:
         return fused_search(model, source, lengths, options, max_length, attention)
     if options.beam == 1 and not (options.length_penalty or options.coverage_penalty):
-        return [[best] for best in greedy(model, source, lengths, max_length, attention=attention)]
+        return [[best] for best in greedy(model, source, lengths, max_length, **common)]
     return beam_search(
         model,
         source,
@@ -49,5 +54,5 @@ def search(
         length_penalty=options.length_penalty,
         coverage_penalty=options.coverage_penalty,
         n_best=options.n_best,
-        attention=attention,
+        **common,
     )

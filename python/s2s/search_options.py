@@ -19,6 +19,8 @@ class SearchOptions:
     coverage_penalty: float = option(0.0, "Coverage penalty (Wu et al. 2016): above 0 to use all of the input.", 0, 10)
     n_best: int = option(1, "Outputs for each input.", 1)
     max_length: int = option(0, "Most tokens of an output, 0 for as many as in training.", 0)
+    no_repeat_ngram: int = option(0, "No output has the same so many tokens in a row twice; 0 for no such limit.", 0)
+    allow_unknown: bool = option(False, "Let outputs have <unk> in them.")
     sample: bool = option(False, "Draw outputs at random.")
     temperature: float = option(1.0, "Of sampling: above 1 more even, below 1 more like greedy search.", 0, 100)
     top_k: int = option(0, "Sample among the k most probable tokens only, 0 for all.", 0)

@@ -119,6 +119,8 @@ class Translator:
         """
         if replace_unknown and self.config.tokens != "word":
             raise S2SError(f"only words can be replaced, but this model's tokens are {self.config.tokens!r}.")
+        if replace_unknown:
+            options["allow_unknown"] = True
         found = self.search(texts, attention=attention or replace_unknown, **options)
         results = []
         for text, row in zip(texts, found):

@@ -12,7 +12,8 @@ from .options import FilesArgument, say
 def prepare(
     files: FilesArgument,
     cleaning: Annotated[
-        Literal["none", "seed", "fixed"], typer.Option(help="As the English to Marathi seed; its mistake fixed.")
+        Literal["none", "seed", "fixed", "detokenize"],
+        typer.Option(help="As the English to Marathi seed; its mistake fixed; no spaces around punctuation."),
     ] = "none",
     split: Annotated[
         Literal["source", "row"] | None, typer.Option(help="By distinct source, or by row; row if cleaning is seed.")
