@@ -4,7 +4,19 @@ from importlib import metadata
 
 import pytest
 import torch
-from helpers import DTYPES, Target, assert_parity, call, example, leaves, outputs_and_gradients, place
+from helpers import (
+    DTYPES,
+    Random,
+    Target,
+    assert_parity,
+    assert_within_rule,
+    call,
+    error,
+    example,
+    leaves,
+    outputs_and_gradients,
+    place,
+)
 
 import s2s_kernels as sk
 from s2s_kernels import extension, reference, triton
@@ -127,6 +139,21 @@ def test_scans(interpreted, op, dtype, form):
     if "lengths" in inputs:
         inputs["lengths"][1] = 0
     assert_parity(op, inputs, dtype, interpreted)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("steps", [1, 60, 61])
+def test_sums_over_many_rows(steps, dtype):
+    """A weight's gradient is as exact as a sum of one product a step; as a scan of so many steps is slow here."""
+    from s2s_kernels.triton.recurrence import outer_products
+
+    r = Random(3)
+    a, b = (r.normal(steps, 40, columns).add(1).to(dtype) for columns in (39, 5))
+    truth = torch.einsum("tbi,tbj->ij", a.double(), b.double())
+    by_step = sum(x.t() @ y for x, y in zip(a, b, strict=True))
+    made = outer_products(a.flatten(0, 1), b.flatten(0, 1))
+    draw = ({"sum": made}, {"sum": error(by_step, truth)}, {"sum": truth})
+    assert_within_rule([draw], dtype)
 
 
 @pytest.mark.parametrize("op", ["additive_attention", "gru_step", "lstm_step", "gru", "attention_lstm"])

@@ -238,7 +238,7 @@ Tensors backward(int64_t gates, const OptionalTensors& grads, const OptionalTens
   // Of the merged weight, and of its bias.
   Tensor grad_weight, grad_bias;
   if (needs.get(keys_at + 3) || needs.get(keys_at + 6) || needs.get(keys_at + 9))
-    grad_weight = product(all_sums.t(), rows(at::cat({in.h0.unsqueeze(1), states}, 1)));
+    grad_weight = outer_products(all_sums, rows(at::cat({in.h0.unsqueeze(1), states}, 1)));
   grad_bias = at::sum(all_sums, at::IntArrayRef({0}));
 
   give([&] { return product(all_gates, in.weight_x()).view(in.x.sizes()); });
@@ -256,14 +256,14 @@ Tensors backward(int64_t gates, const OptionalTensors& grads, const OptionalTens
   give([&] {
     Tensor fed = (in.has_feed ? feeds : contexts).narrow(1, 0, steps);
     if (in.has_first && steps > 0) fed = at::cat({in.first_feed.unsqueeze(1), fed.narrow(1, 1, steps - 1)}, 1);
-    return at::cat({product(all_gates.t(), rows(in.x)), product(all_gates.t(), rows(fed))}, 1);
+    return at::cat({outer_products(all_gates, rows(in.x)), outer_products(all_gates, rows(fed))}, 1);
   });
   give([&] { return grad_weight.narrow(0, 0, wide).clone(); });
   give([&] { return at::sum(all_gates, at::IntArrayRef({0})); });
   give([&] { return grad_bias.narrow(0, 0, wide).clone(); });
   give([&] {
     return at::cat({grad_weight.narrow(0, wide + asked, in.feed),
-                    product(all_sums.narrow(1, wide + asked, in.feed).t(), rows(contexts))},
+                    outer_products(all_sums.narrow(1, wide + asked, in.feed), rows(contexts))},
                    1);
   });
   give([&] { return grad_bias.narrow(0, wide + asked, in.feed).clone(); });

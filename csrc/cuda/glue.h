@@ -2,8 +2,12 @@
 #pragma once
 
 #include <ATen/ops/addmm.h>
+#include <ATen/ops/bmm.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/sum.h>
 #include <c10/core/DeviceGuard.h>
+
+#include <algorithm>
 
 #include "../arguments.h"
 #include "types.h"
@@ -48,6 +52,21 @@ inline void product_out(Tensor out, const Tensor& a, const Tensor& b, const Tens
     at::addmm_out(out, bias, a, b);
   else
     at::mm_out(out, a, b);
+}
+
+// a^T b, a sum over the rows of the batch and all steps: a weight's gradient. One sum in a row would lose digits that a
+// sum a step keeps, so parts are summed each on its own; a product added to a result would not do, since a BLAS may
+// begin its sum with that. A part is as deep as the result is wide: all of them take no more memory than a. A product
+// of 16 bits is one: it sums in float32, and parts would be rounded.
+inline Tensor outer_products(const Tensor& a, const Tensor& b) {
+  constexpr int64_t kDepth = 128, kMostParts = 16;
+  int64_t count = a.size(0), parts = std::min(count / std::max(kDepth, b.size(1)), kMostParts);
+  if (parts < 2 || a.scalar_type() != accumulate_type(a.scalar_type())) return product(a.t(), b);
+  int64_t depth = count / parts, even = parts * depth;
+  auto split = [&](const Tensor& x) { return x.narrow(0, 0, even).unflatten(0, {parts, depth}); };
+  auto rest = [&](const Tensor& x) { return x.narrow(0, even, count - even); };
+  Tensor sum = at::sum(at::bmm(split(a).transpose(1, 2), split(b)), at::IntArrayRef({0}));
+  return even == count ? sum : product(rest(a).t(), rest(b), sum);
 }
 
 inline Tensor rows(const Tensor& x) { return x.reshape({x.size(0) * x.size(1), x.size(2)}); }

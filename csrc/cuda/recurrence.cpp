@@ -103,8 +103,8 @@ Tensors backward(int64_t gates, const OptionalTensors& grads, const OptionalTens
   give([&] { return product(rows(grad_gates_x), in.weight_ih).view(in.x.sizes()); });
   give([&] { return at::add(grad_h, from_product); });
   if (has_cell) give([&] { return grad_c; });
-  give([&] { return product(rows(grad_gates_x).t(), rows(in.valid_part())); });
-  give([&] { return product(rows(grad_gates_h).t(), rows(h_before)); });
+  give([&] { return outer_products(rows(grad_gates_x), rows(in.valid_part())); });
+  give([&] { return outer_products(rows(grad_gates_h), rows(h_before)); });
   give([&] { return at::sum(grad_gates_x, at::IntArrayRef({0, 1})); });
   give([&] { return at::sum(grad_gates_h, at::IntArrayRef({0, 1})); });
   return result;

@@ -14,7 +14,7 @@ from torch.nn.functional import linear
 from .additive_attention import Source, attend, attend_backward, source_gradients, values_gradient
 from .cell import row_of, row_strides, start
 from .language import accumulation, store, tanh
-from .recurrence import Saved, Wanted, at, before_each_step, begin_as, copied, is_wide, linear_out
+from .recurrence import Saved, Wanted, at, before_each_step, begin_as, copied, is_wide, linear_out, outer_products
 
 
 @triton.jit
@@ -180,7 +180,7 @@ def attention_recurrence_backward(cell, grads, inputs, lengths, mask, outputs, n
     )  # fmt: skip
     wanted.give(lambda: grad_v.view(i.v_shape))
     all_states = torch.cat([i.states[0][None], by_time(outputs[0])]).flatten(0, 1)
-    grad_weight_h, grad_bias_h = grad_of_h.t() @ all_states, grad_of_h.sum(0)
+    grad_weight_h, grad_bias_h = outer_products(grad_of_h, all_states), grad_of_h.sum(0)
     wanted.give(lambda: grad_weight_h[wide : i.queries])
     wanted.give(lambda: grad_bias_h[wide : i.queries])
 
@@ -189,17 +189,17 @@ def attention_recurrence_backward(cell, grads, inputs, lengths, mask, outputs, n
         if i.first_feed is not None:
             used = torch.cat([i.first_feed[:, None], used[:, 1:]], 1)[:, :T]
         read = torch.cat([x, used], 2)
-        return cell.to_weights_order(grad_gates.t() @ by_time(read).flatten(0, 1))
+        return cell.to_weights_order(outer_products(grad_gates, by_time(read).flatten(0, 1)))
+
+    def w_feed_gradient():
+        of_context = outer_products(grad_of_h[:, i.queries :], by_time(outputs[1]).flatten(0, 1))
+        return torch.cat([grad_weight_h[i.queries :], of_context], 1)
 
     wanted.give(weight_ih_gradient)
     wanted.give(lambda: grad_weight_h[:wide])
     wanted.give(lambda: cell.to_weights_order(grad_gates.sum(0)))
     wanted.give(lambda: grad_bias_h[:wide])
-    wanted.give(
-        lambda: torch.cat(
-            [grad_weight_h[i.queries :], made[:, :, fed:].flatten(0, 1).t() @ by_time(outputs[1]).flatten(0, 1)], 1
-        )
-    )
+    wanted.give(w_feed_gradient)
     wanted.give(lambda: grad_bias_h[i.queries :])
     wanted.give(lambda: grad_first)
     return wanted.made

@@ -39,6 +39,22 @@ def flat(x):
     return x.flatten(0, 1)
 
 
+def outer_products(a, b):
+    """a^T b, a sum over the rows of the batch and all steps: a weight's gradient, (columns of a, columns of b).
+
+    In parts, each summed on its own, as csrc/cuda/glue.h says why.
+    """
+    count = len(a)
+    parts = min(count // max(128, b.shape[1]), 16)
+    if parts < 2 or not is_wide(a):
+        return a.t() @ b
+    depth = count // parts
+    even = parts * depth
+    a_parts, b_parts = (x[:even].unflatten(0, (parts, depth)) for x in (a, b))
+    made = torch.bmm(a_parts.transpose(1, 2), b_parts).sum(0)
+    return made if even == count else made.addmm_(a[even:].t(), b[even:])
+
+
 class Saved:
     """What a forward pass keeps for backward in the accumulation's dtype; where it keeps nothing, an empty tensor
     is returned in place of each."""
@@ -133,8 +149,8 @@ def recurrence_backward(cell, grads, inputs, lengths, reverse, outputs, needs):
     wanted.give(lambda: (grad_x @ cell.to_gradients_order(weight_ih)).view(x.shape))
     for grad in grad_states:
         wanted.give(lambda grad=grad: grad)
-    wanted.give(lambda: cell.to_weights_order(grad_x.t() @ flat(valid_part(x, lengths))))
-    wanted.give(lambda: grad_h.t() @ flat(before[0].to(x.dtype)))
+    wanted.give(lambda: cell.to_weights_order(outer_products(grad_x, flat(valid_part(x, lengths)))))
+    wanted.give(lambda: outer_products(grad_h, flat(before[0].to(x.dtype))))
     wanted.give(lambda: cell.to_weights_order(grad_x.sum(0)))
     wanted.give(lambda: grad_h.sum(0))
     return wanted.made
