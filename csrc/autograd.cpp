@@ -168,19 +168,59 @@ Tensors recurrence_autograd(const OptionalTensors& inputs, const OptionalTensor&
   return Recurrence<which>::apply(at::TensorList(present), inputs, lengths, mask, reverse, save);
 }
 
+struct LinearCrossEntropy : Function<LinearCrossEntropy> {
+  static variable_list forward(AutogradContext* ctx, const Tensor& features, const Tensor& weight,
+                               const OptionalTensor& bias, const Tensor& targets, double label_smoothing,
+                               Needs<3> needs) {
+    static auto op = find_op<decltype(cpu::linear_cross_entropy_forward)>("linear_cross_entropy_forward");
+    at::AutoDispatchBelowADInplaceOrView below;
+    auto [loss, grad_features, grad_weight, grad_bias] =
+        op.call(features, weight, bias, targets, label_smoothing, needs);
+    ctx->save_for_backward({features, weight, undefined_if_none(bias), grad_features, grad_weight, grad_bias});
+    ctx->mark_non_differentiable({grad_features, grad_weight, grad_bias});
+    ctx->set_materialize_grads(false);
+    return {loss, grad_features, grad_weight, grad_bias};
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    static auto op = find_op<decltype(cpu::linear_cross_entropy_backward)>("linear_cross_entropy_backward");
+    auto saved = ctx->get_saved_variables();
+    variable_list result(6);
+    if (!grads[0].defined()) return result;
+    auto [features, weight, bias] =
+        op.call(grads[0], saved[0], saved[1], optional(saved[2]), saved[3], saved[4], saved[5]);
+    result[0] = if_needed(features, ctx->needs_input_grad(0));
+    result[1] = if_needed(weight, ctx->needs_input_grad(1));
+    if (saved[2].defined()) result[2] = if_needed(bias, ctx->needs_input_grad(2));
+    return result;
+  }
+};
+
+Four linear_cross_entropy_autograd(const Tensor& features, const Tensor& weight, const OptionalTensor& bias,
+                                   const Tensor& targets, double label_smoothing, Needs<3> needs) {
+  static auto op = find_op<decltype(cpu::linear_cross_entropy_forward)>("linear_cross_entropy_forward");
+  if (!needs[0] && !needs[1] && !needs[2]) {
+    at::AutoDispatchBelowADInplaceOrView below;
+    return op.call(features, weight, bias, targets, label_smoothing, needs);
+  }
+  auto out = LinearCrossEntropy::apply(features, weight, bias, targets, label_smoothing, needs);
+  return {out[0], out[1], out[2], out[3]};
+}
+
 }  // namespace
 
 TORCH_LIBRARY_IMPL(s2s_kernels, Autograd, m) {
   m.impl("additive_attention", TORCH_FN(additive_attention_autograd));
   m.impl("gru_step", TORCH_FN(gru_step_autograd));
   m.impl("lstm_step", TORCH_FN(lstm_step_autograd));
+  m.impl("linear_cross_entropy_forward", TORCH_FN(linear_cross_entropy_autograd));
   m.impl("gru_forward", TORCH_FN(recurrence_autograd<0>));
   m.impl("lstm_forward", TORCH_FN(recurrence_autograd<1>));
   m.impl("attention_gru_forward", TORCH_FN(recurrence_autograd<2>));
   m.impl("attention_lstm_forward", TORCH_FN(recurrence_autograd<3>));
   // A second derivative is refused, not silently wrong.
-  for (std::string name :
-       {"additive_attention", "gru_step", "lstm_step", "gru", "lstm", "attention_gru", "attention_lstm"})
+  for (std::string name : {"additive_attention", "gru_step", "lstm_step", "gru", "lstm", "attention_gru",
+                           "attention_lstm", "linear_cross_entropy"})
     m.impl((name + "_backward").c_str(), torch::autograd::autogradNotImplementedFallback());
 }
 

@@ -16,6 +16,8 @@ PYBIND11_MODULE(_C, m) {
         arg("bias_hh") = py::none(), py::kw_only(), arg("lengths") = py::none(), arg("reverse") = false);
   m.def("lstm", &s2s::lstm, arg("x"), arg("state"), arg("weight_ih"), arg("weight_hh"), arg("bias_ih") = py::none(),
         arg("bias_hh") = py::none(), py::kw_only(), arg("lengths") = py::none(), arg("reverse") = false);
+  m.def("linear_cross_entropy", &s2s::linear_cross_entropy, arg("features"), arg("weight"), arg("bias"), arg("targets"),
+        arg("label_smoothing") = 0.0);
   auto scan = [&](const char* name, auto f, const char* state) {
     m.def(name, f, arg("x"), arg(state), arg("keys"), arg("values"), arg("v"), arg("w_query"), arg("b_query"),
           arg("weight_ih"), arg("weight_hh"), arg("bias_ih") = py::none(), arg("bias_hh") = py::none(), py::kw_only(),

@@ -84,6 +84,16 @@ Six attention_lstm(const Tensor& x, at::TensorList state, const Tensor& keys, co
   return {out[0], out[1], out[2], out[3], out[4], out[5]};
 }
 
+Tensor linear_cross_entropy(const Tensor& features, const Tensor& weight, const OptionalTensor& bias,
+                            const Tensor& targets, double label_smoothing) {
+  static auto op = find_op<decltype(cpu::linear_cross_entropy_forward)>("linear_cross_entropy_forward");
+  auto wanted = [](const OptionalTensor& x) {
+    return c10::GradMode::is_enabled() && x.has_value() && x->defined() && x->requires_grad();
+  };
+  return std::get<0>(
+      op.call(features, weight, bias, targets, label_smoothing, {wanted(features), wanted(weight), wanted(bias)}));
+}
+
 TORCH_LIBRARY(s2s_kernels, m) {
   const std::string cell = "Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih=None, Tensor? bias_hh=None, *, ";
   const std::string source = "Tensor keys, Tensor values, Tensor v, Tensor w_query, Tensor? b_query, ";
@@ -116,6 +126,13 @@ TORCH_LIBRARY(s2s_kernels, m) {
          "(Tensor ids, Tensor lengths, Tensor scores, Tensor weights)")
             .c_str());
 
+  m.def(
+      "linear_cross_entropy_forward(Tensor features, Tensor weight, Tensor? bias, Tensor targets, "
+      "float label_smoothing, bool[3] needs) -> (Tensor loss, Tensor, Tensor, Tensor)");
+  m.def(
+      "linear_cross_entropy_backward(Tensor grad_loss, Tensor features, Tensor weight, Tensor? bias, "
+      "Tensor grad_features, Tensor grad_weight, Tensor grad_bias) -> (Tensor, Tensor, Tensor)");
+
   auto def = [&](const std::string& schema, auto f) {
     m.def(schema.c_str(), torch::dispatch(c10::DispatchKey::CompositeImplicitAutograd, f));
   };
@@ -124,6 +141,9 @@ TORCH_LIBRARY(s2s_kernels, m) {
   def("attention_gru(Tensor x, Tensor h0, " + source + cell + scan + "Tensor h_n)", TORCH_FN(attention_gru));
   def("attention_lstm(Tensor x, Tensor[] state, " + source + cell + scan + "Tensor h_n, Tensor c_n)",
       TORCH_FN(attention_lstm));
+  def("linear_cross_entropy(Tensor features, Tensor weight, Tensor? bias, Tensor targets, float label_smoothing=0.0) "
+      "-> Tensor",
+      TORCH_FN(linear_cross_entropy));
   for (std::string name : kRecurrences) {
     m.def((name + "_forward(Tensor?[] inputs, Tensor? lengths, Tensor? mask, bool reverse, bool save) -> Tensor[]")
               .c_str());
@@ -141,6 +161,8 @@ TORCH_LIBRARY_IMPL(s2s_kernels, CPU, m) {
   m.impl("lstm_step", TORCH_FN(cpu::lstm_step));
   m.impl("lstm_step_backward", TORCH_FN(cpu::lstm_step_backward));
   m.impl("beam_search", TORCH_FN(cpu::beam_search));
+  m.impl("linear_cross_entropy_forward", TORCH_FN(cpu::linear_cross_entropy_forward));
+  m.impl("linear_cross_entropy_backward", TORCH_FN(cpu::linear_cross_entropy_backward));
   m.impl("gru_forward", TORCH_FN(cpu::gru_forward));
   m.impl("gru_backward", TORCH_FN(cpu::gru_backward));
   m.impl("lstm_forward", TORCH_FN(cpu::lstm_forward));

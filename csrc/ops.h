@@ -1,5 +1,6 @@
 // Every op of the package, once. Public ops are documented in s2s_kernels/ops/<op>.py; what backends implement are
-// the two steps' and additive attention's ops themselves, and the forward and backward halves of the recurrences.
+// the two steps', additive attention's and beam search's ops themselves, and the forward and backward halves of the
+// others.
 #pragma once
 
 #include <ATen/core/List.h>
@@ -45,6 +46,8 @@ Six attention_lstm(const Tensor& x, at::TensorList state, const Tensor& keys, co
                    const Tensor& weight_hh, const OptionalTensor& bias_ih, const OptionalTensor& bias_hh,
                    const OptionalTensor& lengths, const OptionalTensor& mask, const OptionalTensor& w_feed,
                    const OptionalTensor& b_feed, const OptionalTensor& first_feed);
+Tensor linear_cross_entropy(const Tensor& features, const Tensor& weight, const OptionalTensor& bias,
+                            const Tensor& targets, double label_smoothing);
 
 // ---- the halves of gru, lstm, attention_gru and attention_lstm: one signature, the arguments in lists
 
@@ -89,6 +92,11 @@ Four beam_search(at::TensorList state, const Tensor& keys, const Tensor& values,
                  const OptionalTensor& mask, std::string_view order, const OptionalTensor& w_feed,
                  const OptionalTensor& b_feed, const OptionalTensor& first_feed, std::string_view readout,
                  const OptionalTensor& w_readout, const OptionalTensor& b_readout, bool return_weights);
+Four linear_cross_entropy_forward(const Tensor& features, const Tensor& weight, const OptionalTensor& bias,
+                                  const Tensor& targets, double label_smoothing, Needs<3> needs);
+Three linear_cross_entropy_backward(const Tensor& grad_loss, const Tensor& features, const Tensor& weight,
+                                    const OptionalTensor& bias, const Tensor& grad_features, const Tensor& grad_weight,
+                                    const Tensor& grad_bias);
 RecurrenceForward gru_forward, lstm_forward, attention_gru_forward, attention_lstm_forward;
 RecurrenceBackward gru_backward, lstm_backward, attention_gru_backward, attention_lstm_backward;
 

@@ -18,6 +18,7 @@ from .ops import (
     greedy_search,
     gru,
     gru_step,
+    linear_cross_entropy,
     lstm,
     lstm_step,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "gru",
     "gru_step",
     "info",
+    "linear_cross_entropy",
     "lstm",
     "lstm_step",
     "nn",

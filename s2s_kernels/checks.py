@@ -46,15 +46,18 @@ def optional(name, tensor, form, shape, like, like_name):
         expect(name, tensor, form, shape, like, like_name)
 
 
-def check_lengths(lengths, batch, limit, like, limit_name, name="lengths"):
-    """``lengths`` is (B,), integer, 0..limit. Values on a GPU are read only when S2S_CHECK=1: it synchronises."""
+def check_lengths(lengths, batch, limit, like, limit_name, name="lengths", form="B"):
+    """``lengths`` is (B,), spelt ``form`` in the message, integer, 0..limit.
+
+    Values on a GPU are read only when S2S_CHECK=1: it synchronises.
+    """
     if lengths is None:
         return
-    dims(name, lengths, "B")
+    dims(name, lengths, form)
     if lengths.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):
         raise TypeError(f"{name} has dtype {lengths.dtype}, expected an integer type")
     if lengths.shape[0] != batch:
-        raise ValueError(f"{name} has shape {tuple(lengths.shape)}, expected (B) = ({batch},)")
+        raise ValueError(f"{name} has shape {tuple(lengths.shape)}, expected ({form}) = ({batch},)")
     if lengths.device != like.device:
         raise ValueError(f"{name} is on {lengths.device}, expected {like.device}")
     if torch.compiler.is_compiling() or type(lengths) is not torch.Tensor or lengths.is_meta:

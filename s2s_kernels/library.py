@@ -39,6 +39,12 @@ SCHEMAS = [
     "Tensor? lengths=None, Tensor? mask=None, str order='before', Tensor? w_feed=None, Tensor? b_feed=None, "
     "Tensor? first_feed=None, str readout='state', Tensor? w_readout=None, Tensor? b_readout=None, "
     "bool return_weights=False) -> (Tensor ids, Tensor lengths, Tensor scores, Tensor weights)",
+    "linear_cross_entropy(Tensor features, Tensor weight, Tensor? bias, Tensor targets, float label_smoothing=0.0) "
+    "-> Tensor",
+    "linear_cross_entropy_forward(Tensor features, Tensor weight, Tensor? bias, Tensor targets, "
+    "float label_smoothing, bool[3] needs) -> (Tensor loss, Tensor, Tensor, Tensor)",
+    "linear_cross_entropy_backward(Tensor grad_loss, Tensor features, Tensor weight, Tensor? bias, "
+    "Tensor grad_features, Tensor grad_weight, Tensor grad_bias) -> (Tensor, Tensor, Tensor)",
     *(name + schema for name, schema in RECURRENCES.items()),
     *(
         name + "_forward(Tensor?[] inputs, Tensor? lengths, Tensor? mask, bool reverse, bool save) -> Tensor[]"

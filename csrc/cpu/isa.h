@@ -83,6 +83,15 @@ struct Kernels {
   void (*keys_backward)(const Source<T>& source, const Queries<T>& queries, const T* grad_scores, int64_t score_stride,
                         T* grad_keys, T* grad_v, T* grad_queries, T* scratch);
 
+  // Logits of some words, each `stride` after the last, of `rows` rows, a multiple of `panel`: each row's maximum of
+  // the logits so far, the sum of exp(logit - maximum) and, where wanted, that of the logits. `bias`: the words', or
+  // null.
+  void (*add_words)(const T* logits, int64_t stride, const T* bias, int64_t words, int64_t rows, T* maximum, T* sum,
+                    T* total);
+  // In place, of any number of rows: logits to exp(logit - maximum) * scale - less. grad_bias (words) += its sums.
+  void (*words_backward)(T* logits, int64_t stride, const T* bias, int64_t words, int64_t rows, const T* maximum,
+                         const T* scale, T less, T* grad_bias);
+
   // C (m, n) = A (m, k) W^T + bias, W (n, k) as it lies in memory: for few rows, which do not pay for packing.
   void (*dot)(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* w, T* c, int64_t ldc, const T* bias);
   // The same with W in bfloat16; null for float64.

@@ -56,7 +56,8 @@ def explain(config, device="cpu") -> list[Row]:
     above = config.decoder_layers - 1 if fed else 0
     if above:
         rows.append(layers("decoder layers above", above))
-    rows.append(Row("loss over the vocabulary", "linear_cross_entropy", "torch", ""))
+    own = backend if backend in ("cpp", "reference") else "torch"
+    rows.append(Row("loss over the vocabulary", "linear_cross_entropy", own, ""))
     single = _single_steps(config, backend, step, step_backend, attention, attention_backend, above)
     if config.sampling != "never":
         rows.append(Row("decoder, fed its own outputs", *single, "each input is chosen by the output before it"))

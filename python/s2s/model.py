@@ -9,9 +9,10 @@ Shapes: B batch, S source, T target, N heads; widths: E embedding, M memory, H s
 import torch
 from torch import nn
 
+import s2s_kernels as sk
+
 from .decoder import Decoder
 from .encoder import Bridge, Encoder, Memory
-from .loss import linear_cross_entropy
 from .vocab import PAD
 
 
@@ -102,7 +103,7 @@ class Seq2Seq(nn.Module):
         real = (batch.outputs != PAD).flatten().nonzero().squeeze(-1)
         features = features.flatten(0, 1).index_select(0, real)
         targets = batch.outputs.flatten().index_select(0, real)
-        return linear_cross_entropy(features, self.output.weight, self.output.bias, targets, label_smoothing)
+        return sk.linear_cross_entropy(features, self.output.weight, self.output.bias, targets, label_smoothing)
 
     def start(self, source, lengths):
         """source (B, S), lengths (B,) -> Memory and the decoding state for ``step``."""

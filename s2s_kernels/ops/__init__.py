@@ -7,6 +7,7 @@ from .beam_search import beam_search
 from .greedy_search import greedy_search
 from .gru import gru
 from .gru_step import gru_step
+from .linear_cross_entropy import linear_cross_entropy
 from .lstm import lstm
 from .lstm_step import lstm_step
 
@@ -18,6 +19,7 @@ __all__ = [
     "greedy_search",
     "gru",
     "gru_step",
+    "linear_cross_entropy",
     "lstm",
     "lstm_step",
 ]

@@ -12,6 +12,7 @@ from .beam_search import SearchOutput, beam_search
 from .greedy_search import greedy_search
 from .gru import gru
 from .gru_step import gru_step
+from .linear_cross_entropy import linear_cross_entropy
 from .lstm import lstm
 from .lstm_step import lstm_step
 
@@ -26,6 +27,7 @@ __all__ = [
     "greedy_search",
     "gru",
     "gru_step",
+    "linear_cross_entropy",
     "lstm",
     "lstm_step",
 ]

@@ -3,6 +3,7 @@
 #include "attention.h"
 #include "cells.h"
 #include "gemm.h"
+#include "loss.h"
 #include "search.h"
 
 template <class T>
@@ -29,6 +30,8 @@ constexpr Kernels<T> table() {
           .softmax_backward = softmax_backward<T>,
           .query_backward = query_backward<T>,
           .keys_backward = keys_backward<T>,
+          .add_words = add_words<T>,
+          .words_backward = words_backward<T>,
           .dot = dot<T, T>,
           .dot_bfloat16 = dot_bfloat16<T>(),
           .add_exponentials = add_exponentials<T>,

@@ -111,6 +111,11 @@ void pack(const T* from, int64_t k_stride, int64_t n_stride, int64_t k, int64_t 
   constexpr int64_t panel = kPanel<T>;
   if (n < panel)
     for (int64_t i = 0; i < k * panel; i++) out[i] = T(0);
+  if (n_stride == 1 && n == panel) {  // in whole vectors
+    for (int64_t p = 0; p < k; p++)
+      for (int64_t j = 0; j < panel; j++) out[p * panel + j] = from[p * k_stride + j];
+    return;
+  }
   if (n_stride == 1) {
     for (int64_t p = 0; p < k; p++)
       for (int64_t j = 0; j < n; j++) out[p * panel + j] = from[p * k_stride + j];

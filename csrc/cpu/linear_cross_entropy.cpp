@@ -1,0 +1,213 @@
+// The loss over the vocabulary and its gradients, a chunk of rows at a time. Threads own words: a thread makes the
+// logits of its words, keeps them until every row's sum of exponentials is known, turns them into their gradient a
+// block at a time, and a block goes into both products while it is in the second-level cache.
+//
+// Logits stand word by word, (words, rows): the weight and the gradient of the logits are then read as they lie, and
+// only the features, a chunk of them, are packed.
+#include <ATen/ops/empty.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/zeros.h>
+
+#include <cmath>
+#include <limits>
+
+#include "../checks.h"
+#include "tensors.h"
+
+namespace s2s::cpu {
+
+namespace {
+
+constexpr int64_t kRows = 256, kWords = 96;  // at most, in a chunk and in a block
+constexpr int64_t kDepth = 128;  // rows summed one after the other in the gradient of the weight, see product.h
+
+// Words v.. of the weight as packed panels, for the gradient of the features.
+template <class T>
+class WeightBlock {
+ public:
+  explicit WeightBlock(int64_t width, bool pairs) : width_(width), pairs_(pairs) {}
+
+  void pack(const T* weight, int64_t words) {
+    const auto& kernel = kernels<T>();
+    int64_t panel = kernel.panel, panels = (width_ + panel - 1) / panel;
+    packed_.resize(panels * panel * words);
+    if (pairs_) packed_pairs_.resize(panels * panel * pairs_of(words));
+    for (int64_t i = 0; i < panels; i++) {
+      T* to = packed_.data() + i * panel * words;
+      kernel.pack(weight + i * panel, width_, 1, words, std::min(panel, width_ - i * panel), to);
+      if constexpr (std::is_same_v<T, float>)
+        if (pairs_)
+          pair_kernels()->pair_columns(words, panel, to, panel, packed_pairs_.data() + i * panel * pairs_of(words),
+                                       panel);
+    }
+  }
+
+  // to (rows, width) += grad^T (rows, words) times the block.
+  void apply(const T* grad, int64_t stride, int64_t words, int64_t rows, T* to) {
+    if constexpr (std::is_same_v<T, float>) {
+      if (pairs_) {
+        grad_pairs_.resize(pairs_of(words) * rows);
+        pair_kernels()->pair_columns(words, rows, grad, stride, grad_pairs_.data(), rows);
+        pair_kernels()->gemm_transposed(rows, width_, pairs_of(words), grad_pairs_.data(), rows, packed_pairs_.data(),
+                                        to, width_, nullptr, true);
+        return;
+      }
+    }
+    kernels<T>().gemm_transposed(rows, width_, words, grad, stride, packed_.data(), to, width_, nullptr, true);
+  }
+
+ private:
+  int64_t width_;
+  bool pairs_;
+  std::vector<T> packed_;
+  std::vector<Pair> packed_pairs_, grad_pairs_;
+};
+
+struct Inputs {
+  Tensor features, weight, bias, targets;
+  double smoothing;
+  bool pairs;
+  int64_t rows, width, words;
+};
+
+template <class T>
+double run(const Inputs& in, Needs<3> needs, const Tensor& grad_features, const Tensor& grad_weight,
+           const Tensor& grad_bias) {
+  const auto& kernel = kernels<T>();
+  int64_t chunks = (in.rows + kRows - 1) / kRows, most = (in.rows + chunks - 1) / chunks;
+  int64_t stride = (most + kernel.panel - 1) / kernel.panel * kernel.panel;
+  int64_t threads = at::get_num_threads();
+  auto options = in.features.options();
+  Tensor logits = at::empty({in.words, stride}, options), seen = at::empty({threads, 3, stride}, options);
+  Tensor parts = at::empty({needs[0] ? threads : 0, most, in.width}, options);
+  Tensor expected = at::empty({stride}, options);
+  bool learning = needs[0] || needs[1] || needs[2];
+  const int64_t* targets = in.targets.const_data_ptr<int64_t>();
+  const T *weight = data<T>(in.weight), *bias = data<T>(in.bias);
+  T on = 1 - in.smoothing, off = in.smoothing / in.words;
+  double loss = 0;
+  for (int64_t chunk = 0; chunk < chunks; chunk++) {
+    auto [begin, end] = split(in.rows, chunks, chunk);
+    int64_t rows = end - begin, padded = (rows + kernel.panel - 1) / kernel.panel * kernel.panel;
+    auto features = Packed<T>::transposed(in.features.narrow(0, begin, rows), in.pairs);
+    std::vector<Packed<T>> parts_of_features;
+    if (needs[1])
+      for (int64_t from = 0; from < rows; from += kDepth)
+        parts_of_features.push_back(
+            Packed<T>::straight(in.features.narrow(0, begin + from, std::min(kDepth, rows - from)), in.pairs));
+    const int64_t* target = targets + begin;
+    Barrier barrier;
+    run_threads(6.0 * rows * in.width * in.words, [&](int64_t index, int64_t count) {
+      auto [first, last] = split(in.words, count, index);
+      T *maximum = data<T>(seen) + index * 3 * stride, *sum = maximum + stride, *total = sum + stride;
+      std::fill_n(maximum, stride, std::numeric_limits<T>::lowest());
+      std::fill_n(sum, 2 * stride, T(0));
+      auto blocks = [&](const auto& f) {
+        for (int64_t word = first; word < last; word += kWords) {
+          int64_t words = std::min(kWords, last - word);
+          f(word, words, data<T>(logits) + word * stride, bias ? bias + word : nullptr);
+        }
+      };
+      auto at_targets = [&](int64_t word, int64_t words, const auto& f) {
+        for (int64_t i = 0; i < rows; i++)
+          if (target[i] >= word && target[i] < word + words) f(i, target[i] - word);
+      };
+      blocks([&](int64_t word, int64_t words, T* block, const T* b) {
+        features.columns(0, padded, words, weight + word * in.width, in.width, block, stride, nullptr, false);
+        kernel.add_words(block, stride, b, words, padded, maximum, sum, off ? total : nullptr);
+        at_targets(word, words,
+                   [&](int64_t i, int64_t w) { data<T>(expected)[i] = block[w * stride + i] + (b ? b[w] : T(0)); });
+      });
+      barrier.wait(count);
+      // All threads' sums together, in every thread.
+      std::vector<T> top(padded), scale(padded);
+      for (int64_t i = 0; i < rows; i++) {
+        const T* all = data<T>(seen) + i;
+        T largest = all[0], exponentials = 0, everything = 0;
+        for (int64_t t = 1; t < count; t++) largest = std::max(largest, all[t * 3 * stride]);
+        for (int64_t t = 0; t < count; t++) {
+          exponentials += all[(t * 3 + 1) * stride] * std::exp(all[t * 3 * stride] - largest);
+          everything += all[(t * 3 + 2) * stride];
+        }
+        top[i] = largest;
+        scale[i] = 1 / exponentials;
+        if (index == 0)
+          loss += std::log(double(exponentials)) - on * (double(data<T>(expected)[i]) - largest) -
+                  off * (double(everything) - double(in.words) * largest);
+      }
+      if (!learning) return;
+      T* part = needs[0] ? data<T>(parts) + index * most * in.width : nullptr;
+      if (part) std::fill_n(part, rows * in.width, T(0));
+      WeightBlock<T> weights(in.width, in.pairs);
+      blocks([&](int64_t word, int64_t words, T* block, const T* b) {
+        T* sums = data<T>(grad_bias) + word;
+        kernel.words_backward(block, stride, b, words, rows, top.data(), scale.data(), off, sums);
+        at_targets(word, words, [&](int64_t i, int64_t w) {
+          block[w * stride + i] -= on;
+          sums[w] -= on;
+        });
+        for (size_t i = 0; i < parts_of_features.size(); i++)
+          parts_of_features[i].columns(0, in.width, words, block + i * kDepth, stride,
+                                       data<T>(grad_weight) + word * in.width, in.width, nullptr, chunk + i > 0);
+        if (part) {
+          weights.pack(weight + word * in.width, words);
+          weights.apply(block, stride, words, rows, part);
+        }
+      });
+      barrier.wait(count);
+      if (!part) return;
+      auto [from, to] = split(rows * in.width, count, index);
+      T* sums = data<T>(grad_features) + begin * in.width;
+      std::copy(data<T>(parts) + from, data<T>(parts) + to, sums + from);
+      for (int64_t t = 1; t < count; t++)
+        kernel.add(sums + from, data<T>(parts) + t * most * in.width + from, to - from);
+    });
+  }
+  return loss;
+}
+
+}  // namespace
+
+Four linear_cross_entropy_forward(const Tensor& features, const Tensor& weight, const OptionalTensor& bias,
+                                  const Tensor& targets, double label_smoothing, Needs<3> needs) {
+  check_dim("features", features, 2, 2);
+  check_dim("weight", weight, 2, 2);
+  check_like("features", features, features.sizes(), features);
+  check_like("weight", weight, {weight.size(0), features.size(1)}, features);
+  check_optional("bias", bias, {weight.size(0)}, features);
+  check_lengths(targets, features.size(0), weight.size(0) - 1, features, "targets");
+  TORCH_CHECK_VALUE(label_smoothing >= 0 && label_smoothing <= 1, "label_smoothing is ", label_smoothing,
+                    ", expected a number from 0 to 1");
+  auto type = features.scalar_type();
+  Inputs in{.features = to_compute(features),
+            .weight = to_compute(weight),
+            .bias = to_compute(bias),
+            .targets = targets.to(at::kLong).contiguous(),
+            .smoothing = label_smoothing,
+            .pairs = in_pairs(type),
+            .rows = features.size(0),
+            .width = features.size(1),
+            .words = weight.size(0)};
+  auto options = in.features.options();
+  Tensor loss = at::empty({}, options);
+  Tensor grad_features = at::empty({needs[0] ? in.rows : 0, in.width}, options);
+  // With no rows nothing is ever written.
+  Tensor grad_weight = needs[1] && in.rows ? at::empty({in.words, in.width}, options)
+                                           : at::zeros({needs[1] ? in.words : 0, in.width}, options);
+  Tensor grad_bias = at::zeros({in.words}, options);
+  dispatch(in.features, [&](auto zero) {
+    using T = decltype(zero);
+    *data<T>(loss) = in.rows ? run<T>(in, needs, grad_features, grad_weight, grad_bias) : 0;
+  });
+  auto made = [&](const Tensor& grad, bool need) { return need ? grad.to(type) : at::empty({0}, features.options()); };
+  return {loss, made(grad_features, needs[0]), made(grad_weight, needs[1]), made(grad_bias, needs[2])};
+}
+
+// What forward made, times the gradient of the loss; the inputs are there for autograd to refuse a second derivative.
+Three linear_cross_entropy_backward(const Tensor& grad_loss, const Tensor&, const Tensor&, const OptionalTensor&,
+                                    const Tensor& grad_features, const Tensor& grad_weight, const Tensor& grad_bias) {
+  // A scalar of more dimensions would widen 16 bits; one of none does not.
+  return {at::mul(grad_features, grad_loss), at::mul(grad_weight, grad_loss), at::mul(grad_bias, grad_loss)};
+}
+
+}  // namespace s2s::cpu

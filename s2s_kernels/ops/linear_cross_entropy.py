@@ -1,0 +1,74 @@
+"""The loss over a vocabulary: the output layer, its softmax and cross-entropy, and their gradients, in one op."""
+
+import torch
+
+from .. import reference
+from ..checks import check_lengths, dims, expect, floating, optional
+from . import registration
+
+
+def linear_cross_entropy(features, weight, bias, targets, label_smoothing=0.0):
+    """Sum over the rows of the cross-entropy of ``softmax(features @ weight.T + bias)`` and the targets.
+
+    The gradients are made along with the loss, a chunk of rows at a time, so no (N, V) tensor is ever kept, where
+    ``F.cross_entropy`` of ``F.linear`` keeps several and passes over them many times. For backward only the
+    gradients are saved.
+
+    Args:
+        features: (N, R).
+        weight: (V, R).
+        bias: (V,) or None.
+        targets: (N,), integers from 0 to V - 1.
+        label_smoothing: e, from 0 to 1; the target distribution is then (1 - e) one-hot + e / V.
+
+    Returns:
+        A scalar, float64 for float64, else float32. Once differentiable.
+
+    float32, float64, bfloat16 or float16, ``features``, ``weight`` and ``bias`` the same. The kernel is for the CPU;
+    elsewhere, whatever the backend, the products are PyTorch's.
+
+    Raises:
+        ValueError, TypeError: an argument's shape, dtype, device or value, before anything runs.
+    """
+    check(features, weight, bias, targets, label_smoothing)
+    return registration.run(
+        "linear_cross_entropy",
+        reference.linear_cross_entropy,
+        features.device.type,
+        features,
+        weight,
+        bias,
+        targets,
+        label_smoothing,
+        kernels=("cpp",),
+    )
+
+
+def check(features, weight, bias, targets, label_smoothing=0.0):
+    rows, width = dims("features", features, "N, R")
+    floating("features", features)
+    words = dims("weight", weight, "V, R")[0]
+    expect("weight", weight, "V, R", (words, width), features, "features")
+    optional("bias", bias, "V", (words,), features, "features")
+    if targets is None:
+        raise TypeError("targets is None, expected a torch.Tensor of shape (N)")
+    check_lengths(targets, rows, words - 1, features, "V - 1", "targets", "N")
+    if not isinstance(label_smoothing, (int, float)):
+        raise TypeError(f"label_smoothing is a {type(label_smoothing).__name__}, expected a number")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing is {label_smoothing}, expected a number from 0 to 1")
+
+
+@registration.fake("linear_cross_entropy_forward")
+def _(features, weight, bias, targets, label_smoothing, needs):
+    check(features, weight, bias, targets, label_smoothing)
+    wide = torch.promote_types(features.dtype, torch.float32)
+    return features.new_empty((), dtype=wide), *registration.gradients((features, weight, bias), needs)
+
+
+@registration.fake("linear_cross_entropy_backward")
+def _(grad_loss, features, weight, bias, grad_features, grad_weight, grad_bias):
+    return tuple(grad.new_empty(grad.shape) for grad in (grad_features, grad_weight, grad_bias))
+
+
+registration.autocast("linear_cross_entropy")
