@@ -71,6 +71,16 @@ std::vector<int64_t> AttentionArguments::shape(int64_t last) const {
   return all;
 }
 
+StepArguments::StepArguments(int64_t gates, const Tensor& gates_x_, const Tensor& gates_h_, const char* name,
+                             const Tensor& state_, Prepare prepare) {
+  check_dim(name, state_, 2, 2);
+  batch = state_.size(0), hidden = state_.size(1), type = state_.scalar_type();
+  check_like(name, state_, {batch, hidden}, state_);
+  check_like("gates_x", gates_x_, {batch, gates * hidden}, state_);
+  check_like("gates_h", gates_h_, {batch, gates * hidden}, state_);
+  gates_x = prepare(gates_x_), gates_h = prepare(gates_h_), state = prepare(state_);
+}
+
 RecurrenceArguments::RecurrenceArguments(int64_t gates, const OptionalTensors& list, const OptionalTensor& lengths,
                                          Prepare prepare) {
   Reader read(list, gates == kGru ? 6 : 7);

@@ -34,6 +34,17 @@ struct AttentionArguments {
   std::vector<int64_t> shape(int64_t last) const;  // lead and one more dimension
 };
 
+// One step of a cell. state: its own (B, H), called `name`: a GRU's h, an LSTM's c.
+struct StepArguments {
+  Tensor gates_x, gates_h, state;
+  at::ScalarType type;  // of the public tensors
+  int64_t batch, hidden;
+
+  StepArguments(int64_t gates, const Tensor& gates_x, const Tensor& gates_h, const char* name, const Tensor& state,
+                Prepare prepare);
+  Tensor empty(int64_t width) const { return at::empty({batch, width}, state.options()); }
+};
+
 struct RecurrenceArguments {
   Tensor x, h0, c0, weight_ih, weight_hh, bias_ih, bias_hh;
   at::ScalarType type;  // of the public tensors

@@ -5,6 +5,7 @@ import torch
 from helpers import call, example, place
 
 import s2s_kernels as sk
+from s2s_kernels import extension
 
 FORMS = [
     ("additive_attention", {"T": 3, "lengths": torch.int64, "mask": True, "bias": 3}),
@@ -126,6 +127,20 @@ def test_complex_numbers_are_refused(anywhere):
     inputs = {name: x.to(torch.complex64) for name, x in place(example("gru_step"), anywhere.device).items()}
     with pytest.raises(TypeError, match=r"\bh\b"):
         sk.gru_step(**inputs)
+
+
+@pytest.mark.skipif(not extension.built, reason="the checks before memory are in the compiled extension")
+@pytest.mark.parametrize("op", ["gru_step", "lstm_step"])
+def test_a_gradient_of_another_shape(op):
+    """Nothing of torch.ops stands between a caller of a backward op and memory."""
+    inputs = list(example(op).values())
+    grads = [inputs[-1]] * (2 if op == "lstm_step" else 1)
+    backward = getattr(torch.ops.s2s_kernels, op + "_backward")
+    backward(*grads, *inputs)
+    with pytest.raises(ValueError, match="grad_h has shape"):
+        backward(grads[0][:1], *grads[1:], *inputs)
+    with pytest.raises(ValueError, match="gates_x has shape"):
+        backward(*grads, inputs[0][:1], *inputs[1:])
 
 
 def test_the_message_says_what_came_and_what_was_expected(anywhere):
