@@ -59,6 +59,9 @@ def resolve(device_type, among=NAMES):
 # The dispatcher has one kernel an op and device. Triton's stand on CUDA where no compiled ones do; they stand in
 # front of compiled ones, and on the CPU when interpreted, as long as they are the chosen backend.
 _front = None
+_compiled_for_cuda = [
+    name for name in triton.OPS if torch._C._dispatch_has_kernel_for_dispatch_key(f"s2s_kernels::{name}", "CUDA")
+]
 
 
 def _put_in_front():
@@ -68,15 +71,14 @@ def _put_in_front():
         _front = torch.library.Library("s2s_kernels", "IMPL")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Warning only once for all operators")
-            for device_type, compiled in (("cpu", True), ("cuda", extension.cuda)):
-                if compiled and triton.runs_on(device_type):
-                    triton.register(_front, device_type.upper())
+            for device_type, names in (("cpu", triton.OPS), ("cuda", _compiled_for_cuda)):
+                if triton.runs_on(device_type):
+                    triton.register(_front, device_type.upper(), names)
     elif not wanted and _front is not None:
         _front._destroy()
         _front = None
 
 
 _library = torch.library.Library("s2s_kernels", "IMPL")
-if not extension.cuda:
-    triton.register(_library, "CUDA")
+triton.register(_library, "CUDA", [name for name in triton.OPS if name not in _compiled_for_cuda])
 _put_in_front()

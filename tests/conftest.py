@@ -7,6 +7,7 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+import search_tests
 from helpers import targets
 from hypothesis import settings
 
@@ -61,16 +62,21 @@ def anywhere(request):
     yield from run_on(request)
 
 
-@pytest.fixture(params=marked(reference=False, among=BACKENDS), ids=str)
-def search_kernel(request):
-    """As ``kernel``, of those that have the searches."""
+def run_search_on(request, monkeypatch):
+    monkeypatch.setitem(search_tests.under_test, "device", request.param.device)
     yield from run_on(request)
+
+
+@pytest.fixture(params=marked(reference=False, among=BACKENDS), ids=str)
+def search_kernel(request, monkeypatch):
+    """As ``kernel``, of those that have the searches."""
+    yield from run_search_on(request, monkeypatch)
 
 
 @pytest.fixture(params=marked(reference=True, among=BACKENDS), ids=str)
-def search_anywhere(request):
+def search_anywhere(request, monkeypatch):
     """As ``anywhere``, of those that have the searches."""
-    yield from run_on(request)
+    yield from run_search_on(request, monkeypatch)
 
 
 def pytest_report_header():

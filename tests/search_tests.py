@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from helpers import Random, assert_within_rule, error
 from torch.nn.functional import linear
+from torch.utils._pytree import tree_map
 
 import s2s_kernels as sk
 from s2s_kernels import reference
@@ -14,6 +15,7 @@ NAMES = (
     "state", "keys", "values", "v", "w_query", "b_query", "weight_ih", "weight_hh", "bias_ih", "bias_hh",
     "embedding", "w_output", "b_output",
 )  # fmt: skip
+under_test = {"device": "cpu"}  # set by the fixtures of the searches
 BOS, EOS = 1, 3
 SEARCH = {"bos": BOS, "eos": EOS, "forbidden": (0, BOS), "max_length": 9}
 FORMS = {
@@ -86,15 +88,21 @@ def cast(inputs, change):
 
 
 def run(function, inputs, **options):
+    """On the device of the backend under test; inputs and outputs are on the CPU."""
+
+    def move(x, device):
+        return x.to(device) if isinstance(x, torch.Tensor) else x
+
     options = {name: x for name, x in inputs.items() if name not in NAMES} | SEARCH | options
-    return function(*(inputs[name] for name in NAMES), **options)
+    args, options = tree_map(lambda x: move(x, under_test["device"]), ([inputs[name] for name in NAMES], options))
+    return tree_map(lambda x: move(x, "cpu"), function(*args, **options))
 
 
-def check_parity(op, inputs, **options):
-    """The search ``op`` against the reference, in two dtypes: the same tokens; scores and weights by the rule."""
+def check_parity(op, inputs, dtypes=(torch.float64, torch.float32), **options):
+    """The search ``op`` against the reference: the same tokens; scores and weights by the rule."""
     search, truthful = getattr(sk, op), getattr(reference, op)
     options = {"return_weights": True} | options
-    for dtype in (torch.float64, torch.float32):
+    for dtype in dtypes:
         given = cast(inputs, partial(torch.Tensor.to, dtype=dtype))
         truth = run(truthful, cast(given, torch.Tensor.double), **options)
         found = run(search, given, **options)
@@ -107,6 +115,20 @@ def check_parity(op, inputs, **options):
         found, eager, truth = (dict(zip(names, (x.scores[real], x.weights))) for x in (found, eager, truth))
         errors = {name: scale * error(eager[name], truth[name]) for name in names}
         assert_within_rule([(found, errors, truth)], dtype, op)
+
+
+def check_sixteen_bits(inputs, dtype, exact, **options):
+    """Weights of 16 bits. exact: all between them is float32, so as exact as float32 is on the same values; else the
+    products are rounded, as those of eager PyTorch."""
+    given = cast(inputs, lambda x: x.to(dtype))
+    truth = run(reference.beam_search, cast(given, torch.Tensor.double), **options)
+    eager = run(reference.beam_search, cast(given, torch.Tensor.float) if exact else given, **options)
+    found = run(sk.beam_search, given, **options)
+    assert torch.equal(found.ids, truth.ids)
+    assert torch.equal(eager.ids, truth.ids), "these inputs decide nothing in 16 bits: take others"
+    rule = torch.float32 if exact else dtype
+    draw = {"scores": found.scores.to(rule)}, {"scores": error(eager.scores, truth.scores)}, {"scores": truth.scores}
+    assert_within_rule([draw], rule, "beam_search")
 
 
 def log_probability(inputs, b, output):

@@ -17,6 +17,8 @@ from importlib import import_module
 import torch
 import triton
 from helpers import OUTPUTS, example
+from search_tests import NAMES, SEARCH, search_inputs
+from torch.utils._pytree import tree_map
 from triton import knobs
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
@@ -24,6 +26,7 @@ from triton.compiler import ASTSource
 from s2s_kernels import triton as ours
 
 POINTERS = {
+    torch.int32: "*i32",
     torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16",
     torch.int64: "*i64", torch.uint8: "*u8", torch.bool: "*i1",
 }  # fmt: skip
@@ -69,6 +72,7 @@ class Compiler:
 
 
 SCAN = {"B": 64, "T": 2, "S": 50, "I": 512, "H": 512, "A": 512, "D": 1024}
+SEARCHED = {"S": 50, "H": 512, "A": 512, "D": 1024, "E": 512, "V": 32000}
 # Sizes that take each of the ways an op has.
 SIZES = {
     "additive_attention": [
@@ -82,16 +86,21 @@ SIZES = {
     "lstm_step": [{"B": 64, "H": 512}],
     "gru": [{"B": 64, "T": 4, "I": 512, "H": 512}, {"B": 64, "T": 4, "I": 512, "H": 512, "lengths": torch.int64}],
     "lstm": [{"B": 64, "T": 4, "I": 512, "H": 512}, {"B": 64, "T": 4, "I": 512, "H": 512, "lengths": torch.int64}],
+    "beam_search": [
+        {"B": 1, "beam": 1, **SEARCHED},
+        {"B": 64, "beam": 5, "coverage_penalty": 0.2, "return_weights": True, "lstm": True, **SEARCHED},
+        {"B": 8, "beam": 16, "order": "after", "F": 512, "readout": "feed", "lengths": False, **SEARCHED},
+    ],
 }
 
 
 def on_meta(op, dtype, **sizes):
-    # Made small and then only said to be large: nothing is computed.
-    inputs = example(op, **sizes)
-    return {
-        name: x.to("meta", dtype if x.is_floating_point() else None) if isinstance(x, torch.Tensor) else x
-        for name, x in inputs.items()
-    }
+    inputs = search_inputs(**sizes) if op == "beam_search" else example(op, **sizes)
+
+    def move(x):
+        return x.to("meta", dtype if x.is_floating_point() else None) if isinstance(x, torch.Tensor) else x
+
+    return tree_map(move, inputs)
 
 
 def attention(module, inputs):
@@ -118,13 +127,17 @@ def recurrence(op, module, inputs):
     getattr(module, f"{op}_backward")(outputs[:count], inputs, *options, False, outputs, needs)
 
 
+OPTIONS = ("beam", "coverage_penalty", "return_weights")  # of a search, beside its tensors
 SOURCE, CELL = ("keys", "values", "v", "w_query", "b_query"), ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def run(op, module, inputs):
-    """Forward and backward."""
+    """Forward and backward, where there is one."""
     if op == "additive_attention":
         attention(module, inputs)
+    elif op == "beam_search":
+        options = {name: x for name, x in inputs.items() if name not in NAMES} | SEARCH | {"max_length": 1}
+        module.beam_search(*(inputs[name] for name in NAMES), **options)
     else:
         (step if op.endswith("step") else recurrence)(op, module, inputs)
 
@@ -141,7 +154,9 @@ def main(arch):
                     sys.modules[name].launch = compiler
             for sizes in all_sizes:
                 for dtype in (torch.bfloat16, torch.float32):
-                    run(op, module, on_meta(op, dtype, **sizes))
+                    own = {name: x for name, x in sizes.items() if name in OPTIONS}
+                    made = on_meta(op, dtype, **{name: x for name, x in sizes.items() if name not in OPTIONS})
+                    run(op, module, made | own)
     print(json.dumps(list(compiler.found.values())))
 
 

@@ -8,7 +8,7 @@ from s2s_kernels.backend import resolve
 
 from .decoder import loop_reason
 from .errors import S2SError
-from .fused_search import config_reason
+from .fused_search import config_reason, search_backend
 
 
 class Row(NamedTuple):
@@ -61,9 +61,10 @@ def explain(config, device="cpu") -> list[Row]:
     single = _single_steps(config, backend, step, step_backend, attention, attention_backend, above)
     if config.sampling != "never":
         rows.append(Row("decoder, fed its own outputs", *single, "each input is chosen by the output before it"))
-    one_by_one = config_reason(config, torch.device(device).type)
+    kind = torch.device(device).type
+    one_by_one = config_reason(config, kind)
     if one_by_one is None:
-        rows.append(Row("decoding, greedy or beam", "beam_search", backend, ""))
+        rows.append(Row("decoding, greedy or beam", "beam_search", search_backend(kind), ""))
         one_by_one = "sampling draws each input from the probabilities of the step before"
     rows.append(Row("decoding", *single, one_by_one))
     return rows

@@ -4,6 +4,7 @@ import torch
 
 import s2s_kernels as sk
 from s2s_kernels.backend import resolve
+from s2s_kernels.ops.beam_search import BACKENDS
 
 from .hypothesis import Hypothesis, hypotheses, never_an_output
 from .model import Seq2Seq
@@ -12,10 +13,18 @@ from .vocab import BOS, EOS
 READOUTS = {"tanh": "state_context"}  # what is under the tanh; the others are called alike
 
 
+def search_backend(device_type) -> str:
+    """What a search as one op would run on; the reference is no faster than the steps one by one."""
+    try:
+        return resolve(device_type, BACKENDS)
+    except RuntimeError:  # the backend in force does not have it
+        return "reference"
+
+
 def config_reason(config, device_type) -> str | None:
     """Why the steps of a search run one by one for every model of this Config; None if they can be one op."""
-    if resolve(device_type) != "cpp":
-        return "a search as one op has kernels for the CPU alone"
+    if search_backend(device_type) == "reference":
+        return "no backend that is in force here has a search as one op"
     if config.attention not in ("additive", "concat"):
         return f"a search as one op scores additively, and this attention is {config.attention!r}"
     if config.attention_window != "global":

@@ -1,4 +1,4 @@
-"""The ops as Triton kernels: for CUDA tensors where the compiled extension has no CUDA kernels.
+"""The ops as Triton kernels: for CUDA tensors where the compiled extension has no CUDA kernels, of an op or at all.
 
 Triton is slow to import: that waits for the first call. With TRITON_INTERPRET=1 the kernels run on the CPU, slowly,
 element by element of a grid: for tests.
@@ -26,6 +26,7 @@ OPS = {
         "lstm": ("_forward", "_backward"),
         "attention_gru": ("_forward", "_backward"),
         "attention_lstm": ("_forward", "_backward"),
+        "beam_search": ("",),
     }.items()
     for half in halves
 }
@@ -60,7 +61,7 @@ def implementation(name):
     return run
 
 
-def register(library, key):
-    """Puts every op that is here into the dispatcher."""
-    for name in OPS:
+def register(library, key, names):
+    """Puts these ops into the dispatcher."""
+    for name in names:
         library.impl(name, implementation(name), key)
