@@ -1,4 +1,8 @@
-"""A training step of an encoder-decoder, end to end: forward, backward, clipping and Adam."""
+"""A training step of an encoder-decoder, end to end: forward, backward, clipping and Adam.
+
+Everyone is given the optimizer that ``s2s`` trains with, the fused Adam: it takes a quarter of the default's time,
+and what all spend alike only hides their differences.
+"""
 
 import torch
 from torch.optim import Adam
@@ -20,7 +24,7 @@ def trained(build, settings, backend=None):
         model = build(settings, inputs)
         batch = Batch(*(inputs[name] for name in Batch._fields[:-1]), inputs["outputs"].numel())
         leaves = getattr(model, "leaves", None) or dict(model.named_parameters())
-        optimizer = Adam(leaves.values(), lr=1e-4)
+        optimizer = Adam(leaves.values(), lr=1e-4, fused=True)
 
         def run():
             if backend is None:
