@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from triton import cdiv
 
-from .language import accumulation, launch
+from .language import accumulation, launch, store
 
 TILE = 128  # elements of one row: small, since a step has few
 
@@ -36,6 +36,30 @@ def row_of(H, BH):
     """The row of this program, its elements, and which of those there are."""
     j = tl.program_id(1) * BH + tl.arange(0, BH)
     return tl.program_id(0).to(tl.int64), j, j < H
+
+
+@triton.jit
+def load_four(saved, H, inside):
+    """What a step saved: the rows' elements of four blocks of H."""
+    first, second = tl.load(saved, mask=inside, other=0), tl.load(saved + H, mask=inside, other=0)
+    return first, second, tl.load(saved + 2 * H, mask=inside, other=0), tl.load(saved + 3 * H, mask=inside, other=0)
+
+
+@triton.jit
+def store_four(to, first, second, third, fourth, H, inside):
+    store(to, first, inside)
+    store(to + H, second, inside)
+    store(to + 2 * H, third, inside)
+    store(to + 3 * H, fourth, inside)
+
+
+@triton.jit
+def load_or_zero(x, at, inside, ACC: tl.constexpr, BH: tl.constexpr):
+    """Of a tensor that may be None."""
+    if x is None:
+        return tl.zeros([BH], ACC)
+    else:
+        return tl.load(x + at, mask=inside, other=0).to(ACC)
 
 
 def start(kernel, like, H, *args):

@@ -4,7 +4,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .cell import Cell, row_of, row_strides, start
+from .cell import Cell, load_four, load_or_zero, row_of, row_strides, start, store_four
 from .language import sigmoid, store, tanh
 
 
@@ -50,11 +50,7 @@ def gru_forward_kernel(
     if exact is not None:
         store(exact + b * exact_b + j, out, inside)
     if saved is not None:
-        saved += b * saved_b + j
-        store(saved, r, inside)
-        store(saved + H, z, inside)
-        store(saved + 2 * H, n, inside)
-        store(saved + 3 * H, h_n, inside)
+        store_four(saved + b * saved_b + j, r, z, n, h_n, H, inside)
 
 
 @triton.jit(do_not_specialize=["time"])
@@ -64,18 +60,10 @@ def gru_backward_kernel(
 ):  # fmt: skip
     """grad_h, of the state after the step, becomes that of the state before it, but for the part through gates_h."""
     b, j, inside = row_of(H, BH)
-    saved += b * saved_b + j
-    r = tl.load(saved, mask=inside, other=0)
-    z = tl.load(saved + H, mask=inside, other=0)
-    n = tl.load(saved + 2 * H, mask=inside, other=0)
-    h_n = tl.load(saved + 3 * H, mask=inside, other=0)
+    r, z, n, h_n = load_four(saved + b * saved_b + j, H, inside)
     before = tl.load(h + b * h_b + j, mask=inside, other=0).to(ACC)
-    held = tl.load(grad_h + b * H + j, mask=inside, other=0)
-    if product is not None:
-        held += tl.load(product + b * H + j, mask=inside, other=0).to(ACC)
-    grad = held
-    if grad_output is not None:
-        grad += tl.load(grad_output + b * grad_output_b + j, mask=inside, other=0).to(ACC)
+    held = tl.load(grad_h + b * H + j, mask=inside, other=0) + load_or_zero(product, b * H + j, inside, ACC, BH)
+    grad = held + load_or_zero(grad_output, b * grad_output_b + j, inside, ACC, BH)
     grad_r, grad_z, grad_n, grad_h_n, grad_before = gru_gradients(r, z, n, h_n, before, grad)
     if lengths is not None:
         valid = time < tl.load(lengths + b)
@@ -83,11 +71,7 @@ def gru_backward_kernel(
         grad_n, grad_h_n = tl.where(valid, grad_n, 0.0), tl.where(valid, grad_h_n, 0.0)
         grad_before = tl.where(valid, grad_before, held)
     store(grad_h + b * H + j, grad_before, inside)
-    grad_gates += b * grad_gates_b + j
-    store(grad_gates, grad_n, inside)
-    store(grad_gates + H, grad_r, inside)
-    store(grad_gates + 2 * H, grad_z, inside)
-    store(grad_gates + 3 * H, grad_h_n, inside)
+    store_four(grad_gates + b * grad_gates_b + j, grad_n, grad_r, grad_z, grad_h_n, H, inside)
 
 
 @triton.jit

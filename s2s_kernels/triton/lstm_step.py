@@ -4,7 +4,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .cell import Cell, row_of, row_strides, start
+from .cell import Cell, load_four, load_or_zero, row_of, row_strides, start, store_four
 from .language import sigmoid, store, tanh
 
 
@@ -63,11 +63,7 @@ def lstm_forward_kernel(
         store(exact + b * exact_b + j, out, inside)
     if saved is not None:
         store(cells + b * cells_b + j, new_c, inside)
-        saved += b * saved_b + j
-        store(saved, i, inside)
-        store(saved + H, f, inside)
-        store(saved + 2 * H, g, inside)
-        store(saved + 3 * H, o, inside)
+        store_four(saved + b * saved_b + j, i, f, g, o, H, inside)
 
 
 @triton.jit(do_not_specialize=["time"])
@@ -77,19 +73,11 @@ def lstm_backward_kernel(
 ):  # fmt: skip
     """grad_h and grad_c, of the state after the step, become those before it, but for the part through gates_h."""
     b, j, inside = row_of(H, BH)
-    saved += b * saved_b + j
-    i = tl.load(saved, mask=inside, other=0)
-    f = tl.load(saved + H, mask=inside, other=0)
-    g = tl.load(saved + 2 * H, mask=inside, other=0)
-    o = tl.load(saved + 3 * H, mask=inside, other=0)
+    i, f, g, o = load_four(saved + b * saved_b + j, H, inside)
     before = tl.load(c + b * c_b + j, mask=inside, other=0).to(ACC)
     after = tl.load(cells + b * cells_b + j, mask=inside, other=0).to(ACC)
-    held = tl.load(grad_h + b * H + j, mask=inside, other=0)
-    if product is not None:
-        held += tl.load(product + b * H + j, mask=inside, other=0).to(ACC)
-    grad = held
-    if grad_output is not None:
-        grad += tl.load(grad_output + b * grad_output_b + j, mask=inside, other=0).to(ACC)
+    held = tl.load(grad_h + b * H + j, mask=inside, other=0) + load_or_zero(product, b * H + j, inside, ACC, BH)
+    grad = held + load_or_zero(grad_output, b * grad_output_b + j, inside, ACC, BH)
     total = tl.load(grad_c + b * H + j, mask=inside, other=0)
     grad_i, grad_f, grad_g, grad_o, grad_before = lstm_gradients(i, f, g, o, before, after, grad, total)
     # h reaches the loss through the gates alone
@@ -102,11 +90,7 @@ def lstm_backward_kernel(
         held, grad_before = tl.where(valid, 0.0, held), tl.where(valid, grad_before, total)
     store(grad_h + b * H + j, held, inside)
     store(grad_c + b * H + j, grad_before, inside)
-    grad_gates += b * grad_gates_b + j
-    store(grad_gates, grad_i, inside)
-    store(grad_gates + H, grad_f, inside)
-    store(grad_gates + 2 * H, grad_g, inside)
-    store(grad_gates + 3 * H, grad_o, inside)
+    store_four(grad_gates + b * grad_gates_b + j, grad_i, grad_f, grad_g, grad_o, H, inside)
 
 
 @triton.jit
@@ -116,18 +100,11 @@ def lstm_step_backward_kernel(
     b, j, inside = row_of(H, BH)
     i, f, g, o = lstm_gates(gates_x + b * 4 * H, gates_h + b * 4 * H, j, inside, H, ACC)
     before = tl.load(c + b * H + j, mask=inside, other=0).to(ACC)
-    given_h, given_c = tl.zeros_like(before), tl.zeros_like(before)
-    if grad_h is not None:
-        given_h = tl.load(grad_h + b * H + j, mask=inside, other=0).to(ACC)
-    if grad_c is not None:
-        given_c = tl.load(grad_c + b * H + j, mask=inside, other=0).to(ACC)
+    given_h = load_or_zero(grad_h, b * H + j, inside, ACC, BH)
+    given_c = load_or_zero(grad_c, b * H + j, inside, ACC, BH)
     grad_i, grad_f, grad_g, grad_o, grad = lstm_gradients(i, f, g, o, before, f * before + i * g, given_h, given_c)
     store(grad_before + b * H + j, grad, inside)
-    grad_gates += b * 4 * H + j
-    store(grad_gates, grad_i, inside)
-    store(grad_gates + H, grad_f, inside)
-    store(grad_gates + 2 * H, grad_g, inside)
-    store(grad_gates + 3 * H, grad_o, inside)
+    store_four(grad_gates + b * 4 * H + j, grad_i, grad_f, grad_g, grad_o, H, inside)
 
 
 def forward(
