@@ -1,5 +1,8 @@
 """Greedy and beam search on Triton's kernels, in its interpreter, on tiny shapes."""
 
+from functools import partial
+from types import SimpleNamespace
+
 import pytest
 import torch
 from helpers import strided
@@ -122,6 +125,35 @@ def test_no_rows_and_no_source():
     found = run(sk.beam_search, none, n_best=2, return_weights=True)
     assert [tuple(x.shape) for x in found] == [(0, 2, 10), (0, 2), (0, 2), (0, 2, 10, 6)]
     check(inputs | {name: inputs[name][:, :0] for name in ("keys", "values")})
+
+
+@pytest.mark.parametrize("form", ["state alone", "tensorflow, initial attention", "luong, made feed, lstm"])
+def test_steps_are_replays_of_the_second(form, monkeypatch):
+    """What a CUDA graph does: products and launches recorded once, arguments and all, make all other steps."""
+    from s2s_kernels.triton import additive_attention, beam_search, cell
+
+    replays = []
+
+    def capture(search):
+        recorded = []
+
+        def record(function):
+            return lambda *args, **constants: recorded.append(partial(function, *args, **constants)) or args[-1]
+
+        with monkeypatch.context() as patch:
+            for module in (additive_attention, beam_search, cell):
+                patch.setattr(module, "launch", record(module.launch))
+            patch.setattr(beam_search, "linear_out", record(beam_search.linear_out))
+            search.step()
+        return SimpleNamespace(replay=lambda: replays.append([call() for call in recorded]))
+
+    monkeypatch.setattr(beam_search, "ASK", 2)
+    monkeypatch.setattr(beam_search.Search, "can_capture", lambda search: True)
+    monkeypatch.setattr(beam_search.Search, "capture", capture)
+    inputs = search_inputs(B=2, **FORMS[form])
+    inputs["b_output"][EOS] = -50
+    check(inputs, coverage_penalty=0.4)
+    assert len(replays) == 3
 
 
 def test_opcheck():

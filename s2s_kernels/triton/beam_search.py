@@ -2,8 +2,13 @@
 
 All memory is there before the first step, and no step waits for the host. Rows that are done stay in the products
 (their number is the host's) and leave all other kernels; whether any goes on is asked every few steps, of what the GPU
-knew a few steps before, so that it never runs out of work.
+knew a few steps before, so that it never runs out of work. On a GPU the second step is captured in a CUDA graph, which
+is then replayed for all others: once a call, since a graph holds the addresses of a call's weights and memory, and
+because capturing costs no more than two steps started from here. The graph has not run on a GPU yet, no test without
+one reaches it, and S2S_CUDA_GRAPH=0 does without.
 """
+
+import os
 
 import torch
 from triton import cdiv, next_power_of_2
@@ -86,8 +91,9 @@ class Decoder:
             self.inputs[:, self.E :] = self.fed if first_feed is None else self.spread(first_feed)
 
     def spread(self, x):
-        """Each row of x (B, X) for all prefixes of its sentence."""
-        return x.repeat_interleave(self.K, 0).contiguous()
+        """A copy of each row of x (B, X) for every prefix of its sentence."""
+        copies = x.unsqueeze(1).expand(-1, self.K, -1)
+        return copies.clone(memory_format=torch.contiguous_format).flatten(0, 1)
 
     def by_sentence(self, x):
         """(R, N * X) as (B, K, N, X)."""
@@ -106,12 +112,12 @@ class Decoder:
         if self.attentional is not None:
             self.tanh_layer(self.row[:, : self.H + self.context.shape[1]], self.feed_layer, self.attentional)
 
-    def step(self, first):
+    def step(self):
         linear_out(self.operand, *self.of_state, self.products)
         if self.before:
             self.attend_to(self.queries)
-            if first and self.first_feed is not None:
-                self.inputs[:, self.E :] = self.spread(self.first_feed)
+            if self.first_feed is not None:  # once, in the first step
+                self.inputs[:, self.E :], self.first_feed = self.spread(self.first_feed), None
         linear_out(self.inputs, *self.input, self.gates_x)
         self.cell.forward(self.gates_x, self.products[:, : self.gates_x.shape[1]], self.state, self.next, self.h)
         if not self.before:
@@ -163,10 +169,10 @@ class Search:
             self.attended, self.attended_next = exact(R, S).zero_(), exact(R, S)
             self.coverage, self.coverage_penalty = exact(R), exact(1).fill_(coverage_penalty)
 
-    def step(self, first):
+    def step(self):
         d, source = self.decoder, self.decoder.source
         accumulation = {"ACC": source.accumulation}
-        d.step(first)
+        d.step()
         launch(
             kernels.candidates_kernel, (d.R, self.parts),
             d.logits, self.forbidden, self.limits, self.step_number, self.alive, self.most, self.total, self.values,
@@ -199,10 +205,31 @@ class Search:
 
     def run(self):
         done = AllDone(self.remaining)
+        step = self.step
         for t in range(self.T):
             if t % ASK == 0 and done():
                 break
-            self.step(first=t == 0)
+            if t == 1 and self.T > ASK and self.can_capture():
+                step = self.capture().replay
+            step()
+
+    def can_capture(self):
+        cuda = self.remaining.is_cuda and not torch.cuda.is_current_stream_capturing()
+        return cuda and self.decoder.B > 0 and os.environ.get("S2S_CUDA_GRAPH") != "0"
+
+    def capture(self):
+        """A CUDA graph of one step but the first, which has compiled and loaded all that it starts. (torch.cuda.graph
+        would synchronise and empty the cache of memory.)"""
+        graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            graph.capture_begin(capture_error_mode="thread_local")
+            try:
+                self.step()
+            finally:
+                graph.capture_end()
+        torch.cuda.current_stream().wait_stream(side)
+        return graph
 
     def read(self):
         """ids, lengths, scores and weights of the best outputs; of equal ones those that ended first."""
