@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "tensors.h"
@@ -32,74 +33,113 @@ using RowPointers = std::vector<const T*>;
 
 namespace products {
 
-constexpr int64_t kRows = 48, kPanels = 8;  // a block of B stays in the second-level cache, one of A too
+// A block of C: so many rows of A, and panels of B, which lie packed for all of k. What the kernel reads of both stays
+// in the second-level cache.
+constexpr int64_t kRows = 48, kPanels = 16;
 // Products summed one after the other. A gradient is a sum over all rows of the batch and steps: in one go it would
 // lose digits that a sum a step keeps.
 constexpr int64_t kDepth = 512, kDepthOfGradients = 128;
 
+// How numbers lie for the kernel: as they are,
+template <class T>
+struct Plain {
+  using Element = T;
+  static int64_t size(int64_t k) { return k; }
+  static auto gemm(bool transposed) { return transposed ? kernels<T>().gemm_transposed : kernels<T>().gemm; }
+
+  // Rows of a (m, k), or columns of its transpose (k, m) beside each other; and their stride.
+  static std::pair<const T*, int64_t> block(bool transposed, int64_t m, int64_t k, const T* a, int64_t stride,
+                                            std::vector<T>& buffer) {
+    if (!transposed) return spread(m, k, a, stride, buffer);
+    buffer.resize(m * k);
+    for (int64_t p = 0; p < k; p++) std::copy_n(a + p * stride, m, buffer.data() + p * m);
+    return {buffer.data(), m};
+  }
+
+  // A panel of k rows in place.
+  template <class Pack>
+  static void panel(int64_t, int64_t, const Pack& pack, std::vector<T>&, T* out) {
+    pack(out);
+  }
+};
+
+// or as pairs of bfloat16.
+struct Paired {
+  using Element = Pair;
+  static int64_t size(int64_t k) { return pairs_of(k); }
+  static auto gemm(bool transposed) { return transposed ? pair_kernels()->gemm_transposed : pair_kernels()->gemm; }
+
+  static std::pair<const Pair*, int64_t> block(bool transposed, int64_t m, int64_t k, const float* a, int64_t stride,
+                                               std::vector<Pair>& buffer) {
+    buffer.resize(m * pairs_of(k));
+    if (transposed)
+      pair_kernels()->pair_columns(k, m, a, stride, buffer.data(), m);
+    else
+      pair_kernels()->pair_rows(m, k, a, stride, buffer.data());
+    return {buffer.data(), transposed ? m : pairs_of(k)};
+  }
+
+  template <class Pack>
+  static void panel(int64_t k, int64_t width, const Pack& pack, std::vector<float>& buffer, Pair* out) {
+    buffer.resize(k * width);
+    pack(buffer.data());
+    pair_kernels()->pair_columns(k, width, buffer.data(), width, out, width);
+  }
+};
+
 // The loops around the kernel. pack(p, depth, column, width, out): rows p.. and columns column.. of B as a panel.
-// transposed: a is (k, m), its rows a.stride apart, and c has one group of m rows. pairs: see in_pairs.
-template <class T, class Pack>
-void blocked(bool transposed, bool pairs, const RowBlocks<const T>& a, const RowBlocks<T>& c, int64_t n, int64_t k,
+// transposed: a is (k, m), its rows a.stride apart, and c has one group of m rows.
+template <class Way, class T, class Pack>
+void blocked(bool transposed, const RowBlocks<const T>& a, const RowBlocks<T>& c, int64_t n, int64_t k,
              const Pack& pack, const T* bias, bool accumulate) {
-  const auto& kernel = kernels<T>();
-  auto gemm = transposed ? kernel.gemm_transposed : kernel.gemm;
-  int64_t panel = kernel.panel, panels = (n + panel - 1) / panel;
+  using E = typename Way::Element;
+  auto gemm = Way::gemm(transposed);
+  int64_t panel = kernels<T>().panel, panels = (n + panel - 1) / panel;
   int64_t blocks_of_group = (c.count + kRows - 1) / kRows, blocks = c.groups * blocks_of_group;
   if (blocks == 0 || panels == 0) return;
   int64_t threads = 2.0 * c.groups * c.count * n * k < 2e6 ? 1 : at::get_num_threads();
   int64_t column_parts = std::min(threads, panels);
   int64_t row_parts = std::min(std::max<int64_t>(threads / column_parts, 1), blocks);
-  int64_t deepest = std::clamp<int64_t>(k, 1, transposed ? kDepthOfGradients : kDepth),
-          b_size = kPanels * panel * deepest;
-  Tensor packed = at::empty({column_parts * row_parts, b_size}, at::CPU(c10::CppTypeToScalarType<T>::value));
+  int64_t deepest = transposed ? kDepthOfGradients : kDepth;
   at::parallel_for(0, column_parts * row_parts, 1, [&](int64_t begin, int64_t end) {
-    std::vector<Pair> b_pairs(pairs ? b_size : 0), a_pairs(pairs ? kRows * deepest : 0);
+    auto b = std::make_unique_for_overwrite<E[]>(std::min(kPanels, panels) * panel * Way::size(k));
+    std::vector<E> rows_of_a;
+    std::vector<T> wide;
     for (int64_t task = begin; task < end; task++) {
       auto [first_panel, last_panel] = split(panels, column_parts, task % column_parts);
       auto [first_block, last_block] = split(blocks, row_parts, task / column_parts);
-      T* b = data<T>(packed) + task * packed.size(1);
-      for (int64_t p = 0; p == 0 || p < k; p += deepest) {
-        int64_t depth = std::min(deepest, k - p);
-        for (int64_t from = first_panel; from < last_panel; from += kPanels) {
-          int64_t to = std::min(from + kPanels, last_panel), column = from * panel;
-          int64_t width = std::min(n, to * panel) - column;
+      for (int64_t from = first_panel; from < last_panel; from += kPanels) {
+        int64_t to = std::min(from + kPanels, last_panel), column = from * panel;
+        int64_t width = std::min(n, to * panel) - column, b_width = (to - from) * panel;
+        for (int64_t p = 0; p < k; p += deepest)
           for (int64_t i = from; i < to; i++) {
-            T* b_panel = b + (i - from) * panel * depth;
-            pack(p, depth, i * panel, std::min(panel, n - i * panel), b_panel);
-            if constexpr (std::is_same_v<T, float>)
-              if (pairs)
-                pair_kernels()->pair_columns(depth, panel, b_panel, panel,
-                                             b_pairs.data() + (i - from) * panel * pairs_of(depth), panel);
+            int64_t depth = std::min(deepest, k - p);
+            E* out = b.get() + Way::size(p) * b_width + (i - from) * panel * Way::size(depth);
+            Way::panel(
+                depth, panel, [&](T* to) { pack(p, depth, i * panel, std::min(panel, n - i * panel), to); }, wide, out);
           }
-          for (int64_t block = first_block; block < last_block; block++) {
-            int64_t group = block / blocks_of_group, row = block % blocks_of_group * kRows;
-            int64_t rows = std::min(kRows, c.count - row);
-            const T* a_block =
-                a.first + (transposed ? p * a.stride + row : group * a.group_stride + row * a.stride + p);
-            T* c_block = c.first + group * c.group_stride + row * c.stride + column;
-            const T* added = p == 0 && bias ? bias + column : nullptr;
-            bool add = p > 0 || accumulate;
-            if constexpr (std::is_same_v<T, float>) {
-              if (pairs) {
-                const PairKernels& with = *pair_kernels();
-                int64_t deep = pairs_of(depth);
-                if (transposed)
-                  with.pair_columns(depth, rows, a_block, a.stride, a_pairs.data(), rows);
-                else
-                  with.pair_rows(rows, depth, a_block, a.stride, a_pairs.data());
-                (transposed ? with.gemm_transposed : with.gemm)(rows, width, deep, a_pairs.data(),
-                                                                transposed ? rows : deep, b_pairs.data(), c_block,
-                                                                c.stride, added, add);
-                continue;
-              }
-            }
-            gemm(rows, width, depth, a_block, a.stride, b, c_block, c.stride, added, add);
-          }
+        for (int64_t block = first_block; block < last_block; block++) {
+          int64_t group = block / blocks_of_group, row = block % blocks_of_group * kRows;
+          int64_t rows = std::min(kRows, c.count - row);
+          const T* from_a = a.first + (transposed ? row : group * a.group_stride + row * a.stride);
+          auto [a_block, a_stride] = Way::block(transposed, rows, k, from_a, a.stride, rows_of_a);
+          T* c_block = c.first + group * c.group_stride + row * c.stride + column;
+          for (int64_t p = 0; p == 0 || p < k; p += deepest)
+            gemm(rows, width, Way::size(std::min(deepest, k - p)), a_block + Way::size(p) * (transposed ? a_stride : 1),
+                 a_stride, b.get() + Way::size(p) * b_width, c_block, c.stride,
+                 p == 0 && bias ? bias + column : nullptr, p > 0 || accumulate);
         }
       }
     }
   });
+}
+
+template <class T, class Pack>
+void blocked(bool pairs, bool transposed, const RowBlocks<const T>& a, const RowBlocks<T>& c, int64_t n, int64_t k,
+             const Pack& pack, const T* bias, bool accumulate) {
+  if constexpr (std::is_same_v<T, float>)
+    if (pairs) return blocked<Paired>(transposed, a, c, n, k, pack, bias, accumulate);
+  blocked<Plain<T>>(transposed, a, c, n, k, pack, bias, accumulate);
 }
 
 }  // namespace products
@@ -113,7 +153,7 @@ void product(const RowBlocks<const T>& a, const Tensor& b, const RowBlocks<T>& c
     kernels<T>().pack(from + p * k_stride + column * n_stride, k_stride, n_stride, depth, width, out);
   };
   bool even = a.even() && c.even();
-  products::blocked<T>(false, pairs, even ? a.merged() : a, even ? c.merged() : c, b.size(1), b.size(0), pack,
+  products::blocked<T>(pairs, false, even ? a.merged() : a, even ? c.merged() : c, b.size(1), b.size(0), pack,
                        data<T>(bias), false);
 }
 
@@ -127,7 +167,7 @@ void add_outer_products(const RowBlocks<const T>& a, const RowPointers<T>& b, co
       std::fill(out + width, out + panel, T(0));
     }
   };
-  products::blocked<T>(true, pairs, a, RowBlocks<T>::of(c), c.size(1), b.size(), pack, nullptr, true);
+  products::blocked<T>(pairs, true, a, RowBlocks<T>::of(c), c.size(1), b.size(), pack, nullptr, true);
 }
 
 }  // namespace s2s::cpu

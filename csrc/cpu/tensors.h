@@ -1,6 +1,8 @@
 // From tensors to the pointers that the kernels take.
 #pragma once
 
+#include <tuple>
+
 #include "../arguments.h"
 #include "isa.h"
 #include "parallel.h"
@@ -30,6 +32,18 @@ auto dispatch(const Tensor& x, const F& f) {
 inline bool in_pairs(at::ScalarType type) { return type == at::kBFloat16 && pair_kernels(); }
 
 inline int64_t pairs_of(int64_t k) { return (k + 1) / 2; }
+
+// (m, k) rows that a kernel reads side by side, and their stride: copied to `buffer` where rows half a page or more
+// apart would share a few sets of the first-level cache and drive each other out of it.
+template <class T>
+std::pair<const T*, int64_t> spread(int64_t m, int64_t k, const T* a, int64_t lda, std::vector<T>& buffer) {
+  constexpr int64_t line = 64 / sizeof(T);
+  if (m < 4 || lda % (16 * line) != 0 || k < 16 * line) return {a, lda};
+  int64_t stride = k + line;
+  buffer.resize(std::max<size_t>(buffer.size(), m * stride));
+  for (int64_t i = 0; i < m; i++) std::copy_n(a + i * lda, k, buffer.data() + i * stride);
+  return {buffer.data(), stride};
+}
 
 // Weights packed for the skinny products of a recurrence: B (k, n), given as a matrix (n, k) or (k, n).
 template <class T>
@@ -69,6 +83,8 @@ class Packed {
         return;
       }
     }
+    thread_local std::vector<T> rows;
+    std::tie(a, lda) = spread(m, k_, a, lda, rows);
     kernels<T>().gemm(m, end - begin, k_, a, lda, data<T>(panels_) + begin * k_, c, ldc, bias, accumulate);
   }
 
