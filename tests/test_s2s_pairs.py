@@ -2,6 +2,7 @@
 
 import os
 import re
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ import pytest
 from s2s.cleaning import clean, source_text, target_text
 from s2s.cli import main
 from s2s.config import Config
+from s2s.data import Dataset
 from s2s.errors import S2SError
 from s2s.pairs import PairFile, read_pairs, split_pairs
+from s2s.vocab import build_vocabularies
 
 REAL = os.environ.get("S2S_DATA")
 needs_data = pytest.mark.skipif(not REAL, reason="set S2S_DATA to the folder of the real data sets")
@@ -27,6 +30,28 @@ def test_tab_separated(tmp_path):
     path = tmp_path / "pairs.tsv"
     path.write_bytes("\ufeffGo.\tजा.\tfrom somewhere\r\nRun!\tपळ!\r\n".encode())
     assert read_pairs([path], no_report) == [("Go.", "जा."), ("Run!", "पळ!")]
+
+
+def test_a_file_need_not_fit_into_memory(tmp_path, monkeypatch):
+    """Nor do its ids: what is held of a pair are a few numbers, however long it is."""
+    path, text, config = tmp_path / "pairs.tsv", "a line of few words " * 40, Config(max_length=300, batch_size=4)
+    monkeypatch.setattr("s2s.data.CHUNK", 5)
+
+    def peak(count):
+        path.write_text("".join(f"{text}{i % 50}\t{text}\n" for i in range(count)))
+        tracemalloc.start()
+        try:
+            train, valid = split_pairs(PairFile([path], no_report), 0.2)
+            vocabularies = build_vocabularies(train, config)
+            sets = [Dataset(pairs, *vocabularies, config) for pairs in (train, valid)]
+            tokens = sum(data.load(indices).tokens for data in sets for indices in data.batches(1))
+            assert tokens == count * (40 * 5 + 1)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(500)  # what is imported at first use stays
+    assert peak(500) < path.stat().st_size / 5
 
 
 def test_parallel_files_break_lines_only_at_newlines(tmp_path):

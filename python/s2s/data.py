@@ -67,7 +67,7 @@ class Dataset:
 
     def __init__(self, pairs, source_vocab, target_vocab, config):
         self.config, self.too_long = config, 0
-        lengths = [np.empty((0, 2), dtype=np.int64)]
+        lengths = [np.empty((0, 2), dtype=np.int32)]
         with tempfile.TemporaryFile() as file:
             pairs = iter(watched(pairs, "encoding", len(pairs)))
             while chunk := list(islice(pairs, CHUNK)):
@@ -77,13 +77,17 @@ class Dataset:
                 ]
                 kept = [row for row in rows if max(map(len, row)) <= config.max_length]
                 self.too_long += len(rows) - len(kept)
-                lengths.append(np.array([(len(source), len(target)) for source, target in kept]).reshape(-1, 2))
+                lengths.append(
+                    np.array([(len(source), len(target)) for source, target in kept], np.int32).reshape(-1, 2)
+                )
                 file.write(np.array([i for row in kept for side in row for i in side], dtype=np.int32).tobytes())
             file.flush()
             # A map stays when its file is closed; of an empty file there is none.
             self.ids = np.memmap(file, dtype=np.int32, mode="r") if file.tell() else np.empty(0, dtype=np.int32)
-        self.lengths = np.concatenate(lengths).astype(np.int64)
-        self.starts = np.concatenate([[0], self.lengths.sum(1).cumsum()])
+        self.lengths = np.concatenate(lengths)
+        self.starts = np.zeros(len(self) + 1, dtype=np.int64)
+        self.lengths.sum(1, out=self.starts[1:])
+        self.starts.cumsum(out=self.starts)
 
     def __len__(self):
         return len(self.lengths)
@@ -97,15 +101,17 @@ class Dataset:
         """[[row index]], rows of like lengths together; in a new random order each epoch, fixed for None."""
         config = self.config
         random = np.random.default_rng((config.seed, epoch or 0))
-        order = np.arange(len(self)) if epoch is None else random.permutation(len(self))
+        order = np.arange(len(self), dtype=np.int32)
+        if epoch is not None:
+            random.shuffle(order)
         # The sort is stable, so equal lengths stay shuffled and batches differ from epoch to epoch.
         order = order[np.lexsort(self.lengths[order].T)]
-        widths = self.lengths[order, 1] + 1  # with </s>
         batches, start = [], 0
         while start < len(order):
             size = min(config.batch_size, len(order) - start)
             if config.batch_tokens:
-                padded = np.arange(1, size + 1) * widths[start : start + size]  # as the last of a batch is its longest
+                widths = self.lengths[order[start : start + size], 1] + 1  # with </s>
+                padded = np.arange(1, size + 1) * widths  # as the last of a batch is its longest
                 size = max(1, int(np.searchsorted(padded, config.batch_tokens, "right")))
             batches.append(order[start : start + size])
             start += size

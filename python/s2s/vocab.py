@@ -4,6 +4,7 @@ import io
 import json
 import unicodedata
 from collections import Counter
+from functools import lru_cache
 from itertools import chain, pairwise
 from pathlib import Path
 
@@ -24,13 +25,15 @@ def is_punctuation(character):
 
 def words(text):
     """Words and punctuation marks; an apostrophe within a word stays in it."""
+    return [token for part in text.replace(JOINER, "").split() for token in _words_of(part)]
+
+
+@lru_cache(1 << 16)  # a text's parts are mostly the same few, and this loop is slow
+def _words_of(text):
+    """The tokens of a text without white space."""
     tokens, in_word = [], False
     previous_space = True
-    text = text.replace(JOINER, "")
     for i, character in enumerate(text):
-        if character.isspace():
-            in_word, previous_space = False, True
-            continue
         inner = character in "'’" and in_word and text[i + 1 : i + 2].isalpha()
         if is_punctuation(character) and not inner:
             tokens.append(character if previous_space else JOINER + character)
