@@ -16,13 +16,16 @@ HEAD = """# Results on text
 
 Made by `python -m benchmarks.text_results` from the records in [runs](runs); every number is from a run of the commands
 below. BLEU and chrF are sacrebleu's, on the references of the files named as they are, or cleaned where the
-configuration has a cleaning; the data are not part of the project. Perplexity is that of a token of the model's own
-vocabulary, `<unk>` and `</s>` included, so it compares only models with one vocabulary. Time is that of the whole
-training command, vocabularies and validation included, and CPU the share of its threads' time that it got: well under
-100 % means that other work ran on the machine.
+configuration has a cleaning; the data are not part of the project. Perplexity is given twice: of a token of the model's
+own vocabulary, and of a word, which is what white space separates; `</s>` counts as one more of either. That of a word
+compares models of different tokens, but only where as much of the text is known to them: "unknown" is the share of the
+tokens that are `<unk>`, of which a model need not foretell more than that. Time is that of the whole training command,
+vocabularies and validation included; processor time is what it had of that, on all its threads together. Where that is
+well under the number of threads times the first, other work ran on the machine.
 
 """
-COLUMNS = ["record", "data", "search", "BLEU", "chrF", "exact", "perplexity", "parameters", "epochs", "time", "CPU"]
+COLUMNS = ["record", "data", "search", "BLEU", "chrF", "exact", "perplexity of a token", "of a word", "unknown"]
+COLUMNS += ["parameters", "epochs", "time", "threads", "processor time"]
 ROWS_OF_CURVE = 8
 
 
@@ -32,15 +35,11 @@ def load_records(folder):
 
 def table(columns, rows):
     lines = [columns, ["---"] * len(columns), *rows]
-    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
+    return "".join("| " + " | ".join(str(cell).replace("|", r"\|") for cell in line) + " |\n" for line in lines)
 
 
 def minutes(seconds):
     return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
-
-
-def share(training):
-    return f"{training['cpu_seconds'] / training['seconds'] / training['machine']['threads']:.0%}"
 
 
 def rows_of(name, record):
@@ -54,24 +53,29 @@ def rows_of(name, record):
             f"{found['chrf']:.2f}",
             f"{found['exact_match']:.4f}",
             f"{found['perplexity']:.2f}",
+            f"{found['word_perplexity']:.2f}" if "word_perplexity" in found else "",
+            f"{found['unknown']:.2%}" if "unknown" in found else "",
             f"{training['parameters'] / 1e6:.1f} M",
             curve[-1]["epoch"],
             minutes(training["seconds"]),
-            share(training),
+            training["machine"]["threads"],
+            minutes(training["cpu_seconds"]),
         ]
 
 
 def section(name, record):
     training, machine = record["training"], record["training"]["machine"]
-    commands = [training["command"], *(found["command"] for found in record["evaluations"])]
+    commands = [training["command"], *training.get("resumed", [])]
+    commands += [found["command"] for found in record["evaluations"]]
     settings = ", ".join(f"{key} = {json.dumps(value)}" for key, value in record["config"].items())
     signatures = {found[f"{kind}_signature"] for found in record["evaluations"] for kind in ("bleu", "chrf")}
     text = f"## {name}\n\n```sh\n" + "".join(command + "\n" for command in commands) + "```\n\n"
     text += (
-        f"{training['date']}, {', '.join(machine['devices'].values())}, {machine['threads']} threads, torch "
+        f"{training['date']}, {', '.join(machine['devices'].values())}, {machine['threads']} "
+        f"thread{'s' * (machine['threads'] != 1)}, torch "
         f"{machine['torch']}, backend {', '.join(machine['backends'].values())}; seed {record['seed']}; "
-        f"{training['pairs']:,} pairs; {minutes(training['seconds'])}, of which {share(training)} of the threads' time "
-        f"on a processor.\n\nConfiguration where it is not the default: {settings}.\n\n"
+        f"{training['pairs']:,} pairs; {minutes(training['seconds'])}, {minutes(training['cpu_seconds'])} of processor "
+        f"time.\n\nConfiguration where it is not the default: {settings}.\n\n"
         f"Signatures: {', '.join(sorted(signatures))}.\n\n"
     )
     curve = record["curve"]
@@ -84,21 +88,23 @@ def section(name, record):
             for r in kept
         ],
     )
-    samples = [sample for found in record["evaluations"] for sample in found["samples"]]
+    samples = [(found["search"], *sample) for found in record["evaluations"] for sample in found["samples"]]
     if samples:
-        text += "\n" + table(("input", "output"), samples)
+        text += "\n" + table(("search", "input", "output"), samples)
     return text + "\n"
 
 
 def ratios(records):
-    """For data that several records share: the best BLEU over that of each other."""
+    """For references that several records share: the best BLEU over that of each other."""
     best = {}
     for name, record in records.items():
         for found in record["evaluations"]:
-            scores = best.setdefault((found["data"], found["count"]), {})
+            if "references" not in found:
+                continue
+            scores = best.setdefault((found["data"], found["count"], found["references"]), {})
             scores[name] = max(found["bleu"], scores.get(name, 0.0))
     text = ""
-    for (data, count), scores in best.items():
+    for (data, count, _), scores in best.items():
         first = max(scores, key=scores.get)
         for name in sorted(set(scores) - {first}):
             if scores[name] > 0:

@@ -89,6 +89,8 @@ def test_resume(s2s, files, tmp_path):
     code, _, err = s2s("train", *pairs, "--out", tmp_path / "m", "--resume", "--epochs", "3")
     history = json.loads((tmp_path / "m/history.json").read_text())
     assert code == 0 and "going on at step" in err and [record["epoch"] for record in history] == [1, 2, 3]
+    run = json.loads((tmp_path / "m/run.json").read_text())
+    assert run["command"].endswith("--epochs 2") and [c.endswith("--resume --epochs 3") for c in run["resumed"]] == [1]
     code, _, err = s2s("train", *pairs, "--out", tmp_path / "m", "--resume", "--lr", "0.5")
     assert code == 1 and "lr is 0.5, expected" in err
     code, _, err = s2s("train", *pairs, "--out", tmp_path / "m", "--resume", "--preset", "cho")
@@ -128,6 +130,7 @@ def test_records_and_the_page_made_of_them(s2s, model, files, tmp_path, monkeypa
     assert record["seed"] == 1 and record["config"]["hidden_size"] == 32 and "window_size" not in record["config"]
     assert record["curve"] == json.loads((model / "history.json").read_text())
     assert [found["search"] for found in record["evaluations"]] == ["greedy", "beam 2, length penalty 0.5"]
+    assert len({found["references"] for found in record["evaluations"]}) == 1
     found = record["evaluations"][1]
     assert f"BLEU {found['bleu']:.2f}  {found['bleu_signature']}" in out
     perplexity = float(re.search(r"perplexity (\S+)", out)[1])
@@ -138,7 +141,7 @@ def test_records_and_the_page_made_of_them(s2s, model, files, tmp_path, monkeypa
     assert re.search(
         rf"^\| \[reverse\]\(#reverse\) \| pairs.tsv \| greedy \| {record['evaluations'][0]['bleu']:.2f} ", text, re.M
     )
-    assert "| as | " + found["samples"][0][1] + " |" in text
+    assert f"| greedy | as | {record['evaluations'][0]['samples'][0][1]} |" in text
     assert text.count("\ns2s train pairs.tsv ") == 1 and text.count("\ns2s evaluate model pairs.tsv ") == 2
     assert found["bleu_signature"] in text
 

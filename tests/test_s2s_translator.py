@@ -1,11 +1,13 @@
 """Text in, text out: unknown words, given outputs, and results that no batch changes."""
 
+import math
 from itertools import chain
 
 import pytest
 import torch
 
 from s2s import Config, S2SError, Translator
+from s2s.perplexity import perplexity
 from s2s.training import build_model
 from s2s.vocab import EOS, SPECIALS, UNK, build_vocabularies
 
@@ -128,3 +130,18 @@ def test_a_model_that_gives_no_numbers(options):
         translator.model.output.bias.fill_(torch.nan)
     with pytest.raises(S2SError, match=r"the model's probabilities are no numbers \(NaN\)"):
         translator.translate(TEXTS, **options)
+
+
+@pytest.mark.parametrize("tokens", ["word", "char"])
+def test_perplexity_of_tokens_and_of_words(tokens):
+    """From the log probabilities of the outputs themselves; the last two are longer than any in training."""
+    translator = make(tokens=tokens)
+    pairs = [("one two", "eins zwei, QQ!"), ("two", "zwei"), ("one", "eins " * 20), ("three", "drei. " * 9)]
+    loss = -sum(found.score for found in translator.force(pairs))
+    found = perplexity(translator.model, pairs, translator.source_vocab, translator.target_vocab)
+    ids = [translator.target_vocab.encode(target.strip()) for _, target in pairs]
+    count = sum(map(len, ids))
+    assert found.perplexity == pytest.approx(math.exp(loss / (count + 4)), rel=1e-5)
+    assert found.word_perplexity == pytest.approx(math.exp(loss / (3 + 1 + 20 + 9 + 4)), rel=1e-5)
+    assert found.unknown == sum(row.count(UNK) for row in ids) / count > 0
+    assert f"{found.word_perplexity:.3f} of a word" in str(found) and f"{found.unknown:.2%} of" in str(found)

@@ -62,11 +62,11 @@ def explain(config, device="cpu") -> list[Row]:
     if config.sampling != "never":
         rows.append(Row("decoder, fed its own outputs", *single, "each input is chosen by the output before it"))
     kind = torch.device(device).type
-    one_by_one = config_reason(config, kind)
+    decoding, one_by_one = "decoding", config_reason(config, kind)
     if one_by_one is None:
         rows.append(Row("decoding, greedy or beam", "beam_search", search_backend(kind), ""))
-        one_by_one = "sampling draws each input from the probabilities of the step before"
-    rows.append(Row("decoding", *single, one_by_one))
+        decoding, one_by_one = "decoding by sampling", "it draws each input from the probabilities of the step before"
+    rows.append(Row(decoding, *single, one_by_one))
     return rows
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .config import Config, read_mapping
 from .errors import S2SError
+from .pairs import fingerprint, read_text
 
 
 def command_line() -> str:
@@ -45,10 +46,13 @@ class Clock:
         }
 
 
-def training_record(clock, pairs, model) -> dict:
-    """Of a run of ``s2s train``; kept in the checkpoint as run.json."""
+def training_record(clock, pairs, model, before=None) -> dict:
+    """Of a run of ``s2s train``; kept in the checkpoint as run.json. ``before``: that of the run it goes on with."""
+    commands = {"command": command_line()}
+    if before:
+        commands = {"command": before["command"], "resumed": [*before.get("resumed", []), command_line()]}
     return {
-        "command": command_line(),
+        **commands,
         **clock.read(),
         "pairs": pairs,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -56,15 +60,18 @@ def training_record(clock, pairs, model) -> dict:
     }
 
 
-def evaluation_record(clock, data, search, scores, perplexity, samples) -> dict:
-    """Of a run of ``s2s evaluate``; ``data`` names what was translated, ``search`` says how."""
+def evaluation_record(clock, data, references, search, scores, perplexity, samples) -> dict:
+    """Of a run of ``s2s evaluate``; ``data`` names what was translated, ``search`` says how. Of the references a
+    fingerprint is kept: scores compare where it is the same."""
+    scores = scores._asdict() | perplexity._asdict()
+    text = "\n".join(references)
     return {
         "command": command_line(),
         **clock.read(),
         "data": data,
+        "references": f"{fingerprint(text):016x}",
         "search": search,
-        **{name: round(value, 4) if isinstance(value, float) else value for name, value in scores._asdict().items()},
-        "perplexity": round(perplexity, 4),
+        **{name: round(value, 4) if isinstance(value, float) else value for name, value in scores.items()},
         "samples": samples,
         "machine": machine(),
     }
@@ -99,8 +106,6 @@ def write_record(path, model, config, evaluation):
 
 
 def read_json(path):
-    from .pairs import read_text
-
     try:
         return json.loads(read_text(path))
     except ValueError as error:

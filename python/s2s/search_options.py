@@ -47,9 +47,10 @@ class SearchOptions:
         )
 
     def __str__(self):
-        """What is not as usual, such as "beam 5, length penalty 1"."""
+        """Its kind and what is not as usual, such as "greedy" or "beam 5, length penalty 1"."""
         set_ = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
-        return ", ".join(f"{k.replace('_', ' ')} {v:g}" if v is not True else k for k, v in set_.items()) or "greedy"
+        parts = [f"{k.replace('_', ' ')} {v:g}" if v is not True else k.replace("_", " ") for k, v in set_.items()]
+        return ", ".join(parts if self.sample or self.beam > 1 else ["greedy", *parts])
 
     def generator(self):
         """The torch.Generator of ``seed``."""

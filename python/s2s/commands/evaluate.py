@@ -1,6 +1,5 @@
 """``s2s evaluate``."""
 
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -26,11 +25,10 @@ def evaluate(
     if ask and not record:
         raise S2SError("--ask is given without --record, where its output would go.")
     from ..cleaning import target_text
-    from ..data import Dataset
     from ..evaluate import score
     from ..pairs import read_pairs
+    from ..perplexity import perplexity
     from ..records import Clock, evaluation_record, write_record
-    from ..training import validation_loss
     from ..translator import Translator
 
     clock = Clock()
@@ -43,17 +41,15 @@ def evaluate(
             output.write_text("".join(line + "\n" for line in outputs), encoding="utf-8")
         except OSError as error:
             raise S2SError(f"{output} cannot be written ({error.strerror}).") from None
-    scores = score(outputs, [target_text(target, translator.config) for _, target in pairs])
+    references = [target_text(target, translator.config) for _, target in pairs]
+    scores = score(outputs, references)
     print(scores)
-    dataset = Dataset(pairs, translator.source_vocab, translator.target_vocab, translator.config)
-    if dataset.too_long:
-        say(f"perplexity is without {dataset.too_long} pairs longer than {translator.config.max_length} tokens")
-    perplexity = math.exp(validation_loss(translator.model, dataset)) if len(dataset) else math.nan
-    print(f"perplexity {perplexity:.3f} of a target token, </s> included")
+    found = perplexity(translator.model, pairs, translator.source_vocab, translator.target_vocab)
+    print(found)
     if record:
         replies = translator.translate(ask or [], **asdict(options))
         data = " ".join(path.name for path in files)
         samples = list(zip(ask or [], replies))
-        evaluation = evaluation_record(clock, data, str(options), scores, perplexity, samples)
+        evaluation = evaluation_record(clock, data, references, str(options), scores, found, samples)
         write_record(record, model, translator.config, evaluation)
         say(f"record: {record}")

@@ -57,12 +57,13 @@ def train(
     from ..pairs import PairFile, split_pairs
     from ..records import Clock, read_json, training_record
 
-    clock = Clock()
+    clock, before = Clock(), None
     write_curves = curves(tensorboard) if tensorboard else None
     if resume:
         model, source_vocab, target_vocab = load_checkpoint(out, device)
         settings = model.config = model.config.updated(**options)
-        clock = Clock(read_json(out / "run.json"))
+        before = read_json(out / "run.json")
+        clock = Clock(before)
     pairs = PairFile(files, say, **settings.reading)
     if valid:
         train_pairs, valid_pairs = pairs, PairFile(valid, say, **settings.reading)
@@ -93,9 +94,18 @@ def train(
 
     def save(model, history):
         save_checkpoint(out, model, source_vocab, target_vocab, history)
-        write_json(out / "run.json", training_record(clock, len(sets[0]), model))
+        save_record()
 
-    trainer = Trainer(model, *sets, on_best=save, stop=write_curves, say=say, state=out)
+    def save_record():
+        write_json(out / "run.json", training_record(clock, len(sets[0]), model, before))
+
+    def validated(model, record):
+        """A Trainer's ``stop`` that never stops."""
+        save_record()  # also when it is not the best so far: its time was used, and --resume goes on from it
+        if write_curves:
+            write_curves(record)
+
+    trainer = Trainer(model, *sets, on_best=save, stop=validated, say=say, state=out)
     if resume:
         load_state(trainer, out)
         say(f"going on at step {trainer.step}")
@@ -110,18 +120,17 @@ def train(
 
 
 def curves(folder):
-    """A Trainer's ``stop`` that never stops, and writes each record of a validation for TensorBoard."""
+    """A function that writes each record of a validation for TensorBoard."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise S2SError("--tensorboard needs TensorBoard: pip install tensorboard.") from None
     writer = SummaryWriter(str(folder))
 
-    def write(model, record):
+    def write(record):
         for name, value in record.items():
             if name not in ("step", "epoch"):
                 writer.add_scalar(name, value, record["step"])
         writer.flush()
-        return False
 
     return write

@@ -1,0 +1,37 @@
+"""How well a model foretells given outputs."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .cleaning import target_text
+from .data import Dataset
+from .training import validation_loss
+from .vocab import UNK
+
+
+class Perplexity(NamedTuple):
+    """Of the targets given their sources. Models of other tokens compare by ``word``, if ``unknown`` is the same."""
+
+    perplexity: float  # exp of the mean negative log likelihood of a token, </s> included
+    word_perplexity: float  # the same likelihood spread over what white space separates, with one </s> a target
+    unknown: float  # share of the tokens, </s> not counted, that are <unk>: their likelihood is that of <unk> itself
+
+    def __str__(self):
+        return (
+            f"perplexity {self.perplexity:.3f} of a target token, {self.word_perplexity:.3f} of a word, </s> included; "
+            f"{self.unknown:.2%} of the tokens are <unk>"
+        )
+
+
+def perplexity(model, pairs: Sequence[tuple[str, str]], source_vocab, target_vocab) -> Perplexity:
+    """Of a Seq2Seq with its vocabularies, on pairs of any length."""
+    config = model.config
+    rows = Dataset(pairs, source_vocab, target_vocab, config.updated(max_length=2**31 - 1))
+    tokens = int(rows.lengths[:, 1].sum())
+    unknown = sum(int((target == UNK).sum()) for _, target in (rows[i] for i in range(len(rows))))
+    words = sum(len(target_text(target, config).split()) for _, target in pairs)
+    loss = validation_loss(model, rows) * (tokens + len(rows))
+    return Perplexity(
+        math.exp(loss / (tokens + len(rows))), math.exp(loss / (words + len(rows))), unknown / max(tokens, 1)
+    )
