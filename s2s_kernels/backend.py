@@ -37,8 +37,17 @@ def backend(name):
 
 def available(device_type):
     """Backends that can run tensors of ``device_type``, fastest first."""
-    compiled = {"cpu": ("cpp",) * extension.built, "cuda": ("cuda",) * extension.cuda}
-    return (*compiled.get(device_type, ()), *("triton",) * triton.runs_on(device_type), "reference")
+    return tuple(_available(device_type))
+
+
+def _available(device_type):  # one by one, as a GPU is asked for what it can only where Triton's turn comes
+    if device_type == "cpu" and extension.built:
+        yield "cpp"
+    if device_type == "cuda" and extension.cuda:
+        yield "cuda"
+    if triton.runs_on(device_type):
+        yield "triton"
+    yield "reference"
 
 
 def resolve(device_type, among=NAMES):
@@ -46,9 +55,10 @@ def resolve(device_type, among=NAMES):
 
     among: the backends that have the op, if not all have it.
     """
-    can = [name for name in available(device_type) if name in among]
+    can = (name for name in _available(device_type) if name in among)
     if _chosen == "auto":
-        return can[0]
+        return next(can)
+    can = list(can)
     if _chosen not in can:
         raise RuntimeError(
             f"backend {_chosen!r} cannot run {device_type} tensors here; these can: auto, {', '.join(can)}"

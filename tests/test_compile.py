@@ -5,6 +5,8 @@ import torch
 from helpers import call, example, is_float, leaves, place
 
 import s2s_kernels as sk
+from s2s_kernels import triton
+from s2s_kernels.backend import resolve
 
 OPS = [
     ("additive_attention", {"T": 3, "N": 2, "lengths": torch.int64, "mask": True, "bias": 3}),
@@ -15,6 +17,9 @@ OPS = [
     ("attention_gru", {"F": 4, "first": True, "lengths": torch.int64}),
     ("attention_lstm", {"mask": True}),
 ]
+
+# What a user sees at every compilation, and can do nothing about.
+pytestmark = pytest.mark.filterwarnings("error:Dynamo detected a call to a `functools.lru_cache`")
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +44,22 @@ def test_every_op_in_one_graph(kernel, op, form):
 
     compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
     close(torch.autograd.grad(compiled(inputs), wanted), torch.autograd.grad(function(inputs), wanted))
+
+
+@pytest.mark.skipif(torch.version.cuda is not None, reason="the other tests ask a real GPU, where there is one")
+def test_the_choice_of_a_backend_on_a_gpu(monkeypatch):
+    """It is traced with the op, so what it asks of a GPU must be what torch.compile can answer."""
+    gpu = object.__new__(torch.cuda._CudaDeviceProperties)
+    gpu.major = 9
+    monkeypatch.setattr(triton, "installed", True)
+    monkeypatch.setattr(triton, "interpreted", False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", torch.compiler.is_dynamo_compiling)  # not for Dynamo's own use
+    answers = {"_lazy_init": None, "device_count": 1, "_get_device_index": 0, "_get_device_properties": gpu}
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer, **__: answer, raising=False)
+    compiled = torch.compile(lambda x: (x, resolve("cuda")), fullgraph=True, backend="eager")
+    assert compiled(torch.zeros(1))[1] == "triton"
 
 
 class Translator(torch.nn.Module):

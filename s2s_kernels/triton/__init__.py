@@ -5,7 +5,6 @@ element by element of a grid: for tests.
 """
 
 import os
-from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -13,6 +12,7 @@ import torch
 
 from ..checks import of_ops
 
+installed = find_spec("triton") is not None
 interpreted = os.environ.get("TRITON_INTERPRET") == "1"
 
 # What a backend implements, as in csrc/ops.h: the dispatcher's name of an op, and the file here that has it.
@@ -32,16 +32,13 @@ OPS = {
 }
 
 
-@cache
 def runs_on(device_type):
-    """Whether Triton is installed and can run on the devices of that type."""
-    if find_spec("triton") is None:
-        return False
-    if interpreted:
-        return device_type == "cpu"
+    """Whether Triton is installed and can run on the devices of that type. torch.compile traces this."""
+    if interpreted or not installed:
+        return installed and device_type == "cpu"
     if device_type != "cuda" or torch.version.cuda is None or not torch.cuda.is_available():
         return False
-    return all(torch.cuda.get_device_capability(i) >= (8, 0) for i in range(torch.cuda.device_count()))
+    return torch.cuda.get_device_properties().major >= 8
 
 
 def implementation(name):
