@@ -8,20 +8,24 @@
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
+
+from s2s.presets import RECIPES
 
 DOCS = Path(__file__).parents[1] / "docs"
 HEAD = """# Results on text
 
 Made by `python -m benchmarks.text_results` from the records in [runs](runs); every number is from a run of the commands
-below. BLEU and chrF are sacrebleu's, on the references of the files named as they are, or cleaned where the
-configuration has a cleaning; the data are not part of the project. Perplexity is given twice: of a token of the model's
-own vocabulary, and of a word, which is what white space separates; `</s>` counts as one more of either. That of a word
-compares models of different tokens, but only where as much of the text is known to them: "unknown" is the share of the
-tokens that are `<unk>`, of which a model need not foretell more than that. Time is that of the whole training command,
-vocabularies and validation included; processor time is what it had of that, on all its threads together. Where that is
-well under the number of threads times the first, other work ran on the machine.
+below, in which files are named without their folders and SOURCE and TARGET are the locales of the record. BLEU and chrF
+are sacrebleu's, on the references of the files named as they are, or cleaned where the configuration has a cleaning;
+the data are not part of the project. Perplexity is given twice: of a token of the model's own vocabulary, and of a
+word, which is what white space separates; `</s>` counts as one more of either. That of a word compares models of
+different tokens, but only where as much of the text is known to them: "unknown" is the share of the tokens that are
+`<unk>`, of which a model need not foretell more than that. Time is that of the whole training command, vocabularies and
+validation included; processor time is what it had of that, on all its threads together. Where that is well under the
+number of threads times the first, other work ran on the machine.
 
 """
 COLUMNS = ["record", "data", "search", "BLEU", "chrF", "exact", "perplexity of a token", "of a word", "unknown"]
@@ -63,9 +67,18 @@ def rows_of(name, record):
         ]
 
 
+def prepared_by(command):
+    """The commands that the recipe of a training says its data are made with."""
+    words = shlex.split(command)
+    recipe = RECIPES / f"{words[words.index('--config') + 1]}.toml" if "--config" in words else RECIPES
+    comments = recipe.read_text(encoding="utf-8").splitlines() if recipe.is_file() else []
+    commands = [line.removeprefix("# ") for line in comments if line.startswith("# s2s ")]
+    return [made for made in commands if not made.startswith("s2s train ")]
+
+
 def section(name, record):
     training, machine = record["training"], record["training"]["machine"]
-    commands = [training["command"], *training.get("resumed", [])]
+    commands = [*prepared_by(training["command"]), training["command"], *training.get("resumed", [])]
     commands += [found["command"] for found in record["evaluations"]]
     settings = ", ".join(f"{key} = {json.dumps(value)}" for key, value in record["config"].items())
     signatures = {found[f"{kind}_signature"] for found in record["evaluations"] for kind in ("bleu", "chrf")}

@@ -83,6 +83,12 @@ def test_parallel_files_config_file_and_options(s2s, files, tmp_path):
     assert (stored["cell"], stored["epochs"], stored["bidirectional"]) == ("lstm", 1, False)
 
 
+def test_pairs_that_are_too_long_are_named(s2s, files, tmp_path):
+    (tmp_path / "p.tsv").write_text("bad\n" + (files / "pairs.tsv").read_text() + "abc\tb\n")
+    _, _, err = s2s("train", tmp_path / "p.tsv", *TINY, "--max-length", "2", "--epochs", "1", "--out", tmp_path / "m")
+    assert f"{tmp_path / 'p.tsv'}: left out 1 pairs longer than 2 tokens (line 66)\n" in err
+
+
 def test_resume(s2s, files, tmp_path):
     pairs = files / "source", files / "target"
     assert s2s("train", *pairs, "--out", tmp_path / "m", *TINY, "--epochs", "2")[0] == 0
@@ -168,7 +174,10 @@ def test_the_page_of_results_is_what_the_records_say():
         ("train {d}/a {d}/b {d}/c", "3 files given, expected one tab-separated file or two parallel ones."),
         ("train {d}/pairs.tsv --cell rnn", "cell is 'rnn', expected one of gru, lstm."),
         ("train {d}/pairs.tsv --dropout 2", "dropout is 2.0, expected from 0 to 0.95."),
-        ("train {d}/pairs.tsv --config {d}/none", "{d}/none does not exist."),
+        (
+            "train {d}/pairs.tsv --config {d}/none",
+            "{d}/none does not exist, and there is no recipe of this name, expected",
+        ),
         ("train {d}/pairs.tsv --device abacus", "device 'abacus' cannot be used"),
         ("train {d}/pairs.tsv --out {d}/empty/m", "{d}/empty/m cannot be written"),
         ("train {d}/one.tsv", "too few pairs (1) to keep some for validation; give --valid."),

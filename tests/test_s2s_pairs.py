@@ -95,6 +95,19 @@ def test_bad_files(tmp_path, files, message):
         read_pairs(paths, no_report)
 
 
+def test_lines_of_pairs(tmp_path):
+    """Bad lines, and quotes that hold newlines, count; so does what a selection leaves out."""
+    path = tmp_path / "pairs.tsv"
+    path.write_text('a\t1\nbad\n"b\nb"\t2\n' + "".join(f"c{i}\t3\n" for i in range(9)))
+    pairs = PairFile([path], lambda text: None, quotes=True)
+    assert pairs.name == str(path) and pairs.shown([1]) == "3" and pairs.shown([0, 2, 10]) == "1, 5, 13"
+    assert pairs.shown(list(range(7))) == "1, 3, 5, 6, 7, ..."
+    train, held = split_pairs(pairs, 0.5)
+    lines = {source: line for (source, _), line in zip(pairs, (1, 3, *range(5, 14)))}
+    for part in (train, held):
+        assert part.shown([len(part) - 1]) == str(lines[list(part)[-1][0]])
+
+
 @needs_data
 def test_real_files():
     data = Path(REAL)
@@ -191,7 +204,7 @@ def test_prepare(capsys, tmp_path):
     path, out = tmp_path / "p.tsv", tmp_path / "out"
     path.write_text('Run!\tअ ब\nRun.\tक\n!\tड\n"Go, Tom"\tअ "ब"\n', encoding="utf-8")
     code, text, err = prepare(capsys, path, "--cleaning", "fixed", "--held-out", "0.5", "--out", out)
-    assert code == 0 and err == "cleaning left nothing of 1 pairs, which are left out (pair 3)\n"
+    assert code == 0 and err == f"{path}: cleaning left nothing of 1 pairs, which are left out (line 3)\n"
     assert "pairs        3, 4 distinct sources" in text and "2 distinct sources after it" in text
     assert "source       3 different words, the longest has 2\n" in text
     assert "target       5 different words, the longest has 4, with START_ and _END" in text
@@ -207,7 +220,7 @@ def test_prepare_says_what_is_wrong(capsys, tmp_path):
     path = tmp_path / "p.tsv"
     path.write_text("!\t?\n")
     assert prepare(capsys, path, "--cleaning", "fixed")[::2] == (
-        1, "cleaning left nothing of 1 pairs, which are left out (pair 1)\ns2s: cleaning left no pair.\n"
+        1, f"{path}: cleaning left nothing of 1 pairs, which are left out (line 1)\ns2s: cleaning left no pair.\n"
     )  # fmt: skip
     path.write_text("a\tb\n")
     code, _, err = prepare(capsys, path, "--out", path / "x")

@@ -339,10 +339,10 @@ def test_the_command_lists_them(capsys, tmp_path):
 
     names = [line.split()[0] for line in run().splitlines()]
     assert names == ["--preset", *PRESETS, "--config", *recipes()]
-    for name in PRESETS:  # what it prints is a file that means the same
+    for name in (*PRESETS, *recipes()):  # what it prints is a file that means the same
         path = tmp_path / "p.toml"
         path.write_text(run(name))
-        assert configure(None, path) == configure(name)
+        assert configure(None, path) == (configure(name) if name in PRESETS else configure(None, name))
 
 
 @pytest.mark.parametrize("name", recipes())
@@ -350,5 +350,8 @@ def test_recipes_are_found_by_name(name, tmp_path, monkeypatch):
     config = configure(None, name)
     assert config == configure(None, RECIPES / f"{name}.toml") and config != configure()
     monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()  # a model may have its name
+    assert configure(None, name) == config
+    (tmp_path / name).rmdir()
     (tmp_path / name).write_text("{}")  # a file goes first
     assert configure(None, name) == configure()

@@ -62,11 +62,11 @@ class Dataset:
     Args:
         pairs: a PairFile, a Selection or a list; it is walked over once.
         source_vocab, target_vocab: their vocabularies.
-        config: a Config; pairs longer than ``config.max_length`` are left out and counted in ``too_long``.
+        config: a Config; pairs longer than ``config.max_length`` are left out; ``too_long`` has their indices.
     """
 
     def __init__(self, pairs, source_vocab, target_vocab, config):
-        self.config, self.too_long = config, 0
+        self.config, self.too_long, seen = config, [], 0
         lengths = [np.empty((0, 2), dtype=np.int32)]
         with tempfile.TemporaryFile() as file:
             pairs = iter(watched(pairs, "encoding", len(pairs)))
@@ -75,8 +75,10 @@ class Dataset:
                     (source_vocab.encode(source_text(source, config)), target_vocab.encode(target_text(target, config)))
                     for source, target in chunk
                 ]
-                kept = [row for row in rows if max(map(len, row)) <= config.max_length]
-                self.too_long += len(rows) - len(kept)
+                long = [max(map(len, row)) > config.max_length for row in rows]
+                kept = [row for row, out in zip(rows, long) if not out]
+                self.too_long += [i for i, out in enumerate(long, seen) if out]
+                seen += len(rows)
                 lengths.append(
                     np.array([(len(source), len(target)) for source, target in kept], np.int32).reshape(-1, 2)
                 )

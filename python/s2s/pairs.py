@@ -2,7 +2,7 @@
 
 import csv
 import hashlib
-from itertools import compress, zip_longest
+from itertools import compress, islice, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +79,7 @@ class PairFile:
             self.columns = (1, 2)
         for path in self.paths:
             check_not_empty(path)
+        self.name = " and ".join(map(str, self.paths))
         self.count, bad, several = 0, [], []
         for first, last, row in watched(self._rows(), "reading"):
             if self._pair(row):
@@ -87,20 +88,25 @@ class PairFile:
                 bad.append(first)
             if last > first:
                 several.append(first)
-        name = " and ".join(map(str, self.paths))
         if not self.count:
             where = "" if self.columns == (1, 2) else f" in columns {self.columns[0]} and {self.columns[1]}"
-            raise S2SError(f"{name} has no line with a source, a tab and a target{where}.")
+            raise S2SError(f"{self.name} has no line with a source, a tab and a target{where}.")
         if bad:
-            say(f"{name}: left out {len(bad)} lines without a source or a target (line {shown(bad)})")
+            say(f"{self.name}: left out {len(bad)} lines without a source or a target (line {shown(bad)})")
         if several:
-            say(f"{name}: {len(several)} pairs go over several lines, by their quotes (line {shown(several)})")
+            say(f"{self.name}: {len(several)} pairs go over several lines, by their quotes (line {shown(several)})")
 
     def __len__(self):
         return self.count
 
     def __iter__(self):
         return filter(None, (self._pair(row) for _, _, row in self._rows()))
+
+    def shown(self, indices) -> str:
+        """The lines of the file where pairs begin, the first few of them, for a report; indices ascend."""
+        wanted = [int(i) for i in indices[: SHOWN + 1]]
+        firsts = (first for first, _, row in self._rows() if self._pair(row))
+        return shown([first for i, first in enumerate(islice(firsts, wanted[-1] + 1)) if i in wanted])
 
     def _pair(self, row):
         """(source, target) of a row's fields, or None if either is missing."""
@@ -160,6 +166,14 @@ class Selection:
 
     def __init__(self, pairs, mask):
         self.pairs, self.mask = pairs, mask
+
+    @property
+    def name(self):
+        return self.pairs.name
+
+    def shown(self, indices) -> str:
+        """As that of a PairFile."""
+        return self.pairs.shown(np.flatnonzero(self.mask)[indices[: SHOWN + 1]])
 
     def __len__(self):
         return int(self.mask.sum())

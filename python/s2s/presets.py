@@ -89,14 +89,21 @@ def preset_fields(name) -> dict:
 
 
 def recipes() -> dict[str, str]:
-    """Names of the recipes, with the first line of each: what it is for, and its command."""
+    """Names of the recipes, with the first line of each: what it is for."""
     files = sorted(RECIPES.glob("*.toml"))
     return {file.stem: read_text(file).partition("\n")[0].removeprefix("# ") for file in files}
 
 
 def recipe_path(path) -> Path:
+    """A file goes first; a folder does not, as a model is often named like its recipe."""
     path, recipe = Path(path), RECIPES / f"{path}.toml"
-    return recipe if recipe.exists() and not path.exists() else path
+    if recipe.exists() and not path.is_file():
+        return recipe
+    if not path.exists():
+        raise S2SError(
+            f"{path} does not exist, and there is no recipe of this name, expected one of {', '.join(recipes())}."
+        )
+    return path
 
 
 def configure(preset=None, path=None, options=None) -> Config:

@@ -24,21 +24,21 @@ def prepare(
 ):
     """Clean pairs of sentences, count their words and split them in two."""
     from ..cleaning import clean, normalize
-    from ..pairs import PairFile, shown, split_pairs, write_pairs
+    from ..pairs import PairFile, split_pairs, write_pairs
 
     pairs = PairFile(files, say, quotes=cleaning == "seed")
     cleaned, lost = Cleaned(pairs, lambda text, side: clean(normalize(text), cleaning, side)), []
     words, longest = {"source": set(), "target": {"START_", "_END"}}, {"source": 0, "target": 0}
-    for number, pair in enumerate(cleaned.all(), 1):
+    for i, pair in enumerate(cleaned.all()):
         if not all(pair):
-            lost.append(number)
+            lost.append(i)
             continue
         for side, text in zip(words, pair):
             tokens = text.split()
             words[side].update(tokens)
             longest[side] = max(longest[side], len(tokens) + (2 if side == "target" else 0))
     if lost:
-        say(f"cleaning left nothing of {len(lost)} pairs, which are left out (pair {shown(lost)})")
+        say(f"{pairs.name}: cleaning left nothing of {len(lost)} pairs, which are left out (line {pairs.shown(lost)})")
     cleaned.count = len(pairs) - len(lost)
     if not cleaned.count:
         raise S2SError("cleaning left no pair.")

@@ -5,13 +5,17 @@ from typing import Annotated
 
 import typer
 
-from ..presets import PRESETS, preset_fields, recipes
+from ..pairs import read_text
+from ..presets import PRESETS, preset_fields, recipe_path, recipes
 
 
 def presets(
     name: Annotated[str | None, typer.Argument(help="Print this one as a file for --config.")] = None,
 ):
-    """List the named systems of the literature and the recipes; with the NAME of a system, the options that it sets."""
+    """List the named systems of the literature and the recipes; with the NAME of one, the options that it sets."""
+    if name in recipes():
+        print(read_text(recipe_path(name)), end="")
+        return
     if name:
         for field, value in preset_fields(name).items():
             print(f"{field} = {json.dumps(value)}")

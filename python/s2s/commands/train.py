@@ -83,10 +83,12 @@ def train(
     if not resume:
         source_vocab, target_vocab = build_vocabularies(train_pairs, settings)
         model = build_model(settings, source_vocab, target_vocab, device)
-    sets = [Dataset(pairs, source_vocab, target_vocab, settings) for pairs in (train_pairs, valid_pairs)]
-    too_long = sum(dataset.too_long for dataset in sets)
-    if too_long:
-        say(f"left out {too_long} pairs longer than {settings.max_length} tokens")
+    parts = (train_pairs, valid_pairs)
+    sets = [Dataset(part, source_vocab, target_vocab, settings) for part in parts]
+    for part, dataset in zip(parts, sets):
+        if lost := dataset.too_long:
+            longer = f"{len(lost)} pairs longer than {settings.max_length} tokens"
+            say(f"{part.name}: left out {longer} (line {part.shown(lost)})")
     say(
         f"{len(sets[0]):,} pairs to train on, {len(sets[1]):,} to validate; vocabularies of "
         f"{len(source_vocab):,} and {len(target_vocab):,}; {count_parameters(model):,} parameters on {device}"
