@@ -20,6 +20,15 @@ Tensor undefined_if_none(const OptionalTensor& x) { return x.value_or(Tensor());
 // A gradient for autograd: undefined where it was not asked for.
 Tensor if_needed(const Tensor& grad, bool need) { return need ? grad : Tensor(); }
 
+// Stands around the call of an op that makes gradients: past the autograd that refuses a second derivative (which costs
+// microseconds), where none is being recorded.
+struct Unrecorded {
+  std::optional<at::AutoDispatchBelowADInplaceOrView> below;
+  Unrecorded() {
+    if (!at::GradMode::is_enabled()) below.emplace();
+  }
+};
+
 struct AdditiveAttention : Function<AdditiveAttention> {
   static variable_list forward(AutogradContext* ctx, const Tensor& query, const Tensor& keys, const Tensor& values,
                                const Tensor& v, const OptionalTensor& lengths, const OptionalTensor& mask,
@@ -34,6 +43,7 @@ struct AdditiveAttention : Function<AdditiveAttention> {
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     static auto op = find_op<decltype(cpu::additive_attention_backward)>("additive_attention_backward");
+    Unrecorded calls;
     auto saved = ctx->get_saved_variables();
     // lengths and mask, where given, come before bias in autograd's count.
     size_t bias_index = 4 + saved[5].defined() + saved[6].defined();
@@ -69,6 +79,7 @@ struct GruStep : Function<GruStep> {
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     static auto op = find_op<decltype(cpu::gru_step_backward)>("gru_step_backward");
+    Unrecorded calls;
     auto saved = ctx->get_saved_variables();
     auto [gates_x, gates_h, h] = op.call(grads[0], saved[0], saved[1], saved[2]);
     return {gates_x, gates_h, h};
@@ -90,6 +101,7 @@ struct LstmStep : Function<LstmStep> {
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     static auto op = find_op<decltype(cpu::lstm_step_backward)>("lstm_step_backward");
+    Unrecorded calls;
     auto saved = ctx->get_saved_variables();
     if (!grads[0].defined() && !grads[1].defined()) return variable_list(3);
     auto [gates, c] = op.call(optional(grads[0]), optional(grads[1]), saved[0], saved[1], saved[2]);
@@ -126,6 +138,7 @@ struct Recurrence : Function<Recurrence<which>> {
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     static auto op = find_op<RecurrenceBackward>(std::string(kRecurrences[which]) + "_backward");
+    Unrecorded calls;
     auto saved = ctx->get_saved_variables();
     size_t count = ctx->saved_data["inputs"].toInt();
     OptionalTensors inputs, public_grads;
@@ -184,6 +197,7 @@ struct LinearCrossEntropy : Function<LinearCrossEntropy> {
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     static auto op = find_op<decltype(cpu::linear_cross_entropy_backward)>("linear_cross_entropy_backward");
+    Unrecorded calls;
     auto saved = ctx->get_saved_variables();
     variable_list result(6);
     if (!grads[0].defined()) return result;

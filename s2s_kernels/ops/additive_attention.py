@@ -32,18 +32,9 @@ def additive_attention(query, keys, values, v, *, lengths=None, mask=None, bias=
     Raises:
         ValueError, TypeError: an argument's shape, dtype, device or value, before anything runs.
     """
-    check(query, keys, values, v, lengths, mask, bias)
-    return registration.run(
-        "additive_attention",
-        reference.additive_attention,
-        query.device.type,
-        query,
-        keys,
-        values,
-        v,
-        lengths=lengths,
-        mask=mask,
-        bias=bias,
+    given = {name: x for name, x in (("lengths", lengths), ("mask", mask), ("bias", bias)) if x is not None}
+    return registration.run_step(
+        "additive_attention", reference.additive_attention, check, query, keys, values, v, **given
     )
 
 

@@ -21,8 +21,7 @@ def lstm_step(gates_x, gates_h, c):
     Raises:
         ValueError, TypeError: an argument's shape, dtype or device, before anything runs.
     """
-    check(gates_x, gates_h, c)
-    return registration.run("lstm_step", reference.lstm_step, c.device.type, gates_x, gates_h, c)
+    return registration.run_step("lstm_step", reference.lstm_step, check, gates_x, gates_h, c)
 
 
 def check(gates_x, gates_h, c):

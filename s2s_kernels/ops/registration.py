@@ -53,6 +53,23 @@ def run(name, reference, device_type, *args, among=NAMES, kernels=NAMES, **kwarg
     return getattr(torch.ops.s2s_kernels, name)(*args, **kwargs)
 
 
+def run_step(name, reference, check, first, *args, **kwargs):
+    """``check(first, *args, **kwargs)``, then `run`: of ops that are over in microseconds.
+
+    The CPU's kernels check what they read for themselves: Python is asked only for the words of what they refuse.
+    """
+    refusal = None
+    if type(first) is torch.Tensor and first.is_cpu and not torch.compiler.is_compiling() and resolve("cpu") == "cpp":
+        try:
+            return getattr(torch.ops.s2s_kernels, name).default(first, *args, **kwargs)
+        except (TypeError, ValueError, RuntimeError) as error:
+            refusal = error
+    check(first, *args, **kwargs)
+    if refusal is not None:
+        raise refusal
+    return run(name, reference, first.device.type, first, *args, **kwargs)
+
+
 def gradients(inputs, needs):
     """Fake gradients: like each input where needed, else empty."""
     like = inputs[0]
