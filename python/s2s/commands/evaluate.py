@@ -24,14 +24,15 @@ def evaluate(
     """Score a model: BLEU and chrF by sacrebleu, with their signatures, exact match and perplexity."""
     if ask and not record:
         raise S2SError("--ask is given without --record, where its output would go.")
+    from ..records import Clock, evaluation_record, write_record
+
+    clock = Clock()  # before torch is imported, which takes its time
     from ..cleaning import target_text
     from ..evaluate import score
     from ..pairs import read_pairs
     from ..perplexity import perplexity
-    from ..records import Clock, evaluation_record, write_record
     from ..translator import Translator
 
-    clock = Clock()
     translator = Translator.load(model, pick_device(device))
     pairs = read_pairs(files, say, **translator.config.reading)
     with tqdm(total=len(pairs), disable=None, unit="line", leave=False) as bar:

@@ -36,6 +36,9 @@ def train(
     options=None,
 ):
     """Train a model on pairs of sentences. Options change the file, which changes the preset."""
+    from ..records import Clock, read_json, training_record
+
+    clock, before = Clock(), None  # before torch is imported, which takes its time
     if resume and (preset or config):
         raise S2SError("--resume goes on with the configuration in --out, expected no --preset and no --config.")
     settings = None if resume else configure(preset, config, options)
@@ -55,9 +58,7 @@ def train(
     from ..cleaning import source_text
     from ..data import Dataset
     from ..pairs import PairFile, split_pairs
-    from ..records import Clock, read_json, training_record
 
-    clock, before = Clock(), None
     write_curves = curves(tensorboard) if tensorboard else None
     if resume:
         model, source_vocab, target_vocab = load_checkpoint(out, device)
