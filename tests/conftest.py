@@ -3,6 +3,9 @@ import os
 import pytest
 import torch
 
+# On a GPU: deterministic algorithms need cuBLAS's workspace to be fixed, and float32 shall mean float32 for torch too.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 # Read when Triton's kernels are first seen: without a GPU they run in its interpreter, in tests/test_triton.py.
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")

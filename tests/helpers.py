@@ -280,7 +280,7 @@ def assert_within_rule(draws, dtype, what=""):
 
 
 def draw(op, inputs, dtype, target, wrt=None, use=None, layout=None, seed=1):
-    """What the kernel found, the errors of eager PyTorch, and the truth."""
+    """What the kernel found, the errors of eager PyTorch on the kernel's device, and the truth."""
     inputs = place(place(inputs, target.device, dtype), "cpu")
     shapes = [y.shape for y in call(reference, op, place(inputs))]
     r = Random(seed)
@@ -290,7 +290,7 @@ def draw(op, inputs, dtype, target, wrt=None, use=None, layout=None, seed=1):
 
     def errors_of_eager(inputs):
         truth = outputs_and_gradients(reference, op, place(inputs, dtype=torch.float64), cotangents, wrt)
-        eager = outputs_and_gradients(reference, op, inputs, cotangents, wrt)
+        eager = outputs_and_gradients(reference, op, place(inputs, target.device), cotangents, wrt)
         return truth, {name: error(eager[name], true) for name, true in truth.items()}
 
     # In float64 the truth and eager are one computation: take float32's error, scaled by how much less a float64
