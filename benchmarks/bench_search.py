@@ -113,6 +113,7 @@ C1, C2, P = SHAPES["C1"], SHAPES["C2"], SHAPES["P"]
 CASES = [
     case("greedy, B=1, H=128", C1._replace(B=1), end_to_end.BAHDANAU, 1, {"quick", "cpu", "gpu"}),
     case("greedy, B=1, H=512", P._replace(B=1), end_to_end.BAHDANAU, 1, {"cpu", "gpu"}),
+    case("greedy, B=64, H=512", P, end_to_end.BAHDANAU, 1, {"gpu"}),
     case("beam 5, B=32, H=256", C2, end_to_end.LUONG, 5, {"cpu", "gpu"}),
 ]
 

@@ -147,7 +147,8 @@ def compiled(function, suites=None):
         torch._dynamo.reset()
         return functional(torch.compile(function, fullgraph=True, dynamic=False))(inputs)
 
-    return (Implementation("torch.compile", prepare, suites=suites),)
+    first = Implementation("torch.compile", prepare, devices=("cpu",), suites=suites)
+    return first, replace(first, devices=("cuda",), dtypes=(torch.bfloat16,))  # in ten minutes there is time for one
 
 
 LOOP = frozenset({"full"})  # torch.compile unrolls a loop over time: minutes of compiling
