@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import torch
@@ -61,7 +62,7 @@ def main(argv=None):
     if options.filter:
         note(f"Only runs with {options.filter!r} in their name.")
     bar, show = progress(runs)
-    measured = 0
+    measured, broken = 0, None
     try:
         for run in bar:
             if options.max_seconds and time.monotonic() - begin > options.max_seconds:
@@ -71,15 +72,21 @@ def main(argv=None):
             measured += 1
     except KeyboardInterrupt:
         note("Interrupted.")
+    except Exception as error:  # of the reference, or of a GPU that computes no more: what is measured is kept
+        traceback.print_exc()
+        broken = f"Broke off at {runs[measured].key}: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        note(broken)
     finally:
         processes.close()
         if hasattr(bar, "close"):
             bar.close()
-    found.finish(time.monotonic() - begin, [run.key for run in runs[measured:]], others.share())
+    found.finish(time.monotonic() - begin, [run.key for run in runs[measured:]], others.share(), usable=not broken)
     found.print()
     out = options.out or RESULTS / report.slug(found.data["machine"], options.suite)
     print(*(f"wrote {path}" for path in found.write(out)), sep="\n")
     failed = {row["op"] + " " + row["case"] for row in found.rows if is_ours(row) and "seconds" not in row}
+    if broken:
+        sys.exit(broken)
     if failed:
         sys.exit(f"No time for s2s_kernels, see above: {', '.join(sorted(failed))}")
 

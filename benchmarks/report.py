@@ -112,9 +112,13 @@ class Report:
     def rows(self):
         return self.data["rows"]
 
-    def finish(self, seconds, not_run, load):
-        """Everything that is known only at the end; the floors are made of the fastest rates seen."""
-        floors.measure_again()
+    def finish(self, seconds, not_run, load, usable=True):
+        """Everything that is known only at the end; the floors are made of the fastest rates seen.
+
+        usable: whether the machine can measure its rates once more.
+        """
+        if usable:
+            floors.measure_again()
         floors.fill(self.rows)
         self.data.update(seconds=seconds, not_run=not_run, other_programs=load)
         if load is not None and load > 0.1:
@@ -161,7 +165,7 @@ class Report:
         for note in self.data["notes"]:
             print(note)
         if self.data["not_run"]:
-            print(f"Not run, for want of time ({len(self.data['not_run'])}):", *self.data["not_run"], sep="\n  ")
+            print(f"Not run ({len(self.data['not_run'])}):", *self.data["not_run"], sep="\n  ")
 
 
 def rounded(x):
