@@ -179,7 +179,8 @@ WRONG = {
 @pytest.mark.parametrize(
     "name, value, kind, message", [(name, *case) for name, cases in WRONG.items() for case in cases], ids=str
 )
-def test_wrong_arguments(name, value, kind, message, search_anywhere):
+def test_wrong_arguments(name, value, kind, message, search_anywhere, monkeypatch):
+    monkeypatch.setenv("S2S_CHECK", "1")  # on a GPU lengths and limits are read only then
     inputs = search_inputs()
     options = {"beam": 5}
     (inputs if name in inputs else options)[name] = value
@@ -187,7 +188,8 @@ def test_wrong_arguments(name, value, kind, message, search_anywhere):
         run(sk.beam_search, inputs, **options)
 
 
-def test_torch_ops_checks_for_itself(search_kernel):
+def test_torch_ops_checks_for_itself(search_kernel, monkeypatch):
+    monkeypatch.setenv("S2S_CHECK", "1")
     if search_kernel.backend == "reference":
         pytest.skip("only the ops of kernels stand in front of raw memory")
     for name, cases in WRONG.items():
@@ -214,7 +216,7 @@ def test_opcheck_and_compile(form):
 
 def test_autocast(search_anywhere):
     inputs = cast(search_inputs(), torch.Tensor.float)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(search_anywhere.device, dtype=torch.bfloat16):
         found = run(sk.beam_search, inputs)
     expected = run(sk.beam_search, cast(inputs, torch.Tensor.bfloat16))
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))

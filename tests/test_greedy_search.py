@@ -49,8 +49,11 @@ def test_the_modules_search(lstm, search_anywhere):
     torch.manual_seed(0)
     decoder = (sk.nn.AttentionLSTM if lstm else sk.nn.AttentionGRU)(6, 11, 5, 7, num_heads=2, feed_size=8)
     embedding, output, readout = torch.nn.Embedding(20, 6), torch.nn.Linear(9, 20), torch.nn.Linear(21, 9)
-    memory, lengths, h = torch.randn(3, 4, 5), torch.tensor([4, 0, 2]), torch.randn(3, 11)
-    state = (h, torch.randn(3, 11)) if lstm else h
+    memory, lengths, h, c = torch.randn(3, 4, 5), torch.tensor([4, 0, 2]), torch.randn(3, 11), torch.randn(3, 11)
+    here = search_anywhere.device
+    decoder, embedding, output, readout = (x.to(here) for x in (decoder, embedding, output, readout))
+    memory, lengths, h, c = (x.to(here) for x in (memory, lengths, h, c))
+    state = (h, c) if lstm else h
     options = {"bos": 1, "eos": 3, "max_length": 6, "order": "after", "readout": "state_context"}
     with torch.no_grad():
         for p in (*decoder.parameters(), *output.parameters()):
@@ -58,7 +61,7 @@ def test_the_modules_search(lstm, search_anywhere):
         found = decoder.greedy_search(
             state, memory, embedding, output, lengths=lengths, readout_layer=readout, **options
         )
-        step, tokens, ids = decoder.start(state, memory, lengths=lengths), torch.full((3,), 1), []
+        step, tokens, ids = decoder.start(state, memory, lengths=lengths), torch.full((3,), 1, device=here), []
         for _ in range(6):
             step = decoder.step(embedding(tokens), step, memory, lengths=lengths)
             tokens = output(torch.tanh(readout(torch.cat([step.h, step.context], -1)))).argmax(-1)

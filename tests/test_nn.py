@@ -170,7 +170,8 @@ def test_cells(anywhere, kind, bias, shape):
 def test_dropout_is_between_layers_in_training(anywhere, kind):
     theirs, ours = pair(kind, anywhere, num_layers=2, dropout=1.0)
     x = Random(0).normal(4, 3, 5).to(anywhere.device)
-    assert_same(flat(ours(x)), flat(theirs(x)))  # all of the first layer's output is dropped
+    with torch.backends.cudnn.flags(enabled=False):  # it would divide by 1 - dropout
+        assert_same(flat(ours(x)), flat(theirs(x)))  # all of the first layer's output is dropped
     assert_same(flat(ours.eval()(x)), flat(theirs.eval()(x)))
     half = sk.nn.GRU(5, 64, num_layers=2, dropout=0.5).to(anywhere.device)
     x = x.float()
