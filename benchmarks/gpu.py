@@ -53,6 +53,7 @@ def run(stage, folder, deadline):
         stage.status = "not run: no time was left"
         return
     print(f"\n== {stage.name}, at most {limit:.0f} s: {' '.join(stage.command)}", flush=True)
+    path = os.pathsep.join(filter(None, [str(ROOT), str(ROOT / "python"), os.environ.get("PYTHONPATH")]))
     begin, late = time.monotonic(), threading.Event()
 
     def stop():
@@ -68,7 +69,7 @@ def run(stage, folder, deadline):
         process = subprocess.Popen(
             stage.command,
             cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **stage.environment},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": path, **stage.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -184,7 +185,8 @@ def main():
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     pip = [sys.executable, "-m", "pip", "install", "-v", "--no-build-isolation", "--no-deps", "-e", "."]
-    build = Stage("build", pip, BUILD, {"S2S_FORCE_CUDA": "1"})
+    # A machine's own Python may be its distribution's, of which pip wants to be told that this is meant.
+    build = Stage("build", pip, BUILD, {"S2S_FORCE_CUDA": "1", "PIP_BREAK_SYSTEM_PACKAGES": "1"})
     run(build, temporary, deadline)
     from . import report  # not before the build: it imports what is built
 
