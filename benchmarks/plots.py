@@ -5,7 +5,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
-from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, ScalarFormatter
 
 from .cases import FORWARD, TRAINING
 
@@ -46,37 +46,64 @@ def ratios(rows):
     groups = {k: v for k, v in groups.items() if k[2] == TRAINING or (*k[:2], TRAINING) not in groups}
     if not groups:
         return None
+    ops = list(dict.fromkeys(op for op, _, _ in groups))
+    columns = in_columns(sorted(groups.items(), key=lambda group: ops.index(group[0][0])))
+    height = max(sum(len(group) + 1 for _, group in column) for column in columns)
+    figure, grid = plt.subplots(
+        1,
+        len(columns),
+        figsize=(9 * len(columns), 1.6 + 0.17 * height),
+        layout="constrained",
+        squeeze=False,
+        sharex=True,
+    )
     names = list(dict.fromkeys(row["implementation"] for group in groups.values() for row in group))
     colours = {name: f"C{1 + i}" for i, name in enumerate(names)}
-    bars = sum(len(group) for group in groups.values()) + len(groups)
-    figure, axes = plt.subplots(figsize=(9, 1.2 + 0.17 * bars), layout="constrained")
-    y, ticks, labelled = 0.0, [], set()
-    for (op, case, direction), group in groups.items():
-        start = y
-        for row in group:
-            r, name = row["ratio"], row["implementation"]
-            label = None if name in labelled else name
-            labelled.add(name)
-            error = [[r["median"] - r["q1"]], [r["q3"] - r["median"]]]
-            axes.barh(y, r["median"], 0.9, xerr=error, color=colours[name], label=label, error_kw={"lw": 0.8})
-            y += 1
-        suffix = " (forward)" if direction == FORWARD else ""
-        ticks.append(((start + y - 1) / 2, f"{op} {case}{suffix}"))
-        y += 1
-    axes.set_xscale("log")
+    for axes, column in zip(grid[0], columns, strict=True):
+        bars(axes, column, colours)
+        axes.set_ylim(height - 0.5, -1)
+        axes.set_xlabel(
+            "time of the peer ÷ time of s2s_kernels, forward + backward (right of 1: s2s_kernels is faster)"
+        )
     marks = [0.25, 0.5, 1, 2, 3, 5, 10, 20, 50, 100]
     low, high = axes.get_xlim()
     axes.xaxis.set_major_locator(FixedLocator([m for m in marks if low / 1.5 <= m <= high * 1.5]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter("{x:g}")
+    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in colours.values()]
+    figure.legend(handles, names, fontsize=8, loc="outside lower center", ncols=4 * len(columns))
+    return figure
+
+
+def in_columns(groups, most=90):
+    """The groups, one after another, in as few columns of about the same number of bars as keep it under ``most``."""
+    total = sum(len(group) + 1 for _, group in groups)
+    count, before = -(-total // most), 0
+    columns = [[] for _ in range(count)]
+    for item in groups:
+        columns[before * count // total].append(item)
+        before += len(item[1]) + 1
+    return [column for column in columns if column]
+
+
+def bars(axes, groups, colours):
+    """The groups below one another."""
+    y, ticks = 0.0, []
+    for (op, case, direction), group in groups:
+        start = y
+        for row in group:
+            r = row["ratio"]
+            error = [[r["median"] - r["q1"]], [r["q3"] - r["median"]]]
+            axes.barh(y, r["median"], 0.9, xerr=error, color=colours[row["implementation"]], error_kw={"lw": 0.8})
+            y += 1
+        suffix = " (forward)" if direction == FORWARD else ""
+        ticks.append(((start + y - 1) / 2, f"{op} {case}{suffix}"))
+        y += 1
+    axes.set_xscale("log")
     axes.set_yticks([t for t, _ in ticks], [label for _, label in ticks], fontsize=8)
-    axes.set_ylim(y - 0.5, -1)
     axes.axvline(1, color="black", lw=1)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
-    axes.set_xlabel("time of the peer ÷ time of s2s_kernels, forward + backward (right of 1: s2s_kernels is faster)")
-    axes.legend(fontsize=8, loc="lower right")
-    return figure
 
 
 def growth(rows):
@@ -119,7 +146,9 @@ def growth(rows):
             panel.tick_params(axis="x", labelrotation=60, labelsize=8)
             panel.grid(alpha=0.3)
         top.set_yscale("log")
-        top.yaxis.set_major_formatter(ScalarFormatter())
+        top.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        top.yaxis.set_major_formatter("{x:g}")
+        top.yaxis.set_minor_locator(NullLocator())
         bottom.axhline(1, color="black", lw=1)
         bottom.set_ylim(bottom=0)
         bottom.set_xlabel(AXES[axis])
