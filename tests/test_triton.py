@@ -55,6 +55,14 @@ def test_additive_attention(interpreted, dtype, form):
     assert_parity("additive_attention", inputs, dtype, interpreted)
 
 
+def test_weights_of_16_bits_lose_nothing_on_average(interpreted):
+    """Cut off to tf32, and not rounded, they would sum to less than 1."""
+    inputs = example("additive_attention", T=16, S=40)
+    inputs["values"] = torch.ones_like(inputs["values"])
+    context, _ = call(sk, "additive_attention", place(inputs, dtype=torch.float16))
+    assert (context.double() - 1).mean().abs() < 1e-4
+
+
 @pytest.mark.parametrize("form", [{"A": 1, "D": 1, "S": 1}, {"A": 130, "D": 33, "S": 17}, {"A": 33, "D": 65, "T": 2}])
 def test_sizes_of_attention(interpreted, form):
     assert_parity("additive_attention", example("additive_attention", **form), torch.float32, interpreted)

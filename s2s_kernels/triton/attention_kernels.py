@@ -10,7 +10,7 @@ no atomics.
 import triton
 import triton.language as tl
 
-from .language import source_length, store, tanh_of_score, valid_positions
+from .language import dot, nearest_tf32, source_length, store, tanh_of_score, valid_positions
 
 
 @triton.jit
@@ -79,7 +79,7 @@ def write_context(
         w = softmax(x, highest, total)
         value = tl.load(values + s[:, None] * D + d[None, :], mask=valid[:, None] & (d < D)[None, :], other=0).to(ACC)
         if DOT:
-            sums = tl.dot(w, value, sums, input_precision=PRECISION)
+            sums = dot(nearest_tf32(w) if PRECISION == "tf32" else w, value, sums, PRECISION)
         else:
             parts += w[:, :, None] * value[None, :, :]
     if not DOT:
@@ -215,7 +215,7 @@ def grad_weights_tile(grad_context, values, t, s, t_valid, s_valid, context_t, D
         c = tl.load(grad_context + t[:, None] * context_t + d[None, :], mask=t_valid & inside, other=0).to(ACC)
         value = tl.load(values + s[:, None] * D + d[None, :], mask=s_valid[:, None] & inside, other=0).to(ACC)
         if DOT:
-            sums = tl.dot(c, tl.trans(value), sums, input_precision=PRECISION)
+            sums = dot(c, tl.trans(value), sums, PRECISION)
         else:
             parts += c[:, None, :] * value[None, :, :]
     if not DOT:

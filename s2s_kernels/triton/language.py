@@ -33,6 +33,28 @@ def tanh(x):
 
 
 @triton.jit
+def cut_to_tf32(x, added=0):
+    """float32 without its last 13 bits."""
+    return ((x.to(tl.int32, bitcast=True) + added) & -8192).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def nearest_tf32(x):
+    return cut_to_tf32(x, 0x1000)
+
+
+@triton.jit
+def dot(a, b, sums, PRECISION):
+    """tl.dot. Of tf32 tensor cores read no more than its bits, which cuts off a float32 that was not rounded before.
+
+    So does the interpreter, for the tests to judge it.
+    """
+    if INTERPRETED and PRECISION == "tf32":
+        a, b = cut_to_tf32(a), cut_to_tf32(b)
+    return tl.dot(a, b, sums, input_precision=PRECISION)
+
+
+@triton.jit
 def tanh_of_score(x, keys):
     """tanh, from bfloat16 keys as one instruction: its relative error of 2^-11 is a quarter of one rounding of theirs.
 
@@ -41,8 +63,7 @@ def tanh_of_score(x, keys):
     if keys.dtype.element_ty != tl.bfloat16:
         return tanh(x)
     elif INTERPRETED:
-        bits = tanh(x).to(tl.int32, bitcast=True)
-        return ((bits + 0x1000) & -8192).to(tl.float32, bitcast=True)
+        return nearest_tf32(tanh(x))
     else:
         return tl.inline_asm_elementwise("tanh.approx.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)
 
