@@ -50,12 +50,9 @@ def _available(device_type):  # one by one, as a GPU is asked for what it can on
     yield "reference"
 
 
-def resolve(device_type, among=NAMES):
-    """The backend an op on ``device_type`` tensors runs on now; ``RuntimeError`` if the chosen one cannot.
-
-    among: the backends that have the op, if not all have it.
-    """
-    can = (name for name in _available(device_type) if name in among)
+def resolve(device_type):
+    """The backend an op on ``device_type`` tensors runs on now; ``RuntimeError`` if the chosen one cannot."""
+    can = _available(device_type)
     if _chosen == "auto":
         return next(can)
     can = list(can)

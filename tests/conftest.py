@@ -15,8 +15,6 @@ from helpers import targets
 from hypothesis import settings
 
 import s2s_kernels as sk
-from s2s_kernels.backend import NAMES
-from s2s_kernels.ops.beam_search import BACKENDS
 
 # The same examples on every run: a failure is found again, and a pass means what it meant yesterday.
 settings.register_profile("s2s", derandomize=True, deadline=None, database=None)
@@ -47,10 +45,9 @@ def run_on(request):
         yield target
 
 
-def marked(reference, among=NAMES):
+def marked(reference):
     """`-m gpu` is the lane of a machine with a GPU, `-m "not gpu"` all others."""
-    found = [t for t in targets(reference) if t.backend in among]
-    return [pytest.param(t, marks=[pytest.mark.gpu] * (t.device == "cuda")) for t in found]
+    return [pytest.param(t, marks=[pytest.mark.gpu] * (t.device == "cuda")) for t in targets(reference)]
 
 
 @pytest.fixture(params=marked(reference=False), ids=str)
@@ -65,21 +62,18 @@ def anywhere(request):
     yield from run_on(request)
 
 
-def run_search_on(request, monkeypatch):
-    monkeypatch.setitem(search_tests.under_test, "device", request.param.device)
-    yield from run_on(request)
+@pytest.fixture
+def search_kernel(kernel, monkeypatch):
+    """``kernel``, and the tensors of a search are on its device."""
+    monkeypatch.setitem(search_tests.under_test, "device", kernel.device)
+    return kernel
 
 
-@pytest.fixture(params=marked(reference=False, among=BACKENDS), ids=str)
-def search_kernel(request, monkeypatch):
-    """As ``kernel``, of those that have the searches."""
-    yield from run_search_on(request, monkeypatch)
-
-
-@pytest.fixture(params=marked(reference=True, among=BACKENDS), ids=str)
-def search_anywhere(request, monkeypatch):
-    """As ``anywhere``, of those that have the searches."""
-    yield from run_search_on(request, monkeypatch)
+@pytest.fixture
+def search_anywhere(anywhere, monkeypatch):
+    """``anywhere``, and the tensors of a search are on its device."""
+    monkeypatch.setitem(search_tests.under_test, "device", anywhere.device)
+    return anywhere
 
 
 def pytest_report_header():

@@ -106,11 +106,14 @@ def test_threads(batch, count, search_kernel, threads):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("batch", [2, 30])
-def test_sixteen_bits(dtype, batch, search_kernel):
-    inputs = search_inputs(B=batch, H=40, E=35, V=90, R=33, readout="state_context")
-    if search_kernel.backend == "triton":
-        inputs["w_output"] *= 4  # a decided model: no rounding chooses between its outputs
-    check_sixteen_bits(inputs, dtype, exact=search_kernel.backend != "triton")
+def test_sixteen_bits(dtype, batch, search_kernel, pytestconfig):
+    inputs = search_inputs(B=batch, H=40, E=35, V=90, R=33, readout="state_context", seed=6)
+    exact = search_kernel.backend == "cpp" and not pytestconfig.pluginmanager.hasplugin("cuda_emulation")
+    options = {}
+    if not exact:  # a decided model and few steps: no rounding chooses between its outputs
+        inputs["w_output"] *= 4
+        options = {"beam": 2, "max_length": 3}
+    check_sixteen_bits(inputs, dtype, exact=exact, **options)
 
 
 def test_equal_tokens_come_in_their_order(search_anywhere):

@@ -21,6 +21,8 @@ FILES = [
     "lstm",
     "attention_gru",
     "attention_lstm",
+    "greedy_search",
+    "beam_search",
     "edge",
     "gradients",
     "opcheck",
@@ -44,8 +46,8 @@ def run(*arguments):
 
 @pytest.mark.parametrize("name", FILES)
 def test_of_the_op(name):
-    # Parity holds the gradients as well, and a thousand rows are for threads that share them on a CPU.
-    chosen = "(cpu-cpp or any_shape) and not gradcheck and not 1030"
+    # Parity holds the gradients as well, and many rows are for threads that share them on a CPU.
+    chosen = "(cpu-cpp or any_shape) and not gradcheck and not 1030 and not (beam_search and (threads or 40))"
     status, output = run(str(TESTS / f"test_{name}.py"), "-k", chosen)
     assert status == 0, output
     assert int(re.search(r"(\d+) passed", output)[1]) > 20, output

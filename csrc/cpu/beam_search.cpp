@@ -4,6 +4,7 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 
+#include "../math/search.h"
 #include "search_decoder.h"
 
 namespace s2s::cpu {
@@ -138,16 +139,10 @@ class BeamSearch {
 
   int64_t limit(int64_t b) const { return limits_ ? limits_[b] : options_.max_length; }
 
-  // lp(Y) and cp(X; Y) of Wu et al. 2016.
-  T length_factor(int64_t length) const {
-    return static_cast<T>(std::pow((5.0 + length) / 6.0, options_.length_penalty));
-  }
-  T coverage_term(int64_t b, const T* attended) const {
+  T length_factor(int64_t length) const { return math::length_factor<T>(length, options_.length_penalty); }
+  T coverage(int64_t b, const T* attended) const {
     T sum = 0;
-    for (int64_t i = 0; i < positions_.count(b); i++) {
-      T x = attended[positions_.begin(b)[i]];
-      sum += std::log(std::clamp<T>(x, std::numeric_limits<float>::min(), 1));
-    }
+    for (int64_t i = 0; i < positions_.count(b); i++) sum += math::coverage_term(attended[positions_.begin(b)[i]]);
     return static_cast<T>(options_.coverage_penalty) * sum;
   }
 
@@ -178,8 +173,7 @@ class BeamSearch {
       if (candidate.token == options_.eos) {
         if (i >= k_ || candidate.score == -std::numeric_limits<T>::infinity()) continue;
         T score = candidate.score / length_factor(t + 1);
-        if (!attended_.empty())
-          score += coverage_term(b, &attended_next_[(first_row_[b] + candidate.parent) * in_.source]);
+        if (!attended_.empty()) score += coverage(b, &attended_next_[(first_row_[b] + candidate.parent) * in_.source]);
         insert(&finished_[b * k_], &finished_count_[b], k_, {score, t, candidate.parent});
       } else if (going < k_) {
         at(tokens_, t, b)[going] = candidate.token;
@@ -189,8 +183,7 @@ class BeamSearch {
     }
     if (last || finished_count_[b] == k_) going = 0;
     if (going == 0 || finished_count_[b] < options_.n_best) return;
-    // What a prefix may still score: log P only falls, a larger penalty brings it nearer to 0, and cp is no gain.
-    T most = std::max(prefixes[0].score / length_factor(t + 2), prefixes[0].score / length_factor(limit(b) + 1));
+    T most = math::score_bound(prefixes[0].score, length_factor(t + 2), length_factor(limit(b) + 1));
     if (finished_[b * k_ + options_.n_best - 1].score >= most) going = 0;
   }
 

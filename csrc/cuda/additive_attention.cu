@@ -1,8 +1,6 @@
 // A block takes up to Q queries of one row and head, so that a key and a value are read once for all of them. The
 // weights are an output, so scores lie in memory in any case: the softmax takes its maximum from them, and nothing
 // is rescaled. Sums run in a fixed order; there are no atomics.
-#include <limits>
-
 #include "../math/additive.h"
 #include "additive_attention.cuh"
 #include "device.cuh"
@@ -38,9 +36,6 @@ struct Tile {
     return p + b * strides.batch + t * strides.step + n * size;
   }
 };
-
-template <class A>
-constexpr A kMinusInfinity = -std::numeric_limits<A>::infinity();
 
 template <class T, int V, int Q>
 __global__ void __launch_bounds__(kThreads, 2) attention_forward_kernel(AttentionForward a, int splits) {

@@ -46,9 +46,7 @@ struct Inputs : AttentionRecurrenceArguments {
     return has_feed ? at::cat({weight_hh, w_query, feed_h()}) : at::cat({weight_hh, w_query});
   }
   Tensor merged_bias() const {
-    if (!bias_hh.defined() && !b_query.defined() && !b_feed.defined()) return {};
-    auto part = [&](const Tensor& bias, int64_t size) { return bias.defined() ? bias : zeros({size}); };
-    return at::cat({part(bias_hh, wide), part(b_query, asked), part(b_feed, merged - wide - asked)});
+    return merged_biases({{bias_hh, wide}, {b_query, asked}, {b_feed, merged - wide - asked}}, x);
   }
 
   // One query a row and head, at every step.
@@ -111,7 +109,8 @@ Tensors forward(int64_t gates, const OptionalTensors& inputs, const OptionalTens
   cell.gates_h = data(sums), cell.gates_h_strides = {in.merged, 0};
   cell.more_gates = data(fed_gates), cell.more_gates_strides = {in.wide, 0};
   cell.h = data(h), cell.c = data(c), cell.rounded_h = in.rounded() ? data(rounded_h) : nullptr;
-  cell.output = data(states), cell.exact_output = data(exact_states);
+  cell.output = data(states), cell.output_strides = Inputs::strides(steps, hidden),
+  cell.exact_output = data(exact_states);
   cell.saved = data(saved), cell.cells = data(cells);
 
   for (int64_t t = 0; t <= steps; t++) {

@@ -116,7 +116,8 @@ __global__ void __launch_bounds__(kThreads) cell_forward_kernel(CellForward a) {
   using A = Accumulate<T>;
   int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (index >= a.batch * a.hidden) return;
-  int64_t b = index / a.hidden, j = index % a.hidden, out = (b * a.steps + a.t) * a.hidden + j;
+  int64_t b = index / a.hidden, j = index % a.hidden;
+  int64_t out = b * a.output_strides.batch + a.t * a.output_strides.step + j;
   A *h = static_cast<A*>(a.h) + index, *c = static_cast<A*>(a.c) + index;
   if (a.lengths && a.t >= a.lengths[b]) {  // takes no part: the state stays
     static_cast<T*>(a.output)[out] = static_cast<T>(A(0));
@@ -133,8 +134,8 @@ __global__ void __launch_bounds__(kThreads) cell_forward_kernel(CellForward a) {
     for (int i = 0; i < gates; i++) x[i] += more[i];
   }
   Cell<gates, A> cell(x, g, *h, gates == 4 ? *c : A(0));
-  *h = cell.h;
-  if (gates == 4) *c = cell.c;
+  (a.next_h ? static_cast<A*>(a.next_h) + index : h)[0] = cell.h;
+  if (gates == 4) (a.next_c ? static_cast<A*>(a.next_c) + index : c)[0] = cell.c;
   if (a.rounded_h) static_cast<T*>(a.rounded_h)[index] = static_cast<T>(cell.h);
   static_cast<T*>(a.output)[out] = static_cast<T>(cell.h);
   if (a.exact_output) static_cast<A*>(a.exact_output)[out] = cell.h;

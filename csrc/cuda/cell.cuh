@@ -31,11 +31,13 @@ struct CellForward {
   const int64_t* lengths;                      // any value: a row takes part while t < its length; null: always
   const void *gates_x, *gates_h, *more_gates;  // T; more_gates: null, or added to gates_x
   Strides gates_x_strides, gates_h_strides, more_gates_strides;
-  void *h, *c;          // Acc (B, H): the state before, then after
-  void* rounded_h;      // T (B, H); null where T is Acc
-  void* output;         // T (B, T, H): zero where a row takes no part
-  void* exact_output;   // Acc (B, T, H); null: not wanted
-  void *saved, *cells;  // Acc (B, T, 4H): r z n W_hn h, or i f g o; Acc (B, T, H); null: not wanted
+  void *h, *c;            // Acc (B, H): the state before, then after
+  void *next_h, *next_c;  // Acc (B, H): where the state after goes instead; null: to h and c
+  void* rounded_h;        // T (B, H); null where T is Acc
+  void* output;           // T (B, T, H): zero where a row takes no part
+  Strides output_strides;
+  void* exact_output;   // Acc, as output; null: not wanted
+  void *saved, *cells;  // Acc (B, T, 4H): r z n W_hn h, or i f g o; Acc, as output; null: not wanted
 };
 
 struct CellBackward {

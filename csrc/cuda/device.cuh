@@ -7,6 +7,7 @@
 #include <cuda_runtime.h>
 #endif
 
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -19,6 +20,9 @@ constexpr int kLanes = 32, kWarps = 8, kThreads = kLanes * kWarps;
 
 template <class T>
 using Accumulate = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
+template <class A>
+constexpr A kMinusInfinity = -std::numeric_limits<A>::infinity();
 
 // Elements of a 16-byte load. double is for checking gradients, not for speed.
 template <class T>

@@ -1,4 +1,5 @@
-// Luong's attentional vector, f = tanh(W_f [h ; c] + b_f), after its products: elementwise over (B, F).
+// Luong's attentional vector, f = tanh(W_f [h ; c] + b_f), after its products: elementwise over (B, F); with all of the
+// sum in one part, any layer's tanh.
 #pragma once
 
 #include "types.h"
@@ -8,7 +9,7 @@ namespace s2s::cuda {
 // All pointers at the step's own elements; `strides` of the batch alone.
 struct FeedForward {
   int64_t batch, width;
-  const void *h_part, *c_part;  // T
+  const void *h_part, *c_part;  // T; h_part null: all of the sum is in c_part
   int64_t h_part_stride, c_part_stride;
   void* feed;        // T
   void* exact_feed;  // Acc; null: not wanted

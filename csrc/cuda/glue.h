@@ -3,8 +3,10 @@
 
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/bmm.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/sum.h>
+#include <ATen/ops/zeros.h>
 #include <c10/core/DeviceGuard.h>
 
 #include <algorithm>
@@ -52,6 +54,17 @@ inline void product_out(Tensor out, const Tensor& a, const Tensor& b, const Tens
     at::addmm_out(out, bias, a, b);
   else
     at::mm_out(out, a, b);
+}
+
+// The bias of a merged weight: of each of its parts the bias, which may be missing, and its size.
+inline Tensor merged_biases(std::initializer_list<std::pair<Tensor, int64_t>> parts, const Tensor& like) {
+  Tensors biases;
+  bool any = false;
+  for (const auto& [bias, size] : parts) {
+    any |= bias.defined();
+    biases.push_back(bias.defined() ? bias : at::zeros({size}, like.options()));
+  }
+  return any ? at::cat(biases) : Tensor();
 }
 
 // a^T b, a sum over the rows of the batch and all steps: a weight's gradient. One sum in a row would lose digits that a

@@ -11,6 +11,7 @@ decltype(cpu::gru_step) gru_step;
 decltype(cpu::gru_step_backward) gru_step_backward;
 decltype(cpu::lstm_step) lstm_step;
 decltype(cpu::lstm_step_backward) lstm_step_backward;
+decltype(cpu::beam_search) beam_search;
 RecurrenceForward gru_forward, lstm_forward, attention_gru_forward, attention_lstm_forward;
 RecurrenceBackward gru_backward, lstm_backward, attention_gru_backward, attention_lstm_backward;
 

@@ -51,7 +51,8 @@ Tensors forward(int64_t gates, const OptionalTensors& inputs, const OptionalTens
   a.gates_x = data(gates_x), a.gates_x_strides = {steps * wide, wide};
   a.gates_h = data(gates_h), a.gates_h_strides = {wide, 0};
   a.h = data(h), a.c = data(c), a.rounded_h = in.rounded() ? data(rounded_h) : nullptr;
-  a.output = data(output), a.exact_output = data(exact), a.saved = data(saved), a.cells = data(cells);
+  a.output = data(output), a.output_strides = {steps * hidden, hidden}, a.exact_output = data(exact),
+  a.saved = data(saved), a.cells = data(cells);
   for (int64_t step = 0; step < steps; step++) {
     product_out(gates_h, rounded_h, in.weight_hh.t(), in.bias_hh);
     a.t = reverse ? steps - 1 - step : step;

@@ -4,7 +4,6 @@ import torch
 
 import s2s_kernels as sk
 from s2s_kernels.backend import resolve
-from s2s_kernels.ops.beam_search import BACKENDS
 
 from .hypothesis import Hypothesis, hypotheses, never_an_output
 from .model import Seq2Seq
@@ -16,8 +15,8 @@ READOUTS = {"tanh": "state_context"}  # what is under the tanh; the others are c
 def search_backend(device_type) -> str:
     """What a search as one op would run on; the reference is no faster than the steps one by one."""
     try:
-        return resolve(device_type, BACKENDS)
-    except RuntimeError:  # the backend in force does not have it
+        return resolve(device_type)
+    except RuntimeError:  # the backend in force cannot run this device
         return "reference"
 
 

@@ -7,7 +7,6 @@ from ..checks import check_lengths, check_mask, dims, expect, floating, of_ops, 
 from ..reference import SearchOutput
 from . import registration
 
-BACKENDS = ("cpp", "triton", "reference")
 READOUTS = ("state", "state_context", "state_context_input", "feed")
 
 
@@ -90,8 +89,8 @@ def beam_search(
 
     float32, float64, bfloat16 or float16, all arguments the same. On the CPU states and sums are float32 (float64)
     whatever the weights are; bfloat16 weights are read as they are by small batches, which halves the memory traffic
-    that bounds them. On Triton products take and give 16 bits, states and probabilities are float32, and no step waits
-    for the host; with the cuda backend too, which has no kernels of its own for a search, "auto" takes Triton's. They
+    that bounds them. On cuda and Triton products take and give 16 bits, states and probabilities are float32, and no
+    step waits for the host; all but the first are replays of a CUDA graph, which S2S_CUDA_GRAPH=0 does without. They
     have not run on a GPU yet. Not differentiable.
 
     Raises:
@@ -123,9 +122,7 @@ def beam_search(
     }
     check(*weights, **options)
     with torch.no_grad():
-        found = registration.run(
-            "beam_search", reference.beam_search, keys.device.type, *weights, among=BACKENDS, **options
-        )
+        found = registration.run("beam_search", reference.beam_search, keys.device.type, *weights, **options)
     return SearchOutput(*found)
 
 

@@ -40,12 +40,12 @@ def autocast(name):
         _library.impl(name, run, key)
 
 
-def run(name, reference, device_type, *args, among=NAMES, kernels=NAMES, **kwargs):
-    """Runs op ``name``, which the backends ``among`` have, on the one in force: the registered op, or ``reference``.
+def run(name, reference, device_type, *args, kernels=NAMES, **kwargs):
+    """Runs op ``name`` on the backend in force: the registered op, or ``reference``.
 
-    kernels: those of them that have a kernel; on the others the reference is all there is.
+    kernels: the backends that have a kernel; on the others the reference is all there is.
     """
-    backend = resolve(device_type, among)
+    backend = resolve(device_type)
     if backend == "reference" or backend not in kernels:
         args, kwargs = cast_for_autocast((args, kwargs), device_type)
         with torch.autocast(device_type, enabled=False):

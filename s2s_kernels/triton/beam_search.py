@@ -9,6 +9,8 @@ one reaches it, and S2S_CUDA_GRAPH=0 does without.
 """
 
 import os
+from functools import cache
+from threading import get_ident
 
 import torch
 from triton import cdiv, next_power_of_2
@@ -32,6 +34,13 @@ def joined(*layers):
     if any(bias is not None for _, bias in layers):
         biases = torch.cat([w.new_zeros(w.shape[0]) if bias is None else bias for w, bias in layers])
     return torch.cat([weight for weight, _ in layers]), biases
+
+
+@cache
+def capturing_stream(stream, thread):
+    """Where a thread captures what ``stream`` is to run: not another stream each time, as cuBLAS keeps workspace for
+    each."""
+    return torch.cuda.Stream(stream.device)
 
 
 class Decoder:
@@ -220,7 +229,8 @@ class Search:
     def capture(self):
         """A CUDA graph of one step but the first, which has compiled and loaded all that it starts. (torch.cuda.graph
         would synchronise and empty the cache of memory.)"""
-        graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+        graph = torch.cuda.CUDAGraph()
+        side = capturing_stream(torch.cuda.current_stream(), get_ident())
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             graph.capture_begin(capture_error_mode="thread_local")

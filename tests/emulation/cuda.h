@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <utility>
 
 #define S2S_EMULATED
 #define __global__
@@ -38,6 +39,9 @@ uint64_t exchange(uint64_t mine, int mask);
 }  // namespace s2s::emulation
 
 inline void __syncthreads() { s2s::emulation::block_barrier(); }
+
+// Blocks run one after the other.
+inline int atomicAdd(int* p, int x) { return std::exchange(*p, *p + x); }
 
 template <class T>
 T __shfl_xor_sync(unsigned, T x, int mask) {

@@ -1,4 +1,5 @@
-// Every op of csrc/cuda/registry.cpp, on CPU tensors and under another name; and the CPU's only stream.
+// Every op of csrc/cuda/registry.cpp, on CPU tensors and under another name; and the CPU's only stream, where a step
+// is replayed by making it once more.
 #include <torch/library.h>
 
 #define s2s_kernels s2s_kernels_emulated
@@ -7,10 +8,16 @@
 #undef CUDA
 #undef s2s_kernels
 
-#include "../../csrc/cuda/glue.h"
+#include "../../csrc/cuda/replay.h"
 
 namespace s2s::cuda {
 
 cudaStream_t current_stream(const Tensor&) { return nullptr; }
+
+std::function<void()> captured(const Tensor&, const std::function<void()>& step) { return step; }
+
+std::function<bool()> reached_zero(const Tensor& count) {
+  return [=] { return *count.const_data_ptr<int32_t>() == 0; };
+}
 
 }  // namespace s2s::cuda

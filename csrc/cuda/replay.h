@@ -1,0 +1,17 @@
+// Steps without the host. In stream.cpp, which alone knows torch's CUDA.
+#pragma once
+
+#include <functional>
+
+#include "glue.h"
+
+namespace s2s::cuda {
+
+// Launches all that `step` launches, from a CUDA graph; empty where the caller is capturing one.
+std::function<void()> captured(const Tensor& like, const std::function<void()>& step);
+
+// Whether a count in the GPU's memory was zero when this was asked the time before: nothing waits for the answer, as
+// what was launched since keeps the GPU busy. While a graph is captured nobody can know.
+std::function<bool()> reached_zero(const Tensor& count);
+
+}  // namespace s2s::cuda
