@@ -30,6 +30,7 @@ FORMS = [  # tiny, yet every kernel: several blocks, wide loads and single ones,
     ("attention_gru", {"A": 64, "D": 40, "F": 9, "first": True, "lengths": "int64"}),
     ("attention_lstm", {"N": 2, "mask": True}),
 ]
+SEARCHES = ("bahdanau", "luong, made feed, lstm")  # of tests/search_tests.py
 
 
 @dataclass
@@ -136,6 +137,23 @@ def exercise():
                 helpers.outputs_and_gradients(sk, op, inputs, cotangents)
                 torch.cuda.synchronize()
                 print(op, form, str(dtype))
+            for form in SEARCHES:
+                exercise_search(form, dtype, "cuda")
+                print("beam_search", form, str(dtype))
+
+
+def exercise_search(form, dtype, device):
+    """A beam search of several slices of the vocabulary and several warps of lists; too short for a CUDA graph, which
+    memory without a cache forbids."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    import search_tests
+
+    import s2s_kernels as sk
+
+    search_tests.under_test["device"] = device
+    inputs = search_tests.search_inputs(B=2, V=700, **search_tests.FORMS[form])
+    inputs = search_tests.cast(inputs, lambda x: x.to(dtype))
+    search_tests.run(sk.beam_search, inputs, beam=20, max_length=3, coverage_penalty=0.4, return_weights=True)
 
 
 def problem():
