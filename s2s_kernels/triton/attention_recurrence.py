@@ -10,6 +10,7 @@ import torch
 import triton
 import triton.language as tl
 from torch.nn.functional import linear
+from triton import cdiv
 
 from .additive_attention import Source, attend, attend_backward, source_gradients, values_gradient
 from .cell import row_of, row_strides, start
@@ -85,7 +86,10 @@ def attention_recurrence_forward(cell, inputs, lengths, mask, save):
     )
 
     gates_x = linear(by_time(x), i.weight_x, i.bias_ih)
-    of_h = x.new_empty(T + 1 if save else 1, B, i.weight_h.shape[0])  # gates of h, queries, feeds
+    # Gates of h, queries, feeds: each step's aligned as all memory is, or cuBLAS might sum them in another order than
+    # where nothing is saved.
+    size = B * i.weight_h.shape[0]
+    of_h = x.new_empty(T + 1 if save else 1, cdiv(size, 256) * 256)[:, :size].unflatten(1, (B, i.weight_h.shape[0]))
     scores = i.source.empty(B, 1, N, i.S)
     current = [copied(state, accumulation(x.dtype)[0]) for state in i.states]
     operand = copied(i.states[0], x.dtype) if narrow else None
