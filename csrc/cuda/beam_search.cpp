@@ -28,7 +28,7 @@ bool wants_graph() {
 class BeamSearch {
  public:
   BeamSearch(const SearchArguments& in, const SearchOptions& options, const SearchDecoder& decoder, bool keep_weights)
-      : decoder_(decoder), type_(type_of(in.h0)), stream_(current_stream(in.h0)), like_(in.h0) {
+      : decoder_(decoder), type_(type_of(in.h0)), like_(in.h0) {
     SearchState& a = state_;
     int64_t batch = in.batch, beam = options.beam, rows = batch * beam;
     a.batch = batch, a.beam = beam, a.vocab = in.vocab, a.source = in.source, a.heads = in.heads;
@@ -55,7 +55,7 @@ class BeamSearch {
       a.coverage = exact(rows);
     }
     advance_ = decoder.advance();
-    search_start(a, type_, stream_);
+    search_start(a, type_, stream());
   }
 
   void run() {
@@ -72,15 +72,17 @@ class BeamSearch {
     }
   }
 
-  void read(const SearchOutputs& out) const { search_read(state_, out, type_, stream_); }
+  void read(const SearchOutputs& out) const { search_read(state_, out, type_, stream()); }
 
  private:
+  cudaStream_t stream() const { return current_stream(like_); }  // another one while a step is captured
+
   void step(bool first) {
     decoder_.step(first);
-    search_candidates(state_, type_, stream_);
-    if (state_.history || state_.attended) search_look(state_, type_, stream_);
-    search_select(state_, type_, stream_);
-    search_advance(state_, advance_, type_, stream_);
+    search_candidates(state_, type_, stream());
+    if (state_.history || state_.attended) search_look(state_, type_, stream());
+    search_select(state_, type_, stream());
+    search_advance(state_, advance_, type_, stream());
   }
 
   void* memory(int64_t size, at::ScalarType type) {
@@ -97,14 +99,13 @@ class BeamSearch {
       Forbidden list;
       size_t count = std::min<size_t>(kForbiddenOnce, tokens.size() - i);
       for (size_t j = 0; j < count; j++) list.tokens[j] = static_cast<int32_t>(tokens[i + j]);
-      search_forbid(forbidden, list, count, stream_);
+      search_forbid(forbidden, list, count, stream());
     }
     state_.forbidden = forbidden;
   }
 
   const SearchDecoder& decoder_;
   Type type_;
-  cudaStream_t stream_;
   Tensor like_, limits_, remaining_;
   Tensors memory_;
   SearchState state_{};

@@ -32,7 +32,6 @@ class SearchDecoder {
         copies_(copies),
         rows_(in.batch * copies),
         type_(type_of(in.h0)),
-        stream_(current_stream(in.h0)),
         fed_(!in.attend_first && in.feed > 0),
         lengths_(to_int64(lengths)),
         mask_(cuda::contiguous(mask)),
@@ -94,7 +93,7 @@ class SearchDecoder {
     cell.gates_h = data(of_state_out_), cell.gates_h_strides = {of_state_out_.stride(0), 0};
     cell.h = data(h_), cell.c = data(c_), cell.next_h = data(next_h_), cell.next_c = data(next_c_);
     cell.output = data(row_h_), cell.output_strides = {row_.stride(0), 0};
-    cell_forward(in_.gates, cell, type_, stream_);
+    cell_forward(in_.gates, cell, type_, stream());
     if (!in_.attend_first) {
       query_(row_h_, queries_);
       attend();
@@ -123,6 +122,7 @@ class SearchDecoder {
 
  private:
   Tensor empty(int64_t width) const { return at::empty({rows_, width}, in_.h0.options()); }
+  cudaStream_t stream() const { return current_stream(in_.h0); }  // another one while a step is captured
   AttentionSizes sizes() const { return {in_.batch, copies_, in_.heads, in_.source, in_.attention, in_.width}; }
   Strides by_sentence(const Tensor& x) const { return {copies_ * x.stride(0), x.stride(0)}; }
   const Tensor& fed() const { return attentional_.defined() ? attentional_ : row_context_; }
@@ -135,7 +135,7 @@ class SearchDecoder {
   void tanh(const Tensor& x) const {
     FeedForward a{rows_, x.size(1)};
     a.c_part = a.feed = data(x), a.c_part_stride = a.feed_stride = x.stride(0);
-    feed_forward(a, type_, stream_);
+    feed_forward(a, type_, stream());
   }
 
   // The context of the queries, and with w_feed what is fed.
@@ -147,7 +147,7 @@ class SearchDecoder {
     a.context = data(row_context_), a.context_strides = by_sentence(row_);
     a.exact_weights = data(weights_), a.weights_strides = {copies_ * weights_.stride(1), weights_.stride(1)};
     a.parts = data(parts_);
-    attention_forward(a, type_, stream_);
+    attention_forward(a, type_, stream());
     if (!attentional_.defined()) return;
     feed_(row_h_and_context_, attentional_);
     tanh(attentional_);
@@ -156,7 +156,6 @@ class SearchDecoder {
   const SearchArguments& in_;
   int64_t copies_, rows_;
   Type type_;
-  cudaStream_t stream_;
   bool fed_;  // of the step before
   Tensor lengths_, mask_, embedding_;
   Linear of_state_, query_, input_, feed_, readout_, output_;

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <stdexcept>
 #include <utility>
 
 #define S2S_EMULATED
@@ -30,6 +31,9 @@ struct Index {
   unsigned x;
 };
 extern thread_local Index thread_index, block_index;
+
+// The stream that torch's own kernels would run on.
+extern thread_local cudaStream_t stream;
 
 void run(int64_t blocks, int threads, const std::function<void()>& body);
 void block_barrier();
@@ -55,7 +59,8 @@ T __shfl_xor_sync(unsigned, T x, int mask) {
 namespace s2s::cuda {
 
 template <class... Parameters, class... Arguments>
-void launch(void (*kernel)(Parameters...), int64_t blocks, int threads, cudaStream_t, Arguments... arguments) {
+void launch(void (*kernel)(Parameters...), int64_t blocks, int threads, cudaStream_t stream, Arguments... arguments) {
+  if (stream != emulation::stream) throw std::runtime_error("a kernel on another stream than torch's");
   emulation::run(blocks, threads, [&] { kernel(arguments...); });
 }
 

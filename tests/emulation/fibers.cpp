@@ -10,6 +10,7 @@
 namespace s2s::emulation {
 
 thread_local Index thread_index, block_index;
+thread_local cudaStream_t stream;
 
 namespace {
 

@@ -1,5 +1,5 @@
-// Every op of csrc/cuda/registry.cpp, on CPU tensors and under another name; and the CPU's only stream, where a step
-// is replayed by making it once more.
+// Every op of csrc/cuda/registry.cpp, on CPU tensors and under another name; and the CPU's streams. A step is replayed
+// by making it once more, on a stream of its own, as one is captured on.
 #include <torch/library.h>
 
 #define s2s_kernels s2s_kernels_emulated
@@ -9,12 +9,19 @@
 #undef s2s_kernels
 
 #include "../../csrc/cuda/replay.h"
+#include "cuda.h"
 
 namespace s2s::cuda {
 
-cudaStream_t current_stream(const Tensor&) { return nullptr; }
+cudaStream_t current_stream(const Tensor&) { return emulation::stream; }
 
-std::function<void()> captured(const Tensor&, const std::function<void()>& step) { return step; }
+std::function<void()> captured(const Tensor&, const std::function<void()>& step) {
+  return [step] {
+    emulation::stream = reinterpret_cast<cudaStream_t>(1);
+    step();
+    emulation::stream = nullptr;
+  };
+}
 
 std::function<bool()> reached_zero(const Tensor& count) {
   return [=] { return *count.const_data_ptr<int32_t>() == 0; };
