@@ -92,6 +92,14 @@ def run(stage, folder, deadline):
         stage.status = "passed" if process.returncode == 0 else f"failed with status {process.returncode}"
 
 
+def processes():
+    """Of the tests: a core each, and a gigabyte of the GPU's memory."""
+    import torch
+
+    room = torch.cuda.mem_get_info()[0] >> 30 if torch.cuda.is_available() else 16
+    return max(1, min(16, os.cpu_count() or 1, room))
+
+
 def stages(sanitizer):
     """What comes after the build, the most telling first."""
     python = [sys.executable, "-m"]
@@ -99,7 +107,7 @@ def stages(sanitizer):
     alone = {}
     if find_spec("xdist"):
         # A thread for each process: together they would otherwise start cores x cores of them.
-        tests, alone = [*tests, "-n", str(min(16, os.cpu_count() or 1))], {"OMP_NUM_THREADS": "1"}
+        tests, alone = [*tests, "-n", str(processes())], {"OMP_NUM_THREADS": "1"}
     # Triton compiles some 2,000 forms of its kernels.
     found = [
         Stage("tests", [*tests, "-k", "not triton"], 110, alone),
