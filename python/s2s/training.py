@@ -106,7 +106,8 @@ class Trainer:
         self.schedule = Schedule(self.optimizer, self.config)
         # The moving average of the weights (Polyak); it is what is validated and saved.
         self.average = AveragedModel(model, multi_avg_fn=moving_average(self.config.ema)) if self.config.ema else None
-        self.total_steps = self.config.epochs * -(-len(train_set.batches(0)) // self.config.accumulate)
+        self.batches = len(train_set.batches(0))  # of every epoch; sorting a large file anew takes time and memory
+        self.total_steps = self.config.epochs * -(-self.batches // self.config.accumulate)
         show = sys.stderr.isatty() if show_bar is None else show_bar
         self.bar = tqdm(
             total=self.total_steps,

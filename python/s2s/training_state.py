@@ -17,7 +17,7 @@ HOW_LONG = ("epochs", "max_seconds", "patience")  # fields that may differ when 
 
 def _data(trainer):
     """What must be the same for the batches to be the same."""
-    return {"pairs": len(trainer.train_set), "batches": len(trainer.train_set.batches(0))}
+    return {"pairs": len(trainer.train_set), "batches": trainer.batches}
 
 
 def save_state(trainer, folder):
