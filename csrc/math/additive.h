@@ -9,9 +9,15 @@
 
 namespace s2s::math {
 
+// From t = tanh(query + key), for who takes it in another way.
+template <class T>
+S2S_FORMULA T additive_score(T v, T t) {
+  return v * t;
+}
+
 template <class T>
 S2S_FORMULA T additive_score(T v, T query, T key) {
-  return v * tanh(query + key);
+  return additive_score(v, tanh(query + key));
 }
 
 // Gradients of query and key (they are equal), and of v.
@@ -21,9 +27,13 @@ struct AdditiveGradients {
 };
 
 template <class T>
-S2S_FORMULA AdditiveGradients<T> additive_backward(T v, T query, T key, T grad_score) {
-  T t = tanh(query + key);
+S2S_FORMULA AdditiveGradients<T> additive_backward(T v, T t, T grad_score) {
   return {grad_score * v * (T(1) - t * t), grad_score * t};
+}
+
+template <class T>
+S2S_FORMULA AdditiveGradients<T> additive_backward(T v, T query, T key, T grad_score) {
+  return additive_backward(v, tanh(query + key), grad_score);
 }
 
 }  // namespace s2s::math
