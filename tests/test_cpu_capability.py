@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import assert_parity_of_draws, example
+from helpers import OUTPUTS, assert_parity_of_draws, call, example, outputs_and_gradients, place
 
+import s2s_kernels as sk
 from s2s_kernels import extension
 
 LEVELS = ["baseline", "avx2", "avx512", "avx512_bf16"]
@@ -55,3 +56,37 @@ def test_lower(level):
     searches = (str(Path(__file__).with_name("test_beam_search.py")), "-k", "test_sizes or test_sixteen_bits")
     result = python("-m", "pytest", "-q", "-p", "no:cacheprovider", *searches)
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]
+
+
+@pytest.mark.skipif(not extension.built, reason="the compiled extension is not built here")
+@pytest.mark.parametrize("op", ["gru", "lstm", "attention_gru", "attention_lstm", "linear_cross_entropy"])
+def test_products_of_float32_are_as_exact_as_torch_is_told_to_make_them(op):
+    if op == "linear_cross_entropy":
+        generator = torch.Generator().manual_seed(0)
+        features, weight = (torch.randn(n, 33, generator=generator, requires_grad=True) for n in (40, 101))
+
+        def run():
+            loss = sk.linear_cross_entropy(features, weight, None, torch.arange(40))
+            return {"loss": loss.detach(), "d weight": torch.autograd.grad(loss, weight)[0]}
+
+    else:
+        inputs = place(example(op, B=9, H=33), dtype=torch.float32)
+        cotangents = [torch.ones_like(x) for x in call(sk, op, inputs)]
+        assert len(cotangents) == len(OUTPUTS[op])
+
+        def run():
+            return outputs_and_gradients(sk, op, inputs, cotangents)
+
+    with sk.backend("cpp"):
+        exact = run()
+        torch.set_float32_matmul_precision("medium")
+        try:
+            rounded = run()
+        finally:
+            torch.set_float32_matmul_precision("highest")
+        again = run()
+    differ = [name for name, x in exact.items() if not torch.equal(x, rounded[name])]
+    assert bool(differ) == (extension._C.cpu_capability() == "avx512_bf16")
+    for name, x in exact.items():
+        torch.testing.assert_close(again[name], x, rtol=0, atol=0)
+        torch.testing.assert_close(rounded[name], x, rtol=0, atol=2**-5 * float(x.abs().max()))

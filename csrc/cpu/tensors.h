@@ -1,6 +1,9 @@
 // From tensors to the pointers that the kernels take.
 #pragma once
 
+#include <ATen/Context.h>
+#include <torch/version.h>
+
 #include <tuple>
 
 #include "../arguments.h"
@@ -28,8 +31,21 @@ auto dispatch(const Tensor& x, const F& f) {
   return x.scalar_type() == at::kDouble ? f(double()) : f(float());
 }
 
-// Whether products round to bfloat16 what they multiply: they may for inputs that are bfloat16.
-inline bool in_pairs(at::ScalarType type) { return type == at::kBFloat16 && pair_kernels(); }
+// Whether torch may make products of float32 in bfloat16: torch.set_float32_matmul_precision("medium"), or
+// torch.backends.mkldnn.matmul.fp32_precision = "bf16".
+inline bool rounds_float32() {
+#if TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR < 10
+  return at::globalContext().float32Precision("mkldnn", "matmul") == "bf16";
+#else
+  return at::globalContext().float32Precision(at::Float32Backend::MKLDNN, at::Float32Op::MATMUL) ==
+         at::Float32Precision::BF16;
+#endif
+}
+
+// Whether products round to bfloat16 what they multiply.
+inline bool in_pairs(at::ScalarType type) {
+  return pair_kernels() && (type == at::kBFloat16 || (type == at::kFloat && rounds_float32()));
+}
 
 inline int64_t pairs_of(int64_t k) { return (k + 1) / 2; }
 

@@ -105,7 +105,7 @@ class Config:
         0.0, "Decay of the moving average of the weights, which then is the model; 0 for none.", 0, 0.99999
     )
     matmul_precision: Literal["highest", "high", "medium"] = option(
-        "highest", "torch.set_float32_matmul_precision: TF32 or bfloat16 products; on a CPU medium takes oneDNN."
+        "highest", "torch.set_float32_matmul_precision: TF32 or bfloat16 products, where the device has them."
     )
     accumulate: int = option(1, "Batches whose gradients make one update.", 1)
     precision: Literal["float32", "bfloat16"] = option(
