@@ -1,6 +1,7 @@
 // Additive attention for one query or T of them. Tasks are rows of the batch and heads, and parts of the queries when
 // those are fewer than the threads; each goes over the source in tiles that stay in the cache.
 #include <ATen/ops/bmm.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
 
@@ -13,21 +14,42 @@ namespace {
 constexpr int64_t kTile = 64;        // source positions
 constexpr int64_t kProductRows = 4;  // queries that make a packed product worth while
 
+// In the computing dtype, but for keys and values, which tasks read as they are.
 struct Inputs : AttentionArguments {
-  Inputs(const Tensor& query, const Tensor& keys, const Tensor& values, const Tensor& v, const OptionalTensor& lengths,
-         const OptionalTensor& mask, const OptionalTensor& bias)
-      : AttentionArguments(query, keys, values, v, lengths, mask, bias, to_compute) {}
+  Inputs(const Tensor& query_, const Tensor& keys_, const Tensor& values_, const Tensor& v_,
+         const OptionalTensor& lengths, const OptionalTensor& mask, const OptionalTensor& bias_)
+      : AttentionArguments(query_, keys_, values_, v_, lengths, mask, bias_,
+                           [](const Tensor& x) { return x.contiguous(); }) {
+    query = to_compute(query), v = to_compute(v);
+    if (bias.defined()) bias = to_compute(bias);
+  }
 };
+
+// Calls f(T(), E()): computed in T, of keys and values in E.
+template <class F>
+void dispatch(const Inputs& in, const F& f) {
+  switch (in.keys.scalar_type()) {
+    case at::kDouble:
+      return f(double(), double());
+    case at::kBFloat16:
+      return f(float(), at::BFloat16());
+    case at::kHalf:
+      return f(float(), at::Half());
+    default:
+      return f(float(), float());
+  }
+}
 
 // One task's share: queries first..first + count of row b and head n.
 struct Task {
   int64_t b, n, first, count;
 };
 
-// parts > 1 splits the queries as well.
+// parts > 1 splits the queries as well. Each thread calls a copy of `shared`: what that holds is the thread's own.
 template <class F>
-void for_tasks(const Inputs& in, int64_t parts, const F& f) {
+void for_tasks(const Inputs& in, int64_t parts, const F& shared) {
   at::parallel_for(0, in.batch * in.heads * parts, 1, [&](int64_t begin, int64_t end) {
+    F f = shared;
     for (int64_t task = begin; task < end; task++) {
       int64_t pair = task / parts;
       auto [first, last] = split(in.queries, parts, task % parts);
@@ -36,44 +58,106 @@ void for_tasks(const Inputs& in, int64_t parts, const F& f) {
   });
 }
 
-// context: undefined when the weights alone are wanted.
+// Rows of E in memory as the kernels read or write them: in place, or as a copy in T, which stays in the cache.
+template <class T, class E>
+struct Rows {
+  static constexpr bool in_place = std::is_same_v<T, E>;
+  std::vector<T> copy;
+
+  static int64_t stride(int64_t in_memory, int64_t width) { return in_place ? in_memory : width; }
+
+  // Those at `positions`; no other is read.
+  const T* read(const E* x, int64_t in_memory, int64_t width, int64_t rows, const int64_t* positions, int64_t count) {
+    if constexpr (in_place) {
+      return x;
+    } else {
+      copy.resize(rows * width);
+      for (int64_t i = 0; i < count; i++)
+        std::copy_n(x + positions[i] * in_memory, width, copy.data() + positions[i] * width);
+      return copy.data();
+    }
+  }
+
+  // Where to write them; `done` brings them to memory.
+  T* write(E* x, int64_t width, int64_t rows) {
+    if constexpr (in_place) {
+      return x;
+    } else {
+      copy.resize(rows * width);
+      return copy.data();
+    }
+  }
+  void done(E* x, int64_t in_memory, int64_t width, int64_t rows) const {
+    if constexpr (!in_place)
+      for (int64_t s = 0; s < rows; s++) std::copy_n(copy.data() + s * width, width, x + s * in_memory);
+  }
+};
+
+// The source as one head sees it.
+template <class T, class E>
+struct SourceRows {
+  Rows<T, E> keys, values;
+
+  // values: whether they are read at all.
+  Source<T> read(const Inputs& in, const Positions& positions, const Task& task, bool with_values) {
+    int64_t S = in.source, A = in.attention, D = in.width, stride = in.heads * A;
+    const int64_t* p = positions.begin(task.b);
+    int64_t count = positions.count(task.b);
+    const E* key = data<E>(in.keys) + task.b * S * stride + task.n * A;
+    const E* value = data<E>(in.values) + task.b * S * D;
+    return {.keys = keys.read(key, stride, A, S, p, count),
+            .key_stride = Rows<T, E>::stride(stride, A),
+            .values = with_values ? values.read(value, D, D, S, p, count) : nullptr,
+            .value_stride = D,
+            .positions = p,
+            .count = count,
+            .v = data<T>(in.v) + task.n * A,
+            .attention = A,
+            .width = D};
+  }
+};
+
 template <class T>
+Source<T> tile(Source<T> source, int64_t first) {
+  source.positions += first, source.count = std::min(source.count - first, kTile);
+  return source;
+}
+
+// context: undefined when the weights alone are wanted.
+template <class T, class E>
 void forward(const Inputs& in, const Positions& positions, const Tensor& context, const Tensor& weights) {
-  Memory<T> memory(in.keys, in.values, in.v, positions);
   const auto& kernel = kernels<T>();
   int64_t threads = at::get_num_threads(), pairs = in.batch * in.heads;
   int64_t parts = pairs >= threads || pairs == 0 ? 1 : std::min(in.queries, (threads + pairs - 1) / pairs);
-  for_tasks(in, parts, [&](const Task& task) {
+  for_tasks(in, parts, [&, rows = SourceRows<T, E>()](const Task& task) mutable {
     int64_t row = (task.b * in.queries + task.first) * in.heads + task.n;  // of (B, T, N)
     int64_t weight_stride = in.heads * in.source, context_stride = in.heads * in.width;
     T *w = data<T>(weights) + row * in.source, *c = context.defined() ? data<T>(context) + row * in.width : nullptr;
     int64_t count = positions.count(task.b);
     std::vector<T> panel(c && task.count >= kProductRows ? kernel.panel * kTile : 0);
     const T* queries = data<T>(in.query) + row * in.attention;
-    for (int64_t first = 0; first < count; first += kTile) {
-      auto source = memory.source(task.b, task.n, first, std::min(first + kTile, count));
+    Source<T> source = rows.read(in, positions, task, c);
+    for (int64_t first = 0; first < count; first += kTile)
       for (int64_t t = 0; t < task.count; t++)
-        kernel.scores(source, queries + t * in.heads * in.attention, w + t * weight_stride + first);
-    }
+        kernel.scores(tile(source, first), queries + t * in.heads * in.attention, w + t * weight_stride + first);
     for (int64_t t = 0; t < task.count; t++) {
       const T* bias = in.bias.defined()
                           ? data<T>(in.bias) + (in.bias_stride ? (task.b * in.queries + task.first + t) * in.source
                                                                : task.b * in.source)
                           : nullptr;
       kernel.softmax(w + t * weight_stride, positions.begin(task.b), count, bias);
-      if (c && task.count < kProductRows)
-        kernel.context(memory.source(task.b, task.n), w + t * weight_stride, c + t * context_stride);
+      if (c && task.count < kProductRows) kernel.context(source, w + t * weight_stride, c + t * context_stride);
     }
     if (c && task.count >= kProductRows) {
       if (count == 0)
         for (int64_t t = 0; t < task.count; t++) std::fill_n(c + t * context_stride, in.width, T(0));
       for (int64_t first = 0; first < count; first += kTile) {
-        auto source = memory.source(task.b, task.n, first, std::min(first + kTile, count));
+        auto part = tile(source, first);
         for (int64_t j = 0; j < in.width; j += kernel.panel) {
           int64_t n = std::min(kernel.panel, in.width - j);
-          kernel.pack_indexed(source.values + j, in.width, source.positions, true, source.count, n, panel.data());
-          kernel.gemm(task.count, n, source.count, w + first, weight_stride, panel.data(), c + j, context_stride,
-                      nullptr, first > 0);
+          kernel.pack_indexed(part.values + j, in.width, part.positions, true, part.count, n, panel.data());
+          kernel.gemm(task.count, n, part.count, w + first, weight_stride, panel.data(), c + j, context_stride, nullptr,
+                      first > 0);
         }
       }
     }
@@ -83,16 +167,16 @@ void forward(const Inputs& in, const Positions& positions, const Tensor& context
 }
 
 struct Gradients {
-  // v: (B, N, A), one part a row; bias: (B, N, T, S); values: made in the same pass where there is one query a row
+  // keys and values in their own dtype, values where they are made in the same pass: for one query a row;
+  // v: (B, N, A), one part a row; bias: (B, N, T, S)
   Tensor query, keys, values, v, bias;
 };
 
-template <class T>
+template <class T, class E>
 void backward(const Inputs& in, const Positions& positions, const Tensor& weights, const Tensor& grad_context,
               const Tensor& grad_weights, const Gradients& grads) {
-  Memory<T> memory(in.keys, in.values, in.v, positions);
   const auto& kernel = kernels<T>();
-  for_tasks(in, 1, [&](const Task& task) {
+  for_tasks(in, 1, [&, rows = SourceRows<T, E>(), grad_rows = SourceRows<T, E>()](const Task& task) mutable {
     int64_t row = task.b * in.queries * in.heads + task.n;
     int64_t weight_stride = in.heads * in.source, context_stride = in.heads * in.width;
     const T* w = data<T>(weights) + row * in.source;
@@ -102,15 +186,18 @@ void backward(const Inputs& in, const Positions& positions, const Tensor& weight
     Queries<T> queries{
         .queries = data<T>(in.query) + row * attention, .stride = in.heads * attention, .count = task.count};
 
+    Source<T> source = rows.read(in, positions, task, grad_context.defined());
     if (grad_context.defined()) {  // gradient of the weights: grad_context . values
       const T* c = data<T>(grad_context) + row * in.width;
-      if (grads.values.defined())
-        kernel.outer(w, c, in.source, in.width, data<T>(grads.values) + task.b * in.source * in.width);
+      if (grads.values.defined()) {
+        E* out = data<E>(grads.values) + task.b * in.source * in.width;
+        kernel.outer(w, c, in.source, in.width, grad_rows.values.write(out, in.width, in.source));
+        grad_rows.values.done(out, in.width, in.width, in.source);
+      }
       if (!products) {
         for (int64_t t = 0; t < task.count; t++)
-          kernel.values_dot(memory.source(task.b, task.n), c + t * context_stride, &grad_scores[t * count]);
+          kernel.values_dot(source, c + t * context_stride, &grad_scores[t * count]);
       } else {
-        auto source = memory.source(task.b, task.n);
         for (int64_t j = 0; j < count; j += kernel.panel) {
           int64_t n = std::min(kernel.panel, count - j);
           kernel.pack_indexed(source.values, in.width, source.positions + j, false, in.width, n, panel.data());
@@ -136,22 +223,24 @@ void backward(const Inputs& in, const Positions& positions, const Tensor& weight
     for (int64_t t = 0; t < task.count; t++) std::fill_n(grad_query + t * query_stride, attention, T(0));
     T* grad_v = data<T>(grads.v) + (task.b * in.heads + task.n) * attention;
     std::fill_n(grad_v, attention, T(0));
-    T* grad_keys = data<T>(grads.keys) + task.b * in.source * query_stride + task.n * attention;
+    E* grad_keys_out = data<E>(grads.keys) + task.b * in.source * query_stride + task.n * attention;
+    T* grad_keys = grad_rows.keys.write(grad_keys_out, attention, in.source);
     for (int64_t i = 0, s = 0; s < in.source; s++) {  // invalid positions, which nothing below touches
       if (i < count && p[i] == s)
         i++;
       else
-        std::fill_n(grad_keys + s * query_stride, attention, T(0));
+        std::fill_n(grad_keys + s * source.key_stride, attention, T(0));
     }
     // grad_query of a tile is summed by itself first: one long sum would lose digits.
-    std::vector<T> tile(task.count * attention);
+    std::vector<T> sums(task.count * attention);
     for (int64_t first = 0; first < count; first += kTile) {
-      auto source = memory.source(task.b, task.n, first, std::min(first + kTile, count));
-      std::fill(tile.begin(), tile.end(), T(0));
-      kernel.keys_backward(source, queries, &grad_scores[first], count, grad_keys, grad_v, tile.data(), scratch.data());
+      std::fill(sums.begin(), sums.end(), T(0));
+      kernel.keys_backward(tile(source, first), queries, &grad_scores[first], count, grad_keys, grad_v, sums.data(),
+                           scratch.data());
       for (int64_t t = 0; t < task.count; t++)
-        kernel.add(grad_query + t * query_stride, &tile[t * attention], attention);
+        kernel.add(grad_query + t * query_stride, &sums[t * attention], attention);
     }
+    grad_rows.keys.done(grad_keys_out, query_stride, attention, in.source);
   });
 }
 
@@ -162,7 +251,7 @@ Two additive_attention(const Tensor& query, const Tensor& keys, const Tensor& va
   Inputs in(query, keys, values, v, lengths, mask, bias);
   Positions positions(in.batch, in.source, lengths, mask);
   Tensor context = in.empty(in.shape(in.width)), weights = in.empty(in.shape(in.source));
-  dispatch(in.query, [&](auto zero) { forward<decltype(zero)>(in, positions, context, weights); });
+  dispatch(in, [&](auto t, auto e) { forward<decltype(t), decltype(e)>(in, positions, context, weights); });
   return {context.to(query.scalar_type()), weights.to(query.scalar_type())};
 }
 
@@ -176,17 +265,18 @@ Five additive_attention_backward(const OptionalTensor& grad_context, const Optio
   if (weights.scalar_type() != in.query.scalar_type()) {
     // Saturated weights rounded to 16 bits leave nothing of their gradient: make them again.
     w = in.empty(weights.sizes());
-    dispatch(in.query, [&](auto zero) { forward<decltype(zero)>(in, positions, Tensor(), w); });
+    dispatch(in, [&](auto t, auto e) { forward<decltype(t), decltype(e)>(in, positions, Tensor(), w); });
   }
   bool one = in.queries * in.heads == 1;
   Gradients grads{.query = in.empty(in.query.sizes()),
-                  .keys = in.empty(in.keys.sizes()),
-                  .values = needs[2] && one && c.defined() ? in.empty(in.values.sizes()) : Tensor(),
+                  .keys = at::empty_like(in.keys),
+                  .values = needs[2] && one && c.defined() ? at::empty_like(in.values) : Tensor(),
                   .v = in.empty({in.batch, in.heads, in.attention}),
                   .bias = needs[4] ? in.empty({in.batch, in.heads, in.queries, in.source}) : Tensor()};
   if (needs[0] || needs[1] || needs[3] || needs[4] || grads.values.defined())
-    dispatch(in.query,
-             [&](auto zero) { backward<decltype(zero)>(in, positions, w, c, to_compute(grad_weights), grads); });
+    dispatch(in, [&](auto t, auto e) {
+      backward<decltype(t), decltype(e)>(in, positions, w, c, to_compute(grad_weights), grads);
+    });
   auto give = [&](bool need, const Tensor& grad, const Tensor& like) {
     return need ? grad.reshape(like.sizes()).to(like.scalar_type()) : nothing(query);
   };
