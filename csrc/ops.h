@@ -67,6 +67,11 @@ using RecurrenceBackward = Tensors(const OptionalTensors& grads, const OptionalT
                                    const OptionalTensor& lengths, const OptionalTensor& mask, bool reverse,
                                    at::TensorList outputs, const c10::List<bool>& needs);
 
+// A search, with its long list of arguments as two; see beam_search.h.
+struct SearchInputs;
+struct SearchOptions;
+using Search = Four(const SearchInputs& inputs, const SearchOptions& options, bool return_weights);
+
 constexpr const char* kRecurrences[] = {"gru", "lstm", "attention_gru", "attention_lstm"};
 constexpr int kPublicOutputs[] = {2, 3, 5, 6};
 
@@ -83,15 +88,7 @@ Three gru_step_backward(const Tensor& grad_h, const Tensor& gates_x, const Tenso
 Two lstm_step(const Tensor& gates_x, const Tensor& gates_h, const Tensor& c);
 Two lstm_step_backward(const OptionalTensor& grad_h, const OptionalTensor& grad_c, const Tensor& gates_x,
                        const Tensor& gates_h, const Tensor& c);
-Four beam_search(at::TensorList state, const Tensor& keys, const Tensor& values, const Tensor& v, const Tensor& w_query,
-                 const OptionalTensor& b_query, const Tensor& weight_ih, const Tensor& weight_hh,
-                 const OptionalTensor& bias_ih, const OptionalTensor& bias_hh, const Tensor& embedding,
-                 const Tensor& w_output, const OptionalTensor& b_output, int64_t bos, int64_t eos, int64_t max_length,
-                 int64_t beam, int64_t n_best, double length_penalty, double coverage_penalty,
-                 at::IntArrayRef forbidden, const OptionalTensor& limits, const OptionalTensor& lengths,
-                 const OptionalTensor& mask, std::string_view order, const OptionalTensor& w_feed,
-                 const OptionalTensor& b_feed, const OptionalTensor& first_feed, std::string_view readout,
-                 const OptionalTensor& w_readout, const OptionalTensor& b_readout, bool return_weights);
+Search beam_search;
 Four linear_cross_entropy_forward(const Tensor& features, const Tensor& weight, const OptionalTensor& bias,
                                   const Tensor& targets, double label_smoothing, Needs<3> needs);
 Three linear_cross_entropy_backward(const Tensor& grad_loss, const Tensor& features, const Tensor& weight,

@@ -98,7 +98,7 @@ template <class T, class E>
 struct SourceRows {
   Rows<T, E> keys, values;
 
-  // values: whether they are read at all.
+  // with_values: else the values are not read.
   Source<T> read(const Inputs& in, const Positions& positions, const Task& task, bool with_values) {
     int64_t S = in.source, A = in.attention, D = in.width, stride = in.heads * A;
     const int64_t* p = positions.begin(task.b);

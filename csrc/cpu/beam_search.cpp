@@ -228,28 +228,17 @@ class BeamSearch {
 
 }  // namespace
 
-Four beam_search(at::TensorList state, const Tensor& keys, const Tensor& values, const Tensor& v, const Tensor& w_query,
-                 const OptionalTensor& b_query, const Tensor& weight_ih, const Tensor& weight_hh,
-                 const OptionalTensor& bias_ih, const OptionalTensor& bias_hh, const Tensor& embedding,
-                 const Tensor& w_output, const OptionalTensor& b_output, int64_t bos, int64_t eos, int64_t max_length,
-                 int64_t beam, int64_t n_best, double length_penalty, double coverage_penalty,
-                 at::IntArrayRef forbidden, const OptionalTensor& limits, const OptionalTensor& lengths,
-                 const OptionalTensor& mask, std::string_view order, const OptionalTensor& w_feed,
-                 const OptionalTensor& b_feed, const OptionalTensor& first_feed, std::string_view readout,
-                 const OptionalTensor& w_readout, const OptionalTensor& b_readout, bool return_weights) {
-  SearchArguments in(
-      {state,    keys,     values, v,      w_query,    b_query,   weight_ih, weight_hh, bias_ih, bias_hh, embedding,
-       w_output, b_output, w_feed, b_feed, first_feed, w_readout, b_readout, lengths,   mask,    order,   readout},
-      to_compute);
-  SearchOptions options{bos, eos, max_length, beam, n_best, length_penalty, coverage_penalty, forbidden, limits};
+Four beam_search(const SearchInputs& inputs, const SearchOptions& options, bool return_weights) {
+  SearchArguments in(inputs, to_compute);
   options.check(in);
-  Positions positions(in.batch, in.source, lengths, mask);
-  Tensor limits_ = given(limits) ? limits->to(at::kLong).contiguous() : Tensor();
+  Positions positions(in.batch, in.source, inputs.lengths, inputs.mask);
+  Tensor limits_ = given(options.limits) ? options.limits->to(at::kLong).contiguous() : Tensor();
   auto exact = in.keys.options(), integers = exact.dtype(at::kLong);
-  Tensor ids = at::full({in.batch, n_best, max_length + 1}, eos, integers);
-  Tensor tokens = at::zeros({in.batch, n_best}, integers);
-  Tensor scores = at::full({in.batch, n_best}, -std::numeric_limits<double>::infinity(), exact);
-  Tensor weights = return_weights ? at::zeros({in.batch, n_best, max_length + 1, in.source}, exact) : nothing(in.keys);
+  Tensor ids = at::full({in.batch, options.n_best, options.max_length + 1}, options.eos, integers);
+  Tensor tokens = at::zeros({in.batch, options.n_best}, integers);
+  Tensor scores = at::full({in.batch, options.n_best}, -std::numeric_limits<double>::infinity(), exact);
+  Tensor weights = return_weights ? at::zeros({in.batch, options.n_best, options.max_length + 1, in.source}, exact)
+                                  : nothing(in.keys);
   if (in.batch)
     dispatch(in.keys, [&](auto zero) {
       BeamSearch<decltype(zero)> search(in, positions, options, data<int64_t>(limits_), return_weights);

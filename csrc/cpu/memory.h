@@ -54,22 +54,19 @@ struct Memory {
         width(values_.size(2)),
         positions(positions_) {}
 
-  // Valid positions first..last of row b as head n sees them.
-  Source<T> source(int64_t b, int64_t n, int64_t first, int64_t last) const {
+  // The valid positions of row b as head n sees them.
+  Source<T> source(int64_t b, int64_t n) const {
     int64_t key_stride = heads * attention;
     return {.keys = keys + b * positions_all * key_stride + n * attention,
             .key_stride = key_stride,
             .values = values + b * positions_all * width,
             .value_stride = width,
-            .positions = positions.begin(b) + first,
-            .count = last - first,
+            .positions = positions.begin(b),
+            .count = positions.count(b),
             .v = v + n * attention,
             .attention = attention,
             .width = width};
   }
-
-  // All of them.
-  Source<T> source(int64_t b, int64_t n) const { return source(b, n, 0, positions.count(b)); }
 };
 
 }  // namespace s2s::cpu

@@ -114,31 +114,19 @@ class BeamSearch {
 
 }  // namespace
 
-Four beam_search(at::TensorList state, const Tensor& keys, const Tensor& values, const Tensor& v, const Tensor& w_query,
-                 const OptionalTensor& b_query, const Tensor& weight_ih, const Tensor& weight_hh,
-                 const OptionalTensor& bias_ih, const OptionalTensor& bias_hh, const Tensor& embedding,
-                 const Tensor& w_output, const OptionalTensor& b_output, int64_t bos, int64_t eos, int64_t max_length,
-                 int64_t beam, int64_t n_best, double length_penalty, double coverage_penalty,
-                 at::IntArrayRef forbidden, const OptionalTensor& limits, const OptionalTensor& lengths,
-                 const OptionalTensor& mask, std::string_view order, const OptionalTensor& w_feed,
-                 const OptionalTensor& b_feed, const OptionalTensor& first_feed, std::string_view readout,
-                 const OptionalTensor& w_readout, const OptionalTensor& b_readout, bool return_weights) {
-  c10::DeviceGuard guard(keys.device());
-  SearchArguments in(
-      {state,    keys,     values, v,      w_query,    b_query,   weight_ih, weight_hh, bias_ih, bias_hh, embedding,
-       w_output, b_output, w_feed, b_feed, first_feed, w_readout, b_readout, lengths,   mask,    order,   readout},
-      contiguous);
-  SearchOptions options{bos, eos, max_length, beam, n_best, length_penalty, coverage_penalty, forbidden, limits};
+Four beam_search(const SearchInputs& inputs, const SearchOptions& options, bool return_weights) {
+  c10::DeviceGuard guard(inputs.keys.device());
+  SearchArguments in(inputs, contiguous);
   options.check(in);
-  auto integers = keys.options().dtype(at::kLong);
-  auto exact = keys.options().dtype(accumulate_type(keys.scalar_type()));
-  Tensor ids = at::empty({in.batch, n_best, max_length + 1}, integers),
-         tokens = at::empty({in.batch, n_best}, integers);
-  Tensor scores = at::empty({in.batch, n_best}, exact);
+  auto integers = inputs.keys.options().dtype(at::kLong);
+  auto exact = inputs.keys.options().dtype(accumulate_type(inputs.keys.scalar_type()));
+  Tensor ids = at::empty({in.batch, options.n_best, options.max_length + 1}, integers),
+         tokens = at::empty({in.batch, options.n_best}, integers);
+  Tensor scores = at::empty({in.batch, options.n_best}, exact);
   Tensor weights = at::empty({0}, exact);
-  if (return_weights) weights = at::empty({in.batch, n_best, max_length + 1, in.source}, exact);
+  if (return_weights) weights = at::empty({in.batch, options.n_best, options.max_length + 1, in.source}, exact);
   if (in.batch) {
-    SearchDecoder decoder(in, beam, lengths, mask, bos);
+    SearchDecoder decoder(in, options.beam, inputs.lengths, inputs.mask, options.bos);
     BeamSearch search(in, options, decoder, return_weights);
     search.run();
     search.read({static_cast<int64_t*>(data(ids)), static_cast<int64_t*>(data(tokens)), data(scores), data(weights)});

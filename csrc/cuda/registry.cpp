@@ -1,6 +1,7 @@
 // What the dispatcher runs on CUDA tensors.
 #include <torch/library.h>
 
+#include "../beam_search.h"
 #include "ops.h"
 
 namespace s2s::cuda {
@@ -12,7 +13,7 @@ TORCH_LIBRARY_IMPL(s2s_kernels, CUDA, m) {
   m.impl("gru_step_backward", TORCH_FN(gru_step_backward));
   m.impl("lstm_step", TORCH_FN(lstm_step));
   m.impl("lstm_step_backward", TORCH_FN(lstm_step_backward));
-  m.impl("beam_search", TORCH_FN(beam_search));
+  m.impl("beam_search", TORCH_FN(s2s::beam_search<beam_search>));
   m.impl("gru_forward", TORCH_FN(gru_forward));
   m.impl("gru_backward", TORCH_FN(gru_backward));
   m.impl("lstm_forward", TORCH_FN(lstm_forward));

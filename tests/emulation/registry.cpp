@@ -2,6 +2,8 @@
 // by making it once more, on a stream of its own, as one is captured on.
 #include <torch/library.h>
 
+#include "../../csrc/beam_search.h"  // before CUDA means CPU
+
 #define s2s_kernels s2s_kernels_emulated
 #define CUDA CPU
 #include "../../csrc/cuda/registry.cpp"
