@@ -1,7 +1,7 @@
 // The attention decoder, backward. The loop goes back over the steps with only what the step before needs on its way
-// (the gradients of h, the feed and the query). The gradients of all weights, x and values are products over many
-// steps at once; those of keys and v, which read every score, are one pass at the end. Steps go in chunks, so that
-// what the products read takes little memory.
+// (the gradients of h, the feed and the query) and those of keys and v, which come of the same tanh as the query's. The
+// gradients of all weights, x and values are products over many steps at once. Steps go in chunks, so that what the
+// products read takes little memory.
 #include <ATen/ops/baddbmm.h>
 
 #include "attention_inputs.h"
@@ -25,7 +25,7 @@ struct Chunk {
 struct Carried {
   Tensor h, c;        // (B, H): in and out of the loop, at last the initial state's
   Tensor first_feed;  // (B, F), if it was given
-  Tensor scores;      // (B, T+1, N, S), compact
+  Tensor keys, v;     // (B, S, N, A), and a part a row of the batch: (B, N, A)
 };
 
 template <class T>
@@ -62,6 +62,7 @@ void loop(int64_t gates, const AttentionInputs& in, const Memory<T>& memory, con
     T* gates_h = data<T>(gates_buffer) + first * wide;
     T* grad_h = data<T>(carried.h) + first * hidden;
     T* grad_c = has_cell ? data<T>(carried.c) + first * hidden : nullptr;
+    std::vector<T> score(in.source), grad_v(in.attention);
 
     for (int64_t i = asks - 1; i >= 0; i--) {
       int64_t t = chunk.first + i;
@@ -107,37 +108,24 @@ void loop(int64_t gates, const AttentionInputs& in, const Memory<T>& memory, con
       for (int64_t task = attend_begin; task < attend_end; task++) {
         int64_t row = task / in.heads, n = task % in.heads, at = (first + row) * (steps + 1) + t;
         auto source = memory.source(first + row, n);
-        T* score = data<T>(carried.scores) + (at * in.heads + n) * in.source;
         if (grad_weights)
-          kernel.gather(grad_weights + (at * in.heads + n) * in.source, source.positions, source.count, score);
+          kernel.gather(grad_weights + (at * in.heads + n) * in.source, source.positions, source.count, score.data());
         else
-          std::fill_n(score, source.count, T(0));
-        kernel.values_dot(source, grad_context + row * asks * in.context() + n * in.width, score);
-        kernel.softmax_backward(weights + (at * in.heads + n) * in.source, source.positions, source.count, score);
-        kernel.query_backward(source, queries + at * asked + n * in.attention, score,
-                              query + row * asks * asked + n * in.attention);
+          std::fill_n(score.begin(), source.count, T(0));
+        kernel.values_dot(source, grad_context + row * asks * in.context() + n * in.width, score.data());
+        kernel.softmax_backward(weights + (at * in.heads + n) * in.source, source.positions, source.count,
+                                score.data());
+        // v's gradient of a step is summed by itself first: one long sum would lose digits.
+        std::fill(grad_v.begin(), grad_v.end(), T(0));
+        kernel.one_query_backward(source, queries + at * asked + n * in.attention, score.data(),
+                                  query + row * asks * asked + n * in.attention,
+                                  data<T>(carried.keys) + (first + row) * in.source * asked + n * in.attention,
+                                  grad_v.data());
+        kernel.add(data<T>(carried.v) + ((first + row) * in.heads + n) * in.attention, grad_v.data(), in.attention);
       }
       team.sync();
       weight.query.apply(team, rows, query, asks * asked, grad_h, hidden, nullptr, true);
       team.sync();
-    }
-  });
-}
-
-// Gradients of keys, and of v as one part a row (B, N, A), for all steps at once.
-template <class T>
-void source_gradients(const AttentionInputs& in, const Memory<T>& memory, const Tensor& queries, const Tensor& scores,
-                      const Tensor& grad_keys, const Tensor& grad_v) {
-  int64_t positions = in.steps + 1, asked = in.heads * in.attention;
-  at::parallel_for(0, in.batch * in.heads, 1, [&](int64_t task_begin, int64_t task_end) {
-    std::vector<T> scratch(in.attention);
-    for (int64_t task = task_begin; task < task_end; task++) {
-      int64_t b = task / in.heads, n = task % in.heads;
-      Queries<T> q{
-          .queries = data<T>(queries) + b * positions * asked + n * in.attention, .stride = asked, .count = positions};
-      kernels<T>().keys_backward(memory.source(b, n), q, data<T>(scores) + (b * positions * in.heads + n) * in.source,
-                                 in.heads * in.source, data<T>(grad_keys) + b * in.source * asked + n * in.attention,
-                                 data<T>(grad_v) + task * in.attention, nullptr, scratch.data());
     }
   });
 }
@@ -233,7 +221,8 @@ Tensors attention_recurrence_backward(int64_t gates, const OptionalTensors& grad
   OptionalTensor grad_feeds = has_feed ? grads.get(3) : std::nullopt;
   Carried carried{.h = begin_as(grads.get(4), {in.batch, in.hidden}),
                   .c = has_cell ? begin_as(grads.get(5), {in.batch, in.hidden}) : Tensor(),
-                  .scores = in.empty({in.batch, steps + 1, in.heads, in.source})};
+                  .keys = in.zeros(in.keys.sizes()),
+                  .v = in.zeros({in.batch, in.heads, in.attention})};
   if (has_first) carried.first_feed = begin_as(steps_of(grad_feeds, 0, 1), {in.batch, 1, in.feed}).squeeze(1);
 
   // The order of the inputs.
@@ -265,39 +254,34 @@ Tensors attention_recurrence_backward(int64_t gates, const OptionalTensors& grad
                   .gates = needed(kBiasIh) || needed(kBiasHh) ? in.zeros({4 * in.hidden}) : Tensor(),
                   .w_feed = has_feed ? zeros(kWFeed, in.w_feed.sizes()) : Tensor(),
                   .b_feed = zeros(kBFeed, {in.feed})};
-  Tensor grad_keys, grad_v;
   dispatch(in.x, [&](auto zero) {
     using T = decltype(zero);
     Memory<T> memory(in.keys, in.values, in.v, positions);
-    {  // a scope: weights and chunks make room for the gradient of keys
-      Weights<T> weights(in);
-      int64_t chunk_steps = std::max<int64_t>(1, kChunkRows / std::max<int64_t>(in.batch, 1));
-      int64_t chunks = (steps + chunk_steps) / chunk_steps;  // as even as can be
-      for (int64_t i = chunks - 1; i >= 0; i--) {
-        auto [first, end] = split(steps + 1, chunks, i);
-        int64_t asks = end - first, cells = std::min(end, steps) - first;
-        Chunk chunk{.first = first,
-                    .asks = asks,
-                    .cells = cells,
-                    .gates = in.empty({in.batch, cells, 4 * in.hidden}),
-                    .queries = in.empty({in.batch, asks, asked}),
-                    .contexts = begin_as(steps_of(grads.get(1), first, asks), {in.batch, asks, in.context()})};
-        if (has_feed) {
-          chunk.feeds = begin_as(steps_of(grad_feeds, first, asks), {in.batch, asks, in.feed});
-          if (first == 0 && has_first) chunk.feeds.select(1, 0).zero_();  // w_feed had no part in the first feed
-        }
-        loop<T>(gates, in, memory, weights, out, grad, carried, chunk);
-        products_of<T>(gates, in, out, chunk, results);
+    Weights<T> weights(in);
+    int64_t chunk_steps = std::max<int64_t>(1, kChunkRows / std::max<int64_t>(in.batch, 1));
+    int64_t chunks = (steps + chunk_steps) / chunk_steps;  // as even as can be
+    for (int64_t i = chunks - 1; i >= 0; i--) {
+      auto [first, end] = split(steps + 1, chunks, i);
+      int64_t asks = end - first, cells = std::min(end, steps) - first;
+      Chunk chunk{.first = first,
+                  .asks = asks,
+                  .cells = cells,
+                  .gates = in.empty({in.batch, cells, 4 * in.hidden}),
+                  .queries = in.empty({in.batch, asks, asked}),
+                  .contexts = begin_as(steps_of(grads.get(1), first, asks), {in.batch, asks, in.context()})};
+      if (has_feed) {
+        chunk.feeds = begin_as(steps_of(grad_feeds, first, asks), {in.batch, asks, in.feed});
+        if (first == 0 && has_first) chunk.feeds.select(1, 0).zero_();  // w_feed had no part in the first feed
       }
+      loop<T>(gates, in, memory, weights, out, grad, carried, chunk);
+      products_of<T>(gates, in, out, chunk, results);
     }
-    grad_keys = in.zeros(in.keys.sizes()), grad_v = in.zeros({in.batch, in.heads, in.attention});
-    if (needed(kKeys) || needed(kV)) source_gradients<T>(in, memory, out.queries, carried.scores, grad_keys, grad_v);
   });
 
   auto [bias_ih, bias_hh] = bias_gradients(gates, results.gates);
   Tensor all[] = {results.x,         carried.h,
-                  carried.c,         in.v_shape.size() == 2 ? grad_keys : grad_keys.squeeze(2),
-                  results.values,    grad_v.sum(0).view(in.v_shape),
+                  carried.c,         in.v_shape.size() == 2 ? carried.keys : carried.keys.squeeze(2),
+                  results.values,    carried.v.sum(0).view(in.v_shape),
                   results.w_query,   results.b_query,
                   results.weight_ih, results.weight_hh,
                   bias_ih,           bias_hh,

@@ -28,7 +28,7 @@ constexpr Kernels<T> table() {
           .values_dot = values_dot<T>,
           .outer = outer<T>,
           .softmax_backward = softmax_backward<T>,
-          .query_backward = query_backward<T>,
+          .one_query_backward = one_query_backward<T>,
           .keys_backward = keys_backward<T>,
           .add_words = add_words<T>,
           .words_backward = words_backward<T>,

@@ -108,15 +108,22 @@ void softmax_backward(const T* weights, const int64_t* positions, int64_t count,
 }
 
 template <class T>
-void query_backward(const Source<T>& s, const T* query, const T* grad_scores, T* grad_query) {
+void one_query_backward(const Source<T>& s, const T* query, const T* grad_scores, T* grad_query, T* grad_keys,
+                        T* grad_v) {
   const T* v = s.v;
   int64_t n = s.attention;
   for (int64_t j = 0; j < n; j++) grad_query[j] = T(0);
   for (int64_t i = 0; i < s.count; i++) {
     const T* key = s.keys + s.positions[i] * s.key_stride;
+    T* grad_key = grad_keys + s.positions[i] * s.key_stride;
     T grad = grad_scores[i];
 #pragma omp simd
-    for (int64_t j = 0; j < n; j++) grad_query[j] += math::additive_backward(v[j], query[j], key[j], grad).query;
+    for (int64_t j = 0; j < n; j++) {
+      auto g = math::additive_backward(v[j], query[j], key[j], grad);
+      grad_query[j] += g.query;
+      grad_key[j] += g.query;
+      grad_v[j] += g.v;
+    }
   }
 }
 
