@@ -16,10 +16,10 @@ constexpr int64_t kChunkRows = 1024;  // rows of the batch times steps: deep eno
 // What the loop leaves of steps first .. first + asks of 0..T for the products; a cell follows each step but T.
 struct Chunk {
   int64_t first, asks, cells;
-  Tensor gates;     // (B, cells, 4H)
-  Tensor queries;   // (B, asks, N * A)
+  Tensor gates;     // (B, cells, 4H), rows apart
+  Tensor queries;   // (B, asks, N * A), rows apart
   Tensor contexts;  // (B, asks, N * D)
-  Tensor feeds;     // (B, asks, F), of the sum under tanh; undefined without w_feed
+  Tensor feeds;     // (B, asks, F), rows apart, of the sum under tanh; undefined without w_feed
 };
 
 struct Carried {
@@ -50,7 +50,9 @@ void loop(int64_t gates, const AttentionInputs& in, const Memory<T>& memory, con
   bool has_cell = gates == kLstm, has_feed = in.w_feed.defined();
   CellKernels<T> cell(gates);
   const auto& kernel = kernels<T>();
-  Tensor gates_buffer = in.empty({in.batch, wide});
+  Tensor gates_buffer = rows_apart(in.x, {in.batch, wide});
+  int64_t gates_stride = gates_buffer.stride(0), saved_stride = chunk.gates.stride(1);
+  int64_t query_stride = chunk.queries.stride(1), feeds_stride = has_feed ? chunk.feeds.stride(1) : in.context();
   const T *weights = data<T>(out.weights), *queries = data<T>(out.queries), *grad_weights = data<T>(grad.weights);
 
   run_teams(in.batch, 2 * in.step_work(gates) * asks, [&](int64_t group, int64_t groups, const Team& team) {
@@ -59,7 +61,7 @@ void loop(int64_t gates, const AttentionInputs& in, const Memory<T>& memory, con
     auto [begin, end] = team.part(hidden);
     auto [attend_begin, attend_end] = team.part(rows * in.heads);
     auto [feed_begin, feed_end] = team.part(rows);
-    T* gates_h = data<T>(gates_buffer) + first * wide;
+    T* gates_h = data<T>(gates_buffer) + first * gates_stride;
     T* grad_h = data<T>(carried.h) + first * hidden;
     T* grad_c = has_cell ? data<T>(carried.c) + first * hidden : nullptr;
     std::vector<T> score(in.source), grad_v(in.attention);
@@ -70,11 +72,11 @@ void loop(int64_t gates, const AttentionInputs& in, const Memory<T>& memory, con
       T* grad_context = data<T>(chunk.contexts) + (first * asks + i) * in.context();
       // Gradient of this step's feed, under tanh where there is one.
       T* feed = first_fed  ? data<T>(carried.first_feed) + first * in.feed
-                : has_feed ? data<T>(chunk.feeds) + (first * asks + i) * in.feed
+                : has_feed ? data<T>(chunk.feeds) + (first * asks + i) * feeds_stride
                            : grad_context;
-      int64_t feed_stride = first_fed ? in.feed : asks * in.feed;
+      int64_t feed_stride = first_fed ? in.feed : asks * feeds_stride;
       if (t < steps) {
-        T* grad_gates = data<T>(chunk.gates) + (first * cells + i) * 4 * hidden;
+        T* grad_gates = data<T>(chunk.gates) + (first * cells + i) * saved_stride;
         for (int64_t row = 0; row < rows; row++) {
           int64_t b = first + row, at = b * steps + t;
           T* grad_state = grad_h + row * hidden;
@@ -86,12 +88,12 @@ void loop(int64_t gates, const AttentionInputs& in, const Memory<T>& memory, con
                                  : data<T>(out.cells) + (at - 1) * hidden;
           cell.backward(data<T>(out.gates) + at * 4 * hidden, h, c,
                         has_cell ? data<T>(out.cells) + at * hidden : nullptr, grad_state,
-                        has_cell ? grad_c + row * hidden : nullptr, grad_gates + row * cells * 4 * hidden,
-                        gates_h + row * wide, hidden, begin, end);
+                        has_cell ? grad_c + row * hidden : nullptr, grad_gates + row * cells * saved_stride,
+                        gates_h + row * gates_stride, hidden, begin, end);
         }
         team.sync();
-        weight.feed.apply(team, rows, grad_gates, cells * 4 * hidden, feed, feed_stride, nullptr, true);
-        weight.hidden.apply(team, rows, gates_h, wide, grad_h, hidden, nullptr, true);
+        weight.feed.apply(team, rows, grad_gates, cells * saved_stride, feed, feed_stride, nullptr, true);
+        weight.hidden.apply(team, rows, gates_h, gates_stride, grad_h, hidden, nullptr, true);
         team.sync();
       }
       if (has_feed && !first_fed) {
@@ -104,7 +106,7 @@ void loop(int64_t gates, const AttentionInputs& in, const Memory<T>& memory, con
         team.sync();
       }
 
-      T* query = data<T>(chunk.queries) + (first * asks + i) * asked;
+      T* query = data<T>(chunk.queries) + (first * asks + i) * query_stride;
       for (int64_t task = attend_begin; task < attend_end; task++) {
         int64_t row = task / in.heads, n = task % in.heads, at = (first + row) * (steps + 1) + t;
         auto source = memory.source(first + row, n);
@@ -118,13 +120,13 @@ void loop(int64_t gates, const AttentionInputs& in, const Memory<T>& memory, con
         // v's gradient of a step is summed by itself first: one long sum would lose digits.
         std::fill(grad_v.begin(), grad_v.end(), T(0));
         kernel.one_query_backward(source, queries + at * asked + n * in.attention, score.data(),
-                                  query + row * asks * asked + n * in.attention,
+                                  query + row * asks * query_stride + n * in.attention,
                                   data<T>(carried.keys) + (first + row) * in.source * asked + n * in.attention,
                                   grad_v.data());
         kernel.add(data<T>(carried.v) + ((first + row) * in.heads + n) * in.attention, grad_v.data(), in.attention);
       }
       team.sync();
-      weight.query.apply(team, rows, query, asks * asked, grad_h, hidden, nullptr, true);
+      weight.query.apply(team, rows, query, asks * query_stride, grad_h, hidden, nullptr, true);
       team.sync();
     }
   });
@@ -266,11 +268,15 @@ Tensors attention_recurrence_backward(int64_t gates, const OptionalTensors& grad
       Chunk chunk{.first = first,
                   .asks = asks,
                   .cells = cells,
-                  .gates = in.empty({in.batch, cells, 4 * in.hidden}),
-                  .queries = in.empty({in.batch, asks, asked}),
+                  .gates = rows_apart(in.x, {in.batch, cells, 4 * in.hidden}),
+                  .queries = rows_apart(in.x, {in.batch, asks, asked}),
                   .contexts = begin_as(steps_of(grads.get(1), first, asks), {in.batch, asks, in.context()})};
       if (has_feed) {
-        chunk.feeds = begin_as(steps_of(grad_feeds, first, asks), {in.batch, asks, in.feed});
+        chunk.feeds = rows_apart(in.x, {in.batch, asks, in.feed});
+        if (grad_feeds)
+          chunk.feeds.copy_(grad_feeds->narrow(1, first, asks));
+        else
+          chunk.feeds.zero_();
         if (first == 0 && has_first) chunk.feeds.select(1, 0).zero_();  // w_feed had no part in the first feed
       }
       loop<T>(gates, in, memory, weights, out, grad, carried, chunk);

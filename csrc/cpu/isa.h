@@ -77,8 +77,8 @@ struct Kernels {
   // In place: compact gradients of the weights to those of the scores.
   void (*softmax_backward)(const T* weights, const int64_t* positions, int64_t count, T* grad);
   // Of one query: grad_query (A) overwritten, grad_keys (key_stride apart) and grad_v (A) added to.
-  void (*one_query_backward)(const Source<T>& source, const T* query, const T* grad_scores, T* grad_query,
-                             T* grad_keys, T* grad_v);
+  void (*one_query_backward)(const Source<T>& source, const T* query, const T* grad_scores, T* grad_query, T* grad_keys,
+                             T* grad_v);
   // For all queries at once: grad_keys of every valid position (key_stride apart, overwritten), grad_v (A, +=) and,
   // where wanted, grad_queries (count, A, +=). grad_scores: rows score_stride apart. scratch: A.
   void (*keys_backward)(const Source<T>& source, const Queries<T>& queries, const T* grad_scores, int64_t score_stride,

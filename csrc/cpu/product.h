@@ -51,6 +51,7 @@ struct Plain {
   static std::pair<const T*, int64_t> block(bool transposed, int64_t m, int64_t k, const T* a, int64_t stride,
                                             std::vector<T>& buffer) {
     if (!transposed) return spread(m, k, a, stride, buffer);
+    if (!share_sets<T>(stride)) return {a, stride};
     buffer.resize(m * k);
     for (int64_t p = 0; p < k; p++) std::copy_n(a + p * stride, m, buffer.data() + p * m);
     return {buffer.data(), m};

@@ -68,28 +68,29 @@ void forward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& sa
              const Tensor& h_n, const Tensor& c_n, const Tensor& cells, bool save) {
   int64_t hidden = in.hidden, steps = in.steps, wide = gates * hidden;
   auto weight = Packed<T>::transposed(in.weight_hh, in.pairs());
-  Tensor h_buffer = in.empty({in.batch, hidden}), c_buffer = in.empty({in.batch, hidden});
+  Tensor h_buffer = rows_apart(in.x, {in.batch, hidden}), c_buffer = in.empty({in.batch, hidden});
   Tensor gates_buffer = in.empty({in.batch, wide});
+  int64_t h_stride = h_buffer.stride(0);
   CellKernels<T> cell(gates);
   bool has_cell = gates == kLstm;
   run_teams(in.batch, 2.0 * in.batch * steps * hidden * wide, [&](int64_t index, int64_t groups, const Team& team) {
     Group group(rows, index, groups);
-    T *h = data<T>(h_buffer) + group.offset * hidden, *c = data<T>(c_buffer) + group.offset * hidden;
+    T *h = data<T>(h_buffer) + group.offset * h_stride, *c = data<T>(c_buffer) + group.offset * hidden;
     T* gates_h = data<T>(gates_buffer) + group.offset * wide;
     auto [begin, end] = team.part(hidden);
     int64_t bytes = (end - begin) * sizeof(T), count = group.rows.size();
     for (int64_t i = 0; i < count; i++) {
-      std::memcpy(h + i * hidden + begin, data<T>(in.h0) + group.rows[i] * hidden + begin, bytes);
+      std::memcpy(h + i * h_stride + begin, data<T>(in.h0) + group.rows[i] * hidden + begin, bytes);
       if (has_cell) std::memcpy(c + i * hidden + begin, data<T>(in.c0) + group.rows[i] * hidden + begin, bytes);
     }
     team.sync();
     for (int64_t step = 0; step < group.longest; step++) {
       int64_t running = group.running(step);
-      weight.apply(team, running, h, hidden, gates_h, wide, data<T>(in.bias_hh), false);
+      weight.apply(team, running, h, h_stride, gates_h, wide, data<T>(in.bias_hh), false);
       team.sync();
       for (int64_t i = 0; i < running; i++) {
         int64_t b = group.rows[i], at = b * steps + rows.time(b, step);
-        T *row = data<T>(saved) + at * 4 * hidden, *h_row = h + i * hidden, *c_row = c + i * hidden;
+        T *row = data<T>(saved) + at * 4 * hidden, *h_row = h + i * h_stride, *c_row = c + i * hidden;
         cell.forward(row, gates_h + i * wide, h_row, c_row, h_row, c_row, save ? row : nullptr, hidden, begin, end);
         std::memcpy(data<T>(output) + at * hidden + begin, h_row + begin, bytes);
         if (has_cell && save) std::memcpy(data<T>(cells) + at * hidden + begin, c_row + begin, bytes);
@@ -98,7 +99,7 @@ void forward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& sa
     }
     for (int64_t i = 0; i < count; i++) {
       int64_t b = group.rows[i];
-      std::memcpy(data<T>(h_n) + b * hidden + begin, h + i * hidden + begin, bytes);
+      std::memcpy(data<T>(h_n) + b * hidden + begin, h + i * h_stride + begin, bytes);
       if (has_cell) std::memcpy(data<T>(c_n) + b * hidden + begin, c + i * hidden + begin, bytes);
       for (int64_t t = rows.lengths[b]; t < steps; t++)
         std::fill_n(data<T>(output) + (b * steps + t) * hidden + begin, end - begin, T(0));
@@ -106,7 +107,7 @@ void forward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& sa
   });
 }
 
-// Fills grad_gates (B, T, 4H), zero past a row's length, and grad_h, grad_c (B, H), the initial state's.
+// Fills grad_gates (B * T, 4H), rows apart, zero past a row's length, and grad_h, grad_c (B, H), the initial state's.
 template <class T>
 void backward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& grad_output, const Tensor& grad_h_n,
               const Tensor& grad_c_n, const Tensor& saved, const Tensor& output, const Tensor& cells,
@@ -114,7 +115,8 @@ void backward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& g
   int64_t hidden = in.hidden, steps = in.steps, wide = gates * hidden;
   auto weight = Packed<T>::straight(in.weight_hh, in.pairs());
   Tensor h_buffer = in.empty({in.batch, hidden}), c_buffer = in.empty({in.batch, hidden});
-  Tensor gates_buffer = in.empty({in.batch, wide});
+  Tensor gates_buffer = rows_apart(in.x, {in.batch, wide});
+  int64_t gates_stride = gates_buffer.stride(0), grad_stride = grad_gates.stride(0);
   CellKernels<T> cell(gates);
   bool has_cell = gates == kLstm;
   auto load = [&](T* to, const Tensor& from, int64_t row, int64_t begin, int64_t end) {
@@ -126,7 +128,7 @@ void backward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& g
   run_teams(in.batch, 2.0 * in.batch * steps * hidden * wide, [&](int64_t index, int64_t groups, const Team& team) {
     Group group(rows, index, groups);
     T *grad_h = data<T>(h_buffer) + group.offset * hidden, *grad_c = data<T>(c_buffer) + group.offset * hidden;
-    T* grad_gates_h = data<T>(gates_buffer) + group.offset * wide;
+    T* grad_gates_h = data<T>(gates_buffer) + group.offset * gates_stride;
     auto [begin, end] = team.part(hidden);
     int64_t count = group.rows.size();
     for (int64_t i = 0; i < count; i++) {
@@ -135,7 +137,7 @@ void backward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& g
       if (has_cell) load(grad_c + i * hidden, grad_c_n, b, begin, end);
       for (int64_t t = rows.lengths[b]; t < steps; t++)
         for (int64_t gate = 0; gate < 4; gate++)
-          std::fill_n(data<T>(grad_gates) + ((b * steps + t) * 4 + gate) * hidden + begin, end - begin, T(0));
+          std::fill_n(data<T>(grad_gates) + (b * steps + t) * grad_stride + gate * hidden + begin, end - begin, T(0));
     }
     for (int64_t step = group.longest - 1; step >= 0; step--) {
       int64_t running = group.running(step);
@@ -149,10 +151,10 @@ void backward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& g
           kernels<T>().add(h_row + begin, data<T>(grad_output) + at * hidden + begin, end - begin);
         cell.backward(data<T>(saved) + at * 4 * hidden, state(output, in.h0), has_cell ? state(cells, in.c0) : nullptr,
                       has_cell ? data<T>(cells) + at * hidden : nullptr, h_row, c_row,
-                      data<T>(grad_gates) + at * 4 * hidden, grad_gates_h + i * wide, hidden, begin, end);
+                      data<T>(grad_gates) + at * grad_stride, grad_gates_h + i * gates_stride, hidden, begin, end);
       }
       team.sync();
-      weight.apply(team, running, grad_gates_h, wide, grad_h, hidden, nullptr, true);
+      weight.apply(team, running, grad_gates_h, gates_stride, grad_h, hidden, nullptr, true);
       team.sync();
     }
     for (int64_t i = 0; i < count; i++) {
@@ -205,7 +207,7 @@ Tensors recurrence_backward(int64_t gates, const OptionalTensors& grads, const O
   Tensor grad_c_n = has_cell ? to_compute(grads.get(2)) : Tensor();
   Tensor saved = outputs[has_cell ? 3 : 2], cells = has_cell ? outputs[5] : Tensor();
   Tensor output = in.type == in.x.scalar_type() ? outputs[0] : outputs[has_cell ? 4 : 3];
-  Tensor grad_gates = in.empty({in.batch * in.steps, 4 * in.hidden});
+  Tensor grad_gates = rows_apart(in.x, {in.batch * in.steps, 4 * in.hidden});
   Tensor grad_h0 = in.empty({in.batch, in.hidden}), grad_c0 = in.empty({in.batch, in.hidden});
   // The order of the inputs, c0 apart.
   enum { kX, kH0, kWeightIh, kWeightHh, kBiasIh, kBiasHh };

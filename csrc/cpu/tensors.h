@@ -49,12 +49,26 @@ inline bool in_pairs(at::ScalarType type) {
 
 inline int64_t pairs_of(int64_t k) { return (k + 1) / 2; }
 
+// Whether rows so far apart, half a page or more, share a few sets of the first-level cache.
+template <class T>
+bool share_sets(int64_t stride) {
+  return stride % (1024 / static_cast<int64_t>(sizeof(T))) == 0;
+}
+
+// Empty, its rows a cache line further apart than they are wide: they share no sets where their width is a power of
+// two.
+inline Tensor rows_apart(const Tensor& like, std::vector<int64_t> shape) {
+  int64_t width = shape.back();
+  shape.back() += 64 / like.element_size();
+  return at::empty(shape, like.options()).narrow(-1, 0, width);
+}
+
 // (m, k) rows that a kernel reads side by side, and their stride: copied to `buffer` where rows half a page or more
 // apart would share a few sets of the first-level cache and drive each other out of it.
 template <class T>
 std::pair<const T*, int64_t> spread(int64_t m, int64_t k, const T* a, int64_t lda, std::vector<T>& buffer) {
   constexpr int64_t line = 64 / sizeof(T);
-  if (m < 4 || lda % (16 * line) != 0 || k < 16 * line) return {a, lda};
+  if (m < 4 || !share_sets<T>(lda) || k < 16 * line) return {a, lda};
   int64_t stride = k + line;
   buffer.resize(std::max<size_t>(buffer.size(), m * stride));
   for (int64_t i = 0; i < m; i++) std::copy_n(a + i * lda, k, buffer.data() + i * stride);
