@@ -33,7 +33,7 @@ def additive_attention(query, keys, values, v, *, lengths=None, mask=None, bias=
         ValueError, TypeError: an argument's shape, dtype, device or value, before anything runs.
     """
     given = {name: x for name, x in (("lengths", lengths), ("mask", mask), ("bias", bias)) if x is not None}
-    return registration.run_step(
+    return registration.check_and_run(
         "additive_attention", reference.additive_attention, check, query, keys, values, v, **given
     )
 

@@ -60,12 +60,15 @@ def attention_gru(
     """
     args = (x, h0, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh)
     kwargs = {"lengths": lengths, "mask": mask, "w_feed": w_feed, "b_feed": b_feed, "first_feed": first_feed}
-    check_scan(3, x, (("h0", h0),), *args[2:], **kwargs)
-    result = registration.run("attention_gru", reference.attention_gru, x.device.type, *args, **kwargs)
+    result = registration.check_and_run("attention_gru", reference.attention_gru, check, *args, **kwargs)
     if isinstance(result, AttentionGRUOutput):
         return result
     states, contexts, weights, feeds, h_n = result
     return AttentionGRUOutput(states, contexts, weights, contexts if w_feed is None else feeds, h_n)
+
+
+def check(x, h0, *source_and_cell, **options):
+    check_scan(3, x, (("h0", h0),), *source_and_cell, **options)
 
 
 register_scan("attention_gru", 3)

@@ -38,16 +38,18 @@ def attention_lstm(
         ``AttentionLSTMOutput``: states, contexts, weights, feeds and h_n as in `attention_gru`, and c_n (B, H).
         For backward the cell states (B, T, H) are saved too.
     """
-    h0, c0 = pair("state", state)
-    cell = (keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh)
+    args = (x, state, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh)
     kwargs = {"lengths": lengths, "mask": mask, "w_feed": w_feed, "b_feed": b_feed, "first_feed": first_feed}
-    check_scan(4, x, (("h0", h0), ("c0", c0)), *cell, **kwargs)
-    args = (x, (h0, c0), *cell)
-    result = registration.run("attention_lstm", reference.attention_lstm, x.device.type, *args, **kwargs)
+    result = registration.check_and_run("attention_lstm", reference.attention_lstm, check, *args, **kwargs)
     if isinstance(result, AttentionLSTMOutput):
         return result
     states, contexts, weights, feeds, h_n, c_n = result
     return AttentionLSTMOutput(states, contexts, weights, contexts if w_feed is None else feeds, h_n, c_n)
+
+
+def check(x, state, *source_and_cell, **options):
+    h0, c0 = pair("state", state)
+    check_scan(4, x, (("h0", h0), ("c0", c0)), *source_and_cell, **options)
 
 
 register_scan("attention_lstm", 4)

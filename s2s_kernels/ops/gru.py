@@ -28,9 +28,12 @@ def gru(x, h0, weight_ih, weight_hh, bias_ih=None, bias_hh=None, *, lengths=None
     Raises:
         ValueError, TypeError: an argument's shape, dtype, device or value, before anything runs.
     """
-    check_sequence(3, x, (("h0", h0),), weight_ih, weight_hh, bias_ih, bias_hh, lengths)
     args = (x, h0, weight_ih, weight_hh, bias_ih, bias_hh)
-    return registration.run("gru", reference.gru, x.device.type, *args, lengths=lengths, reverse=reverse)
+    return registration.check_and_run("gru", reference.gru, check, *args, lengths=lengths, reverse=reverse)
+
+
+def check(x, h0, *cell, lengths, reverse):
+    check_sequence(3, x, (("h0", h0),), *cell, lengths)
 
 
 register_recurrence("gru", 3)

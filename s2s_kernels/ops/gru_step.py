@@ -21,7 +21,7 @@ def gru_step(gates_x, gates_h, h):
     Raises:
         ValueError, TypeError: an argument's shape, dtype or device, before anything runs.
     """
-    return registration.run_step("gru_step", reference.gru_step, check, gates_x, gates_h, h)
+    return registration.check_and_run("gru_step", reference.gru_step, check, gates_x, gates_h, h)
 
 
 def check(gates_x, gates_h, h):

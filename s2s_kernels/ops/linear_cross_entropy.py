@@ -30,17 +30,9 @@ def linear_cross_entropy(features, weight, bias, targets, label_smoothing=0.0):
     Raises:
         ValueError, TypeError: an argument's shape, dtype, device or value, before anything runs.
     """
-    check(features, weight, bias, targets, label_smoothing)
-    return registration.run(
-        "linear_cross_entropy",
-        reference.linear_cross_entropy,
-        features.device.type,
-        features,
-        weight,
-        bias,
-        targets,
-        label_smoothing,
-        kernels=("cpp",),
+    args = (features, weight, bias, targets, label_smoothing)
+    return registration.check_and_run(
+        "linear_cross_entropy", reference.linear_cross_entropy, check, *args, kernels=("cpp",)
     )
 
 

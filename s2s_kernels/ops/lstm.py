@@ -28,14 +28,17 @@ def lstm(x, state, weight_ih, weight_hh, bias_ih=None, bias_hh=None, *, lengths=
     Raises:
         ValueError, TypeError: an argument's shape, dtype, device or value, before anything runs.
     """
-    h0, c0 = pair("state", state)
-    check_sequence(4, x, (("h0", h0), ("c0", c0)), weight_ih, weight_hh, bias_ih, bias_hh, lengths)
-    args = (x, (h0, c0), weight_ih, weight_hh, bias_ih, bias_hh)
-    result = registration.run("lstm", reference.lstm, x.device.type, *args, lengths=lengths, reverse=reverse)
+    args = (x, state, weight_ih, weight_hh, bias_ih, bias_hh)
+    result = registration.check_and_run("lstm", reference.lstm, check, *args, lengths=lengths, reverse=reverse)
     if len(result) == 2:
         return result
     output, h_n, c_n = result  # torch ops cannot return a nested pair
     return output, (h_n, c_n)
+
+
+def check(x, state, *cell, lengths, reverse):
+    h0, c0 = pair("state", state)
+    check_sequence(4, x, (("h0", h0), ("c0", c0)), *cell, lengths)
 
 
 register_recurrence("lstm", 4)

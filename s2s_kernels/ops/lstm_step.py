@@ -21,7 +21,7 @@ def lstm_step(gates_x, gates_h, c):
     Raises:
         ValueError, TypeError: an argument's shape, dtype or device, before anything runs.
     """
-    return registration.run_step("lstm_step", reference.lstm_step, check, gates_x, gates_h, c)
+    return registration.check_and_run("lstm_step", reference.lstm_step, check, gates_x, gates_h, c)
 
 
 def check(gates_x, gates_h, c):

@@ -53,10 +53,11 @@ def run(name, reference, device_type, *args, kernels=NAMES, **kwargs):
     return getattr(torch.ops.s2s_kernels, name)(*args, **kwargs)
 
 
-def run_step(name, reference, check, first, *args, **kwargs):
-    """``check(first, *args, **kwargs)``, then `run`: of ops that are over in microseconds.
+def check_and_run(name, reference, check, first, *args, kernels=NAMES, **kwargs):
+    """``check(first, *args, **kwargs)``, then `run`.
 
-    The CPU's kernels check what they read for themselves: Python is asked only for the words of what they refuse.
+    The CPU's kernels check what they read for themselves, in a fraction of the time: there, Python is asked only for
+    the words of what they refuse.
     """
     refusal = None
     if type(first) is torch.Tensor and first.is_cpu and not torch.compiler.is_compiling() and resolve("cpu") == "cpp":
@@ -67,7 +68,7 @@ def run_step(name, reference, check, first, *args, **kwargs):
     check(first, *args, **kwargs)
     if refusal is not None:
         raise refusal
-    return run(name, reference, first.device.type, first, *args, **kwargs)
+    return run(name, reference, first.device.type, first, *args, kernels=kernels, **kwargs)
 
 
 def gradients(inputs, needs):
