@@ -127,7 +127,7 @@ class Packed {
     panels_ = at::empty({panels * size}, w.options().dtype(pairs ? at::kInt : w.scalar_type()));
     const T* from = data<T>(w);
     char* out = panels_.numel() ? static_cast<char*>(panels_.mutable_data_ptr()) : nullptr;
-    at::parallel_for(0, panels, 1 + 65536 / (k * panel + 1), [&](int64_t begin, int64_t end) {
+    at::parallel_for(0, panels, 1 + 12288 / (k * panel + 1), [&](int64_t begin, int64_t end) {
       std::vector<T> wide(pairs ? k * panel : 0);
       for (int64_t p = begin; p < end; p++) {
         char* packed = out + p * size * panels_.element_size();
