@@ -106,9 +106,27 @@ void gemm(int64_t m, int64_t n, int64_t k, const E* a, int64_t lda, const E* pac
   }
 }
 
+// Rows h apart of a square trade their off-diagonal blocks of h: with h from half the lanes down to 1, a transposition.
+template <int h, class V, int... lane>
+S2S_FORMULA void trade_blocks(V& a, V& b, std::integer_sequence<int, lane...>) {
+  constexpr int lanes = sizeof...(lane);
+  V low = __builtin_shufflevector(a, b, (lane & h ? lanes + lane - h : lane)...);
+  b = __builtin_shufflevector(a, b, (lane & h ? lanes + lane : lane + h)...);
+  a = low;
+}
+
+template <int h, class V, int lanes>
+S2S_FORMULA void transpose(V (&rows)[lanes]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < lanes; i++)
+    if (!(i & h)) trade_blocks<h>(rows[i], rows[i + h], std::make_integer_sequence<int, lanes>());
+  if constexpr (h > 1) transpose<h / 2>(rows);
+}
+
 template <class T>
 void pack(const T* from, int64_t k_stride, int64_t n_stride, int64_t k, int64_t n, T* out) {
-  constexpr int64_t panel = kPanel<T>;
+  using V = typename Vector<T>::type;
+  constexpr int64_t panel = kPanel<T>, lanes = Vector<T>::lanes;
   if (n < panel)
     for (int64_t i = 0; i < k * panel; i++) out[i] = T(0);
   if (n_stride == 1 && n == panel) {  // in whole vectors
@@ -116,17 +134,17 @@ void pack(const T* from, int64_t k_stride, int64_t n_stride, int64_t k, int64_t 
       for (int64_t j = 0; j < panel; j++) out[p * panel + j] = from[p * k_stride + j];
     return;
   }
-  if (n_stride == 1) {
-    for (int64_t p = 0; p < k; p++)
-      for (int64_t j = 0; j < n; j++) out[p * panel + j] = from[p * k_stride + j];
-    return;
-  }
-  constexpr int64_t block = 16;  // a block of a transposed panel is read and written within the first-level cache
-  for (int64_t first = 0; first < k; first += block) {
-    int64_t last = first + block < k ? first + block : k;
-    for (int64_t j = 0; j < n; j++)
-      for (int64_t p = first; p < last; p++) out[p * panel + j] = from[p * k_stride + j * n_stride];
-  }
+  int64_t p = 0;
+  if (k_stride == 1 && n == panel)  // in squares of vectors
+    for (; p + lanes <= k; p += lanes)
+      for (int64_t j = 0; j < panel; j += lanes) {
+        V rows[lanes];
+        for (int i = 0; i < lanes; i++) rows[i] = *reinterpret_cast<const V*>(from + p + (j + i) * n_stride);
+        transpose<lanes / 2>(rows);
+        for (int i = 0; i < lanes; i++) *reinterpret_cast<V*>(out + (p + i) * panel + j) = rows[i];
+      }
+  for (; p < k; p++)
+    for (int64_t j = 0; j < n; j++) out[p * panel + j] = from[p * k_stride + j * n_stride];
 }
 
 template <class T>
