@@ -137,11 +137,12 @@ struct Results {
   Tensor x, values, w_query, b_query, weight_ih, weight_hh, gates, w_feed, b_feed;
 };
 
-// The products of one chunk, added to the results (values and x: written).
+// The products of one chunk: x's written, the others written by the first chunk, the last steps', and then added to.
 template <class T>
 void products_of(int64_t gates, const AttentionInputs& in, const AttentionOutputs& out, const Chunk& chunk,
                  const Results& results) {
   int64_t wide = gates * in.hidden, steps = in.steps;
+  bool add = chunk.first + chunk.asks <= steps;
   // Row (b, i) of what step first + i read, for i of 0..count.
   auto rows = [&](int64_t count, const auto& row) {
     RowPointers<T> pointers;
@@ -163,34 +164,31 @@ void products_of(int64_t gates, const AttentionInputs& in, const AttentionOutput
   auto input = [&](int64_t b, int64_t t) -> const T* { return data<T>(in.x) + (b * steps + t) * in.inputs; };
   auto all = RowBlocks<const T>::of;
 
-  if (chunk.cells > 0) {
-    if (results.x.defined())
-      product(all(chunk.gates), in.weight_ih.narrow(1, 0, in.inputs).narrow(0, 0, wide),
-              RowBlocks<T>::of(results.x.narrow(1, chunk.first, chunk.cells)), in.pairs());
-    if (results.weight_ih.defined()) {
-      add_outer_products(all(chunk.gates), rows(chunk.cells, input), columns(results.weight_ih, 0, in.inputs),
-                         in.pairs());
-      add_outer_products(all(chunk.gates), rows(chunk.cells, fed),
-                         columns(results.weight_ih, in.inputs, in.inputs + in.feed), in.pairs());
-    }
-    if (results.weight_hh.defined())
-      add_weight_hh_gradient(gates, all(chunk.gates), rows(chunk.cells, state), results.weight_hh, in.pairs());
-    if (results.gates.defined()) results.gates.add_(chunk.gates.sum(at::IntArrayRef({0, 1})));
+  if (results.x.defined())
+    product(all(chunk.gates), in.weight_ih.narrow(1, 0, in.inputs).narrow(0, 0, wide),
+            RowBlocks<T>::of(results.x.narrow(1, chunk.first, chunk.cells)), in.pairs());
+  if (results.weight_ih.defined()) {
+    outer_products(all(chunk.gates), rows(chunk.cells, input), columns(results.weight_ih, 0, in.inputs), in.pairs(),
+                   add);
+    outer_products(all(chunk.gates), rows(chunk.cells, fed), columns(results.weight_ih, in.inputs, in.inputs + in.feed),
+                   in.pairs(), add);
   }
+  if (results.weight_hh.defined())
+    weight_hh_gradient(gates, all(chunk.gates), rows(chunk.cells, state), results.weight_hh, in.pairs(), add);
+  if (results.gates.defined()) results.gates.add_(chunk.gates.sum(at::IntArrayRef({0, 1})));
   if (results.values.defined())
     at::baddbmm_out(const_cast<Tensor&>(results.values), results.values,
                     out.weights.view({in.batch, (steps + 1) * in.heads, in.source})
                         .narrow(1, chunk.first * in.heads, chunk.asks * in.heads)
                         .transpose(1, 2),
-                    chunk.contexts.view({in.batch, chunk.asks * in.heads, in.width}),
-                    chunk.first + chunk.asks == steps + 1 ? 0 : 1);
+                    chunk.contexts.view({in.batch, chunk.asks * in.heads, in.width}), add ? 1 : 0);
   if (results.w_query.defined())
-    add_outer_products(all(chunk.queries), rows(chunk.asks, state), results.w_query, in.pairs());
+    outer_products(all(chunk.queries), rows(chunk.asks, state), results.w_query, in.pairs(), add);
   if (results.b_query.defined()) results.b_query.add_(chunk.queries.sum(at::IntArrayRef({0, 1})));
   if (results.w_feed.defined()) {
-    add_outer_products(all(chunk.feeds), rows(chunk.asks, state), columns(results.w_feed, 0, in.hidden), in.pairs());
-    add_outer_products(all(chunk.feeds), rows(chunk.asks, context),
-                       columns(results.w_feed, in.hidden, in.hidden + in.context()), in.pairs());
+    outer_products(all(chunk.feeds), rows(chunk.asks, state), columns(results.w_feed, 0, in.hidden), in.pairs(), add);
+    outer_products(all(chunk.feeds), rows(chunk.asks, context),
+                   columns(results.w_feed, in.hidden, in.hidden + in.context()), in.pairs(), add);
   }
   if (results.b_feed.defined()) results.b_feed.add_(chunk.feeds.sum(at::IntArrayRef({0, 1})));
 }
@@ -247,14 +245,15 @@ Tensors attention_recurrence_backward(int64_t gates, const OptionalTensors& grad
   };
   auto needed = [&](int which) { return needs.get(which - (which > kC0 && !has_cell)); };
   auto zeros = [&](int which, at::IntArrayRef shape) { return needed(which) ? in.zeros(shape) : Tensor(); };
-  Results results{.x = needed(kX) ? in.empty(in.x.sizes()) : Tensor(),
-                  .values = needed(kValues) ? in.empty(in.values.sizes()) : Tensor(),
-                  .w_query = zeros(kWQuery, in.w_query.sizes()),
+  auto empty = [&](int which, const Tensor& like) { return needed(which) ? in.empty(like.sizes()) : Tensor(); };
+  Results results{.x = empty(kX, in.x),
+                  .values = empty(kValues, in.values),
+                  .w_query = empty(kWQuery, in.w_query),
                   .b_query = zeros(kBQuery, {asked}),
-                  .weight_ih = zeros(kWeightIh, in.weight_ih.sizes()),
-                  .weight_hh = zeros(kWeightHh, in.weight_hh.sizes()),
+                  .weight_ih = empty(kWeightIh, in.weight_ih),
+                  .weight_hh = empty(kWeightHh, in.weight_hh),
                   .gates = needed(kBiasIh) || needed(kBiasHh) ? in.zeros({4 * in.hidden}) : Tensor(),
-                  .w_feed = has_feed ? zeros(kWFeed, in.w_feed.sizes()) : Tensor(),
+                  .w_feed = has_feed ? empty(kWFeed, in.w_feed) : Tensor(),
                   .b_feed = zeros(kBFeed, {in.feed})};
   dispatch(in.x, [&](auto zero) {
     using T = decltype(zero);

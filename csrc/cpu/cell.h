@@ -26,15 +26,15 @@ void hoist(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tens
   product(RowBlocks<const T>::of(x), weight.t(), RowBlocks<T>::of(saved), pairs, bias);
 }
 
-// grad += the gradient of weight_hh from those of the gates, rows of 4H, and the states before each step.
+// grad = or += the gradient of weight_hh from those of the gates, rows of 4H, and the states before each step.
 template <class T>
-void add_weight_hh_gradient(int64_t gates, RowBlocks<const T> grad_gates, const RowPointers<T>& states,
-                            const Tensor& grad, bool pairs) {
-  if (gates == kLstm) return add_outer_products(grad_gates, states, grad, pairs);
+void weight_hh_gradient(int64_t gates, RowBlocks<const T> grad_gates, const RowPointers<T>& states, const Tensor& grad,
+                        bool pairs, bool accumulate) {
+  if (gates == kLstm) return outer_products(grad_gates, states, grad, pairs, accumulate);
   int64_t hidden = grad.size(1);
-  add_outer_products(grad_gates, states, grad.narrow(0, 0, 2 * hidden), pairs);
+  outer_products(grad_gates, states, grad.narrow(0, 0, 2 * hidden), pairs, accumulate);
   grad_gates.first += 3 * hidden;
-  add_outer_products(grad_gates, states, grad.narrow(0, 2 * hidden, hidden), pairs);
+  outer_products(grad_gates, states, grad.narrow(0, 2 * hidden, hidden), pairs, accumulate);
 }
 
 // Gradients of bias_ih and bias_hh from the sums (4H) of those of the gates; undefined if those are.

@@ -158,9 +158,10 @@ void product(const RowBlocks<const T>& a, const Tensor& b, const RowBlocks<T>& c
                        data<T>(bias), false);
 }
 
-// c (m, n) += the sum over all rows p of a_p (m) times b_p (n): the gradient of a weight. The rows of a are even.
+// c (m, n) = the sum over all rows p of a_p (m) times b_p (n), or +=: the gradient of a weight. The rows of a are even.
 template <class T>
-void add_outer_products(const RowBlocks<const T>& a, const RowPointers<T>& b, const Tensor& c, bool pairs) {
+void outer_products(const RowBlocks<const T>& a, const RowPointers<T>& b, const Tensor& c, bool pairs,
+                    bool accumulate) {
   int64_t panel = kernels<T>().panel;
   auto pack = [&](int64_t p, int64_t depth, int64_t column, int64_t width, T* out) {
     for (int64_t i = 0; i < depth; i++, out += panel) {
@@ -168,7 +169,7 @@ void add_outer_products(const RowBlocks<const T>& a, const RowPointers<T>& b, co
       std::fill(out + width, out + panel, T(0));
     }
   };
-  products::blocked<T>(pairs, true, a, RowBlocks<T>::of(c), c.size(1), b.size(), pack, nullptr, true);
+  products::blocked<T>(pairs, true, a, RowBlocks<T>::of(c), c.size(1), b.size(), pack, nullptr, accumulate);
 }
 
 }  // namespace s2s::cpu

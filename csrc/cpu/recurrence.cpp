@@ -3,8 +3,6 @@
 // product after the loop.
 #include "recurrence.h"
 
-#include <ATen/ops/zeros_like.h>
-
 #include <algorithm>
 #include <cstring>
 #include <numeric>
@@ -212,9 +210,9 @@ Tensors recurrence_backward(int64_t gates, const OptionalTensors& grads, const O
   // The order of the inputs, c0 apart.
   enum { kX, kH0, kWeightIh, kWeightHh, kBiasIh, kBiasHh };
   auto needed = [&](int which) { return needs.get(which + (which > kH0 && has_cell)); };
-  auto zeros = [&](int which, const Tensor& like) { return needed(which) ? at::zeros_like(like) : Tensor(); };
-  Tensor grad_x = needed(kX) ? in.empty(in.x.sizes()) : Tensor();
-  Tensor grad_weight_ih = zeros(kWeightIh, in.weight_ih), grad_weight_hh = zeros(kWeightHh, in.weight_hh);
+  auto empty = [&](int which, const Tensor& like) { return needed(which) ? in.empty(like.sizes()) : Tensor(); };
+  Tensor grad_x = empty(kX, in.x);
+  Tensor grad_weight_ih = empty(kWeightIh, in.weight_ih), grad_weight_hh = empty(kWeightHh, in.weight_hh);
   dispatch(in.x, [&](auto zero) {
     using T = decltype(zero);
     backward<T>(gates, in, rows, grad_output, grad_h_n, grad_c_n, saved, output, cells, grad_gates, grad_h0, grad_c0);
@@ -223,21 +221,21 @@ Tensors recurrence_backward(int64_t gates, const OptionalTensors& grads, const O
     std::vector<T> padding(std::max(hidden, inputs));
     if (grad_x.defined()) product(all, in.weight_ih, RowBlocks<T>::of(grad_x), in.pairs());
     if (grad_weight_ih.defined())
-      add_outer_products(all,
+      outer_products(all,
+                     rows_read<T>(in, rows, padding,
+                                  [&](int64_t b, int64_t step) {
+                                    return data<T>(in.x) + (b * in.steps + rows.time(b, step)) * inputs;
+                                  }),
+                     grad_weight_ih, in.pairs(), false);
+    if (grad_weight_hh.defined())
+      weight_hh_gradient(gates, all,
                          rows_read<T>(in, rows, padding,
                                       [&](int64_t b, int64_t step) {
-                                        return data<T>(in.x) + (b * in.steps + rows.time(b, step)) * inputs;
+                                        return step == 0
+                                                   ? data<T>(in.h0) + b * hidden
+                                                   : data<T>(output) + (b * in.steps + rows.time(b, step - 1)) * hidden;
                                       }),
-                         grad_weight_ih, in.pairs());
-    if (grad_weight_hh.defined())
-      add_weight_hh_gradient(gates, all,
-                             rows_read<T>(in, rows, padding,
-                                          [&](int64_t b, int64_t step) {
-                                            return step == 0 ? data<T>(in.h0) + b * hidden
-                                                             : data<T>(output) +
-                                                                   (b * in.steps + rows.time(b, step - 1)) * hidden;
-                                          }),
-                             grad_weight_hh, in.pairs());
+                         grad_weight_hh, in.pairs(), false);
   });
   bool bias = needed(kBiasIh) || needed(kBiasHh);
   auto [grad_bias_ih, grad_bias_hh] = bias_gradients(gates, bias ? grad_gates.sum(0) : Tensor());
