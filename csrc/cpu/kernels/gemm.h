@@ -15,9 +15,10 @@ struct Element {
   using Sum = E;
 };
 
+// By value: clang takes a reference to a vector for an aligned one.
 template <class V, class E, class B>
-S2S_FORMULA void add_product(V& sum, E x, const B& b) {
-  sum += x * b;
+S2S_FORMULA V add_product(V sum, E x, B b) {
+  return sum + x * b;
 }
 
 #ifdef S2S_PAIRS
@@ -26,8 +27,8 @@ struct Element<Pair> {
   using Sum = float;
 };
 
-S2S_FORMULA void add_product(Vector<float>::type& sum, Pair x, const Vector<Pair>::type& b) {
-  sum = _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(x), (__m512bh)b);
+S2S_FORMULA Vector<float>::type add_product(Vector<float>::type sum, Pair x, Vector<Pair>::type b) {
+  return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(x), (__m512bh)b);
 }
 #endif
 
@@ -54,7 +55,7 @@ void tile(int64_t k, const E* a, int64_t lda, const E* packed, T* c, int64_t ldc
     for (int i = 0; i < rows; i++) {
       E x = transposed ? a[p * lda + i] : a[i * lda + p];
 #pragma GCC unroll 2
-      for (int j = 0; j < kVectors; j++) add_product(sum[i][j], x, b[j]);
+      for (int j = 0; j < kVectors; j++) sum[i][j] = add_product(sum[i][j], x, b[j]);
     }
   }
   for (int i = 0; i < rows; i++)
@@ -106,21 +107,24 @@ void gemm(int64_t m, int64_t n, int64_t k, const E* a, int64_t lda, const E* pac
   }
 }
 
-// Rows h apart of a square trade their off-diagonal blocks of h: with h from half the lanes down to 1, a transposition.
-template <int h, class V, int... lane>
-S2S_FORMULA void trade_blocks(V& a, V& b, std::integer_sequence<int, lane...>) {
-  constexpr int lanes = sizeof...(lane);
-  V low = __builtin_shufflevector(a, b, (lane & h ? lanes + lane - h : lane)...);
-  b = __builtin_shufflevector(a, b, (lane & h ? lanes + lane : lane + h)...);
-  a = low;
-}
+#ifdef __clang__
+#define S2S_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define S2S_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, decltype(a < b){__VA_ARGS__})
+#endif
 
-template <int h, class V, int lanes>
-S2S_FORMULA void transpose(V (&rows)[lanes]) {
+// Rows h apart of a square trade their off-diagonal blocks of h: with h from half the lanes down to 1, a transposition.
+template <class T, int h, int... lane>
+S2S_FORMULA void transpose(typename Vector<T>::type* rows, std::integer_sequence<int, lane...> all) {
+  constexpr int lanes = sizeof...(lane);
 #pragma GCC unroll 16
-  for (int i = 0; i < lanes; i++)
-    if (!(i & h)) trade_blocks<h>(rows[i], rows[i + h], std::make_integer_sequence<int, lanes>());
-  if constexpr (h > 1) transpose<h / 2>(rows);
+  for (int i = 0; i < lanes; i++) {
+    if (i & h) continue;
+    auto a = rows[i], b = rows[i + h];
+    rows[i] = S2S_SHUFFLE(a, b, (lane & h ? lanes + lane - h : lane)...);
+    rows[i + h] = S2S_SHUFFLE(a, b, (lane & h ? lanes + lane : lane + h)...);
+  }
+  if constexpr (h > 1) transpose<T, h / 2>(rows, all);
 }
 
 template <class T>
@@ -140,7 +144,7 @@ void pack(const T* from, int64_t k_stride, int64_t n_stride, int64_t k, int64_t 
       for (int64_t j = 0; j < panel; j += lanes) {
         V rows[lanes];
         for (int i = 0; i < lanes; i++) rows[i] = *reinterpret_cast<const V*>(from + p + (j + i) * n_stride);
-        transpose<lanes / 2>(rows);
+        transpose<T, lanes / 2>(rows, std::make_integer_sequence<int, lanes>());
         for (int i = 0; i < lanes; i++) *reinterpret_cast<V*>(out + (p + i) * panel + j) = rows[i];
       }
   for (; p < k; p++)
