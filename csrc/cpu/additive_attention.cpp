@@ -234,9 +234,14 @@ void backward(const Inputs& in, const Positions& positions, const Tensor& weight
     // grad_query of a tile is summed by itself first: one long sum would lose digits.
     std::vector<T> sums(task.count * attention);
     for (int64_t first = 0; first < count; first += kTile) {
-      std::fill(sums.begin(), sums.end(), T(0));
-      kernel.keys_backward(tile(source, first), queries, &grad_scores[first], count, grad_keys, grad_v, sums.data(),
-                           scratch.data());
+      if (task.count == 1) {
+        kernel.one_query_backward(tile(source, first), queries.queries, &grad_scores[first], sums.data(), grad_keys,
+                                  grad_v);
+      } else {
+        std::fill(sums.begin(), sums.end(), T(0));
+        kernel.queries_backward(tile(source, first), queries, &grad_scores[first], count, sums.data(), grad_keys,
+                                grad_v, scratch.data());
+      }
       for (int64_t t = 0; t < task.count; t++)
         kernel.add(grad_query + t * query_stride, &sums[t * attention], attention);
     }

@@ -119,10 +119,10 @@ void loop(int64_t gates, const AttentionInputs& in, const Memory<T>& memory, con
                                 score.data());
         // v's gradient of a step is summed by itself first: one long sum would lose digits.
         std::fill(grad_v.begin(), grad_v.end(), T(0));
-        kernel.one_query_backward(source, queries + at * asked + n * in.attention, score.data(),
-                                  query + row * asks * query_stride + n * in.attention,
-                                  data<T>(carried.keys) + (first + row) * in.source * asked + n * in.attention,
-                                  grad_v.data());
+        kernel.add_one_query_backward(source, queries + at * asked + n * in.attention, score.data(),
+                                      query + row * asks * query_stride + n * in.attention,
+                                      data<T>(carried.keys) + (first + row) * in.source * asked + n * in.attention,
+                                      grad_v.data());
         kernel.add(data<T>(carried.v) + ((first + row) * in.heads + n) * in.attention, grad_v.data(), in.attention);
       }
       team.sync();

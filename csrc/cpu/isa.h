@@ -76,13 +76,16 @@ struct Kernels {
   void (*outer)(const T* a, const T* b, int64_t m, int64_t n, T* out);
   // In place: compact gradients of the weights to those of the scores.
   void (*softmax_backward)(const T* weights, const int64_t* positions, int64_t count, T* grad);
-  // Of one query: grad_query (A) overwritten, grad_keys (key_stride apart) and grad_v (A) added to.
+  // Of one query: grad_query (A) and grad_keys of every valid position (key_stride apart), overwritten, and grad_v (A),
+  // added to. The second adds to grad_keys too.
   void (*one_query_backward)(const Source<T>& source, const T* query, const T* grad_scores, T* grad_query, T* grad_keys,
                              T* grad_v);
-  // For all queries at once: grad_keys of every valid position (key_stride apart, overwritten), grad_v (A, +=) and,
-  // where wanted, grad_queries (count, A, +=). grad_scores: rows score_stride apart. scratch: A.
-  void (*keys_backward)(const Source<T>& source, const Queries<T>& queries, const T* grad_scores, int64_t score_stride,
-                        T* grad_keys, T* grad_v, T* grad_queries, T* scratch);
+  void (*add_one_query_backward)(const Source<T>& source, const T* query, const T* grad_scores, T* grad_query,
+                                 T* grad_keys, T* grad_v);
+  // Of many queries: grad_queries (count, A), added to, grad_keys, overwritten, and grad_v, added to. grad_scores: rows
+  // score_stride apart. scratch: A.
+  void (*queries_backward)(const Source<T>& source, const Queries<T>& queries, const T* grad_scores,
+                           int64_t score_stride, T* grad_queries, T* grad_keys, T* grad_v, T* scratch);
 
   // Logits of some words, each `stride` after the last, of `rows` rows, a multiple of `panel`: each row's maximum of
   // the logits so far, the sum of exp(logit - maximum) and, where wanted, that of the logits. `bias`: the words', or

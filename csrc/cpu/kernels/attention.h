@@ -107,7 +107,7 @@ void softmax_backward(const T* weights, const int64_t* positions, int64_t count,
   for (int64_t i = 0; i < count; i++) grad[i] = weights[positions[i]] * (grad[i] - mean);
 }
 
-template <class T>
+template <class T, bool add>
 void one_query_backward(const Source<T>& s, const T* query, const T* grad_scores, T* grad_query, T* grad_keys,
                         T* grad_v) {
   const T* v = s.v;
@@ -121,53 +121,32 @@ void one_query_backward(const Source<T>& s, const T* query, const T* grad_scores
     for (int64_t j = 0; j < n; j++) {
       auto g = math::additive_backward(v[j], query[j], key[j], grad);
       grad_query[j] += g.query;
-      grad_key[j] += g.query;
+      grad_key[j] = add ? grad_key[j] + g.query : g.query;
       grad_v[j] += g.v;
     }
   }
 }
 
 template <class T>
-void keys_backward(const Source<T>& s, const Queries<T>& queries, const T* grad_scores, int64_t score_stride,
-                   T* grad_keys, T* grad_v, T* grad_queries, T* scratch) {
+void queries_backward(const Source<T>& s, const Queries<T>& queries, const T* grad_scores, int64_t score_stride,
+                      T* grad_queries, T* grad_keys, T* grad_v, T* scratch) {
   const T* v = s.v;
   int64_t n = s.attention;
   for (int64_t i = 0; i < s.count; i++) {
     const T* key = s.keys + s.positions[i] * s.key_stride;
     T* grad_key = grad_keys + s.positions[i] * s.key_stride;
-    if (queries.count == 1 && grad_queries) {  // one query: nothing to sum for a key
-      const T* query = queries.queries;
-      T grad = grad_scores[i];
-#pragma omp simd
-      for (int64_t j = 0; j < n; j++) {
-        auto g = math::additive_backward(v[j], query[j], key[j], grad);
-        grad_key[j] = g.query;
-        grad_queries[j] += g.query;
-        grad_v[j] += g.v;
-      }
-      continue;
-    }
     // grad_v of each position is summed by itself first: one long sum would lose digits.
     for (int64_t j = 0; j < n; j++) grad_key[j] = scratch[j] = T(0);
     for (int64_t t = 0; t < queries.count; t++) {
       const T* query = queries.queries + t * queries.stride;
+      T* grad_query = grad_queries + t * n;
       T grad = grad_scores[t * score_stride + i];
-      if (grad_queries) {
-        T* grad_query = grad_queries + t * n;
 #pragma omp simd
-        for (int64_t j = 0; j < n; j++) {
-          auto g = math::additive_backward(v[j], query[j], key[j], grad);
-          grad_query[j] += g.query;
-          grad_key[j] += g.query;
-          scratch[j] += g.v;
-        }
-      } else {
-#pragma omp simd
-        for (int64_t j = 0; j < n; j++) {
-          auto g = math::additive_backward(v[j], query[j], key[j], grad);
-          grad_key[j] += g.query;
-          scratch[j] += g.v;
-        }
+      for (int64_t j = 0; j < n; j++) {
+        auto g = math::additive_backward(v[j], query[j], key[j], grad);
+        grad_query[j] += g.query;
+        grad_key[j] += g.query;
+        scratch[j] += g.v;
       }
     }
     for (int64_t j = 0; j < n; j++) grad_v[j] += scratch[j];
