@@ -86,7 +86,7 @@ def test_parallel_files_config_file_and_options(s2s, files, tmp_path):
 def test_pairs_that_are_too_long_are_named(s2s, files, tmp_path):
     (tmp_path / "p.tsv").write_text("bad\n" + (files / "pairs.tsv").read_text() + "abc\tb\n")
     _, _, err = s2s("train", tmp_path / "p.tsv", *TINY, "--max-length", "2", "--epochs", "1", "--out", tmp_path / "m")
-    assert f"{tmp_path / 'p.tsv'}: left out 1 pairs longer than 2 tokens (line 66)\n" in err
+    assert f"{tmp_path / 'p.tsv'}: left out 1 pair longer than 2 tokens (line 66)\n" in err
 
 
 def test_resume(s2s, files, tmp_path):

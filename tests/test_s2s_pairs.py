@@ -132,7 +132,7 @@ def test_quotes_hold_tabs_newlines_and_quotes(tmp_path):
     assert list(PairFile([path], said.append, quotes=True)) == [
         ('a "b" c', "x"), ("d", "y\nz\tw"), ('e "f" g', "h i"), ("j", "k")
     ]  # fmt: skip
-    assert said == [f"{path}: 1 pairs go over several lines, by their quotes (line 2)"]
+    assert said == [f"{path}: 1 pair over several lines, by the quotes (line 2)"]
 
 
 def test_a_quote_that_is_never_closed_does_not_swallow_the_file_unsaid(tmp_path):
@@ -140,7 +140,7 @@ def test_a_quote_that_is_never_closed_does_not_swallow_the_file_unsaid(tmp_path)
     path.write_text('a\tb\nc\t"d\n' + "e\tf\n" * 5)
     said = []
     assert len(PairFile([path], said.append, quotes=True)) == 2
-    assert said == [f"{path}: 1 pairs go over several lines, by their quotes (line 2)"]
+    assert said == [f"{path}: 1 pair over several lines, by the quotes (line 2)"]
     path.write_text('a\tb\nc\t"d\n' + "e\tf\n" * 40_000)
     with pytest.raises(S2SError, match="line 2: its quotes do not match"):
         PairFile([path], no_report, quotes=True)
@@ -204,7 +204,7 @@ def test_prepare(capsys, tmp_path):
     path, out = tmp_path / "p.tsv", tmp_path / "out"
     path.write_text('Run!\tअ ब\nRun.\tक\n!\tड\n"Go, Tom"\tअ "ब"\n', encoding="utf-8")
     code, text, err = prepare(capsys, path, "--cleaning", "fixed", "--held-out", "0.5", "--out", out)
-    assert code == 0 and err == f"{path}: cleaning left nothing of 1 pairs, which are left out (line 3)\n"
+    assert code == 0 and err == f"{path}: left out 1 pair of which cleaning left nothing (line 3)\n"
     assert "pairs        3, 4 distinct sources" in text and "2 distinct sources after it" in text
     assert "source       3 different words, the longest has 2\n" in text
     assert "target       5 different words, the longest has 4, with START_ and _END" in text
@@ -220,7 +220,7 @@ def test_prepare_says_what_is_wrong(capsys, tmp_path):
     path = tmp_path / "p.tsv"
     path.write_text("!\t?\n")
     assert prepare(capsys, path, "--cleaning", "fixed")[::2] == (
-        1, f"{path}: cleaning left nothing of 1 pairs, which are left out (line 1)\ns2s: cleaning left no pair.\n"
+        1, f"{path}: left out 1 pair of which cleaning left nothing (line 1)\ns2s: cleaning left no pair.\n"
     )  # fmt: skip
     path.write_text("a\tb\n")
     code, _, err = prepare(capsys, path, "--out", path / "x")

@@ -92,9 +92,10 @@ class PairFile:
             where = "" if self.columns == (1, 2) else f" in columns {self.columns[0]} and {self.columns[1]}"
             raise S2SError(f"{self.name} has no line with a source, a tab and a target{where}.")
         if bad:
-            say(f"{self.name}: left out {len(bad)} lines without a source or a target (line {shown(bad)})")
+            say(f"{self.name}: left out {counted(len(bad), 'line')} without a source or a target (line {shown(bad)})")
         if several:
-            say(f"{self.name}: {len(several)} pairs go over several lines, by their quotes (line {shown(several)})")
+            quoted = f"{counted(len(several), 'pair')} over several lines, by the quotes"
+            say(f"{self.name}: {quoted} (line {shown(several)})")
 
     def __len__(self):
         return self.count
@@ -149,6 +150,11 @@ class PairFile:
 def shown(numbers):
     """The first few, for a report."""
     return ", ".join(map(str, numbers[:SHOWN])) + (", ..." if len(numbers) > SHOWN else "")
+
+
+def counted(number, noun):
+    """``1 pair``, ``2,000 pairs``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def watched(items, what, total=None):

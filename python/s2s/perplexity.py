@@ -31,7 +31,7 @@ def perplexity(model, pairs: Sequence[tuple[str, str]], source_vocab, target_voc
     tokens = int(rows.lengths[:, 1].sum())
     unknown = sum(int((target == UNK).sum()) for _, target in (rows[i] for i in range(len(rows))))
     words = sum(len(target_text(target, config).split()) for _, target in pairs)
-    loss = validation_loss(model, rows) * (tokens + len(rows))
+    nats = validation_loss(model, rows)  # of a token, one </s> a target among them
     return Perplexity(
-        math.exp(loss / (tokens + len(rows))), math.exp(loss / (words + len(rows))), unknown / max(tokens, 1)
+        math.exp(nats), math.exp(nats * (tokens + len(rows)) / (words + len(rows))), unknown / max(tokens, 1)
     )

@@ -24,7 +24,7 @@ def prepare(
 ):
     """Clean pairs of sentences, count their words and split them in two."""
     from ..cleaning import clean, normalize
-    from ..pairs import PairFile, split_pairs, write_pairs
+    from ..pairs import PairFile, counted, split_pairs, write_pairs
 
     pairs = PairFile(files, say, quotes=cleaning == "seed")
     cleaned, lost = Cleaned(pairs, lambda text, side: clean(normalize(text), cleaning, side)), []
@@ -38,7 +38,8 @@ def prepare(
             words[side].update(tokens)
             longest[side] = max(longest[side], len(tokens) + (2 if side == "target" else 0))
     if lost:
-        say(f"{pairs.name}: cleaning left nothing of {len(lost)} pairs, which are left out (line {pairs.shown(lost)})")
+        emptied = f"{counted(len(lost), 'pair')} of which cleaning left nothing"
+        say(f"{pairs.name}: left out {emptied} (line {pairs.shown(lost)})")
     cleaned.count = len(pairs) - len(lost)
     if not cleaned.count:
         raise S2SError("cleaning left no pair.")

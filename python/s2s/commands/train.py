@@ -57,7 +57,7 @@ def train(
     from ..checkpoint import load_checkpoint, save_checkpoint, write_json
     from ..cleaning import source_text
     from ..data import Dataset
-    from ..pairs import PairFile, split_pairs
+    from ..pairs import PairFile, counted, split_pairs
 
     write_curves = curves(tensorboard) if tensorboard else None
     if resume:
@@ -88,7 +88,7 @@ def train(
     sets = [Dataset(part, source_vocab, target_vocab, settings) for part in parts]
     for part, dataset in zip(parts, sets):
         if lost := dataset.too_long:
-            longer = f"{len(lost)} pairs longer than {settings.max_length} tokens"
+            longer = f"{counted(len(lost), 'pair')} longer than {settings.max_length} tokens"
             say(f"{part.name}: left out {longer} (line {part.shown(lost)})")
     say(
         f"{len(sets[0]):,} pairs to train on, {len(sets[1]):,} to validate; vocabularies of "
