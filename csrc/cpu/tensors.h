@@ -49,7 +49,7 @@ inline bool in_pairs(at::ScalarType type) {
 
 inline int64_t pairs_of(int64_t k) { return (k + 1) / 2; }
 
-// Whether rows so far apart, half a page or more, share a few sets of the first-level cache.
+// Whether rows so far apart, by quarters of a page, share a few sets of the first-level cache.
 template <class T>
 bool share_sets(int64_t stride) {
   return stride % (1024 / static_cast<int64_t>(sizeof(T))) == 0;
@@ -63,8 +63,8 @@ inline Tensor rows_apart(const Tensor& like, std::vector<int64_t> shape) {
   return at::empty(shape, like.options()).narrow(-1, 0, width);
 }
 
-// (m, k) rows that a kernel reads side by side, and their stride: copied to `buffer` where rows half a page or more
-// apart would share a few sets of the first-level cache and drive each other out of it.
+// (m, k) rows that a kernel reads side by side, and their stride: copied to `buffer` where they
+// would share a few sets of the first-level cache and drive each other out of it.
 template <class T>
 std::pair<const T*, int64_t> spread(int64_t m, int64_t k, const T* a, int64_t lda, std::vector<T>& buffer) {
   constexpr int64_t line = 64 / sizeof(T);
