@@ -18,6 +18,11 @@ inline bool given(const OptionalTensor& x) { return x.has_value() && x->defined(
 // A result that was not asked for.
 inline Tensor nothing(const Tensor& like) { return at::empty({0}, like.options()); }
 
+// What gradients are added to: it begins as the one that came in, or as zeros.
+inline Tensor begin_as(const OptionalTensor& grad, const Tensor& to) {
+  return given(grad) ? to.copy_(*grad) : to.zero_();
+}
+
 inline Tensor columns(const Tensor& x, int64_t begin, int64_t end) { return x.narrow(1, begin, end - begin); }
 
 // Everything as (B, T, N, A), (B, S, N, A), (B, S, D), (N, A).

@@ -211,19 +211,15 @@ Tensors attention_recurrence_backward(int64_t gates, const OptionalTensors& grad
                        .cells = has_cell ? outputs[7] : Tensor(),
                        .queries = outputs[has_cell ? 8 : 6]};
   AttentionOutputs grad{.states = to_compute(grads.get(0)), .weights = to_compute(grads.get(2))};
-  // Gradients that the loop adds to begin as those that came in.
-  auto begin_as = [&](const OptionalTensor& grad, at::IntArrayRef shape) {
-    return given(grad) ? in.empty(shape).copy_(*grad) : in.zeros(shape);
-  };
   auto steps_of = [&](const OptionalTensor& grad, int64_t first, int64_t count) {
     return given(grad) ? OptionalTensor(grad->narrow(1, first, count)) : std::nullopt;
   };
   OptionalTensor grad_feeds = has_feed ? grads.get(3) : std::nullopt;
-  Carried carried{.h = begin_as(grads.get(4), {in.batch, in.hidden}),
-                  .c = has_cell ? begin_as(grads.get(5), {in.batch, in.hidden}) : Tensor(),
+  Carried carried{.h = begin_as(grads.get(4), in.empty({in.batch, in.hidden})),
+                  .c = has_cell ? begin_as(grads.get(5), in.empty({in.batch, in.hidden})) : Tensor(),
                   .keys = in.zeros(in.keys.sizes()),
                   .v = in.zeros({in.batch, in.heads, in.attention})};
-  if (has_first) carried.first_feed = begin_as(steps_of(grad_feeds, 0, 1), {in.batch, 1, in.feed}).squeeze(1);
+  if (has_first) carried.first_feed = begin_as(steps_of(grad_feeds, 0, 1), in.empty({in.batch, 1, in.feed})).squeeze(1);
 
   // The order of the inputs.
   enum {
@@ -269,13 +265,9 @@ Tensors attention_recurrence_backward(int64_t gates, const OptionalTensors& grad
                   .cells = cells,
                   .gates = rows_apart(in.x, {in.batch, cells, 4 * in.hidden}),
                   .queries = rows_apart(in.x, {in.batch, asks, asked}),
-                  .contexts = begin_as(steps_of(grads.get(1), first, asks), {in.batch, asks, in.context()})};
+                  .contexts = begin_as(steps_of(grads.get(1), first, asks), in.empty({in.batch, asks, in.context()}))};
       if (has_feed) {
-        chunk.feeds = rows_apart(in.x, {in.batch, asks, in.feed});
-        if (grad_feeds)
-          chunk.feeds.copy_(grad_feeds->narrow(1, first, asks));
-        else
-          chunk.feeds.zero_();
+        chunk.feeds = begin_as(steps_of(grad_feeds, first, asks), rows_apart(in.x, {in.batch, asks, in.feed}));
         if (first == 0 && has_first) chunk.feeds.select(1, 0).zero_();  // w_feed had no part in the first feed
       }
       loop<T>(gates, in, memory, weights, out, grad, carried, chunk);

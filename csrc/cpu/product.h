@@ -47,14 +47,11 @@ struct Plain {
   static int64_t size(int64_t k) { return k; }
   static auto gemm(bool transposed) { return transposed ? kernels<T>().gemm_transposed : kernels<T>().gemm; }
 
-  // Rows of a (m, k), or columns of its transpose (k, m) beside each other; and their stride.
+  // Rows of a (m, k), or columns of its transpose (k, m), whose rows are apart; and their stride.
   static std::pair<const T*, int64_t> block(bool transposed, int64_t m, int64_t k, const T* a, int64_t stride,
                                             std::vector<T>& buffer) {
-    if (!transposed) return spread(m, k, a, stride, buffer);
-    if (!share_sets<T>(stride)) return {a, stride};
-    buffer.resize(m * k);
-    for (int64_t p = 0; p < k; p++) std::copy_n(a + p * stride, m, buffer.data() + p * m);
-    return {buffer.data(), m};
+    if (transposed) return {a, stride};
+    return spread(m, k, a, stride, buffer);
   }
 
   // A panel of k rows in place.
@@ -158,7 +155,8 @@ void product(const RowBlocks<const T>& a, const Tensor& b, const RowBlocks<T>& c
                        data<T>(bias), false);
 }
 
-// c (m, n) = the sum over all rows p of a_p (m) times b_p (n), or +=: the gradient of a weight. The rows of a are even.
+// c (m, n) = the sum over all rows p of a_p (m) times b_p (n), or +=: the gradient of a weight. The rows of a are even,
+// and apart (rows_apart).
 template <class T>
 void outer_products(const RowBlocks<const T>& a, const RowPointers<T>& b, const Tensor& c, bool pairs,
                     bool accumulate) {

@@ -35,11 +35,7 @@ inline Two step_forward(int64_t gates, const StepArguments& in) {
 inline Three step_backward(int64_t gates, const StepArguments& in, const OptionalTensor& grad_h,
                            const OptionalTensor& grad_c) {
   int64_t hidden = in.hidden, wide = gates * hidden;
-  // What the kernels overwrite: gradients that came in, or zeros.
-  auto begin_as = [&](const OptionalTensor& grad) {
-    return given(grad) ? in.empty(hidden).copy_(*grad) : in.empty(hidden).zero_();
-  };
-  Tensor h = begin_as(grad_h), c = gates == kLstm ? begin_as(grad_c) : Tensor();
+  Tensor h = begin_as(grad_h, in.empty(hidden)), c = gates == kLstm ? begin_as(grad_c, in.empty(hidden)) : Tensor();
   Tensor of_x = in.empty(wide), of_h = in.empty(gates == kGru ? wide : 0);
   dispatch(in.state, [&](auto zero) {
     using T = decltype(zero);

@@ -49,26 +49,22 @@ inline bool in_pairs(at::ScalarType type) {
 
 inline int64_t pairs_of(int64_t k) { return (k + 1) / 2; }
 
-// Whether rows so far apart, by quarters of a page, share a few sets of the first-level cache.
-template <class T>
-bool share_sets(int64_t stride) {
-  return stride % (1024 / static_cast<int64_t>(sizeof(T))) == 0;
-}
+// Whether rows so far apart, by quarters of a page, share a few sets of the first-level cache, and drive each other out
+// of it when a kernel reads them side by side.
+inline bool share_sets(int64_t bytes) { return bytes % 1024 == 0; }
 
-// Empty, its rows a cache line further apart than they are wide: they share no sets where their width is a power of
-// two.
+// Empty, its rows a cache line further apart than they are wide where they would share sets.
 inline Tensor rows_apart(const Tensor& like, std::vector<int64_t> shape) {
-  int64_t width = shape.back();
-  shape.back() += 64 / like.element_size();
+  int64_t width = shape.back(), size = like.element_size();
+  if (share_sets(width * size)) shape.back() += 64 / size;
   return at::empty(shape, like.options()).narrow(-1, 0, width);
 }
 
-// (m, k) rows that a kernel reads side by side, and their stride: copied to `buffer` where they
-// would share a few sets of the first-level cache and drive each other out of it.
+// (m, k) rows that a kernel reads side by side, and their stride: copied to `buffer` where they share sets.
 template <class T>
 std::pair<const T*, int64_t> spread(int64_t m, int64_t k, const T* a, int64_t lda, std::vector<T>& buffer) {
   constexpr int64_t line = 64 / sizeof(T);
-  if (m < 4 || !share_sets<T>(lda) || k < 16 * line) return {a, lda};
+  if (m < 4 || !share_sets(lda * sizeof(T)) || k < 16 * line) return {a, lda};
   int64_t stride = k + line;
   buffer.resize(std::max<size_t>(buffer.size(), m * stride));
   for (int64_t i = 0; i < m; i++) std::copy_n(a + i * lda, k, buffer.data() + i * stride);
@@ -127,6 +123,7 @@ class Packed {
     panels_ = at::empty({panels * size}, w.options().dtype(pairs ? at::kInt : w.scalar_type()));
     const T* from = data<T>(w);
     char* out = panels_.numel() ? static_cast<char*>(panels_.mutable_data_ptr()) : nullptr;
+    // Shares of 12288 numbers and more, which are worth waking a thread.
     at::parallel_for(0, panels, 1 + 12288 / (k * panel + 1), [&](int64_t begin, int64_t end) {
       std::vector<T> wide(pairs ? k * panel : 0);
       for (int64_t p = begin; p < end; p++) {

@@ -154,12 +154,10 @@ Tensors backward(int64_t gates, const OptionalTensors& grads, const OptionalTens
   int64_t context = in.context();
   size_t last = in.has_cell ? 9 : 7, exact = in.rounded() ? last : 0;  // where the unrounded outputs begin
   const Tensor &states = outputs[0], &contexts = outputs[1], &feeds = outputs[3], &queries = outputs[last - 1];
-  auto begin_as = [&](const OptionalTensor& grad) {
-    return given(grad) ? accumulator(*grad) : in.accumulate({batch, hidden}).zero_();
-  };
   Tensor grad_states = contiguous(grads.get(0)), grad_contexts = contiguous(grads.get(1));
   Tensor grad_weights = contiguous(grads.get(2)), grad_feeds = in.has_feed ? contiguous(grads.get(3)) : Tensor();
-  Tensor grad_h = begin_as(grads.get(4)), grad_c = in.has_cell ? begin_as(grads.get(5)) : Tensor();
+  Tensor grad_h = begin_as(grads.get(4), in.accumulate({batch, hidden}));
+  Tensor grad_c = in.has_cell ? begin_as(grads.get(5), in.accumulate({batch, hidden})) : Tensor();
 
   // Gradients of what the merged weight made at each step, t = T included, which no gates follow.
   Tensor weight = in.merged_weight(), grad_sums = in.empty({batch, steps + 1, in.merged});

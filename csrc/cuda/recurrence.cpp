@@ -73,11 +73,8 @@ Tensors backward(int64_t gates, const OptionalTensors& grads, const OptionalTens
   auto stream = current_stream(in.x);
   bool has_cell = gates == kLstm;
   int64_t steps = in.steps, hidden = in.hidden, wide = gates * hidden;
-  auto begin_as = [&](const OptionalTensor& grad) {
-    return given(grad) ? accumulator(*grad) : in.accumulate({in.batch, hidden}).zero_();
-  };
-  Tensor grad_output = contiguous(grads.get(0)), grad_h = begin_as(grads.get(1));
-  Tensor grad_c = has_cell ? begin_as(grads.get(2)) : Tensor();
+  Tensor grad_output = contiguous(grads.get(0)), grad_h = begin_as(grads.get(1), in.accumulate({in.batch, hidden}));
+  Tensor grad_c = has_cell ? begin_as(grads.get(2), in.accumulate({in.batch, hidden})) : Tensor();
   Tensor grad_gates_h = in.empty({in.batch, steps, wide});
   Tensor grad_gates_x = has_cell ? grad_gates_h : in.empty({in.batch, steps, wide});
   Tensor h_before = in.empty({in.batch, steps, hidden});
