@@ -1,9 +1,8 @@
 // The attention decoder, backward. The loop goes back over the steps with only what the step before needs on its way
 // (the gradients of h, the feed and the query) and those of keys and v, which come of the same tanh as the query's. The
-// gradients of all weights, x and values are products over many steps at once. Steps go in chunks, so that what the
-// products read takes little memory.
-#include <ATen/ops/baddbmm.h>
-
+// gradients of all weights, x and values are products over many steps at once: those of the values, of which each row
+// of the batch has its own, by the threads that ran the row. Steps go in chunks, so that what the products read takes
+// little memory.
 #include "attention_inputs.h"
 #include "attention_recurrence.h"
 
@@ -12,6 +11,7 @@ namespace s2s::cpu {
 namespace {
 
 constexpr int64_t kChunkRows = 1024;  // rows of the batch times steps: deep enough for products at full speed
+constexpr int64_t kRowsAtOnce = 12;   // rows of C that a product's kernel makes at once
 
 // What the loop leaves of steps first .. first + asks of 0..T for the products; a cell follows each step but T.
 struct Chunk {
@@ -26,6 +26,7 @@ struct Carried {
   Tensor h, c;        // (B, H): in and out of the loop, at last the initial state's
   Tensor first_feed;  // (B, F), if it was given
   Tensor keys, v;     // (B, S, N, A), and a part a row of the batch: (B, N, A)
+  Tensor values;      // (B, S, D), if it is wanted: written by the last steps' chunk, and then added to
 };
 
 template <class T>
@@ -41,6 +42,33 @@ struct Weights {
     feed_c = Packed<T>::straight(in.feed_c(), in.pairs());
   }
 };
+
+// The gradient of one row's values (S, D): the sum of weights (count, S) times the gradients of contexts (count, D), or
+// += it. Each thread of the team makes its part of the columns.
+template <class T>
+void values_gradient(const Team& team, const AttentionInputs& in, const T* weights, const T* grad_contexts,
+                     int64_t count, T* grad_values, bool accumulate) {
+  const auto& kernel = kernels<T>();
+  constexpr int64_t deepest = products::kDepthOfGradients;
+  int64_t panel = kernel.panel;
+  auto [first, last] = team.part((in.width + panel - 1) / panel);
+  int64_t begin = first * panel, end = std::min(last * panel, in.width);
+  thread_local std::vector<T> packed;
+  packed.resize(deepest * (last - first) * panel);
+  for (int64_t p = 0; p < count; p += deepest) {
+    int64_t depth = std::min(deepest, count - p);
+    for (int64_t column = begin; column < end; column += panel)
+      kernel.pack(grad_contexts + p * in.width + column, in.width, 1, depth, std::min(panel, end - column),
+                  packed.data() + (column - begin) * depth);
+    // A few rows at a time, each read and written from end to end.
+    int64_t parts = (in.source + kRowsAtOnce - 1) / kRowsAtOnce;
+    for (int64_t part = 0; part < parts; part++) {
+      auto [row, next] = split(in.source, parts, part);
+      kernel.gemm_transposed(next - row, end - begin, depth, weights + p * in.source + row, in.source, packed.data(),
+                             grad_values + row * in.width + begin, in.width, nullptr, p > 0 || accumulate);
+    }
+  }
+}
 
 template <class T>
 void loop(int64_t gates, const AttentionInputs& in, const Memory<T>& memory, const Weights<T>& weight,
@@ -65,11 +93,22 @@ void loop(int64_t gates, const AttentionInputs& in, const Memory<T>& memory, con
     T* grad_h = data<T>(carried.h) + first * hidden;
     T* grad_c = has_cell ? data<T>(carried.c) + first * hidden : nullptr;
     std::vector<T> score(in.source), grad_v(in.attention);
+    auto begin_rows = [&](T* to, int64_t stride, const Tensor& from, int64_t width, int64_t t) {
+      for (int64_t row = feed_begin; row < feed_end; row++)
+        if (from.defined())
+          std::copy_n(data<T>(from) + ((first + row) * (steps + 1) + t) * width, width, to + row * stride);
+        else
+          std::fill_n(to + row * stride, width, T(0));
+    };
 
     for (int64_t i = asks - 1; i >= 0; i--) {
       int64_t t = chunk.first + i;
       bool first_fed = t == 0 && in.first_feed.defined();  // the feed of this step was the caller's
       T* grad_context = data<T>(chunk.contexts) + (first * asks + i) * in.context();
+      begin_rows(grad_context, asks * in.context(), grad.contexts, in.context(), t);
+      if (has_feed)  // zeros where it was the caller's, in which w_feed had no part
+        begin_rows(data<T>(chunk.feeds) + (first * asks + i) * feeds_stride, asks * feeds_stride,
+                   first_fed ? Tensor() : grad.feeds, in.feed, t);
       // Gradient of this step's feed, under tanh where there is one.
       T* feed = first_fed  ? data<T>(carried.first_feed) + first * in.feed
                 : has_feed ? data<T>(chunk.feeds) + (first * asks + i) * feeds_stride
@@ -94,8 +133,8 @@ void loop(int64_t gates, const AttentionInputs& in, const Memory<T>& memory, con
         team.sync();
         weight.feed.apply(team, rows, grad_gates, cells * saved_stride, feed, feed_stride, nullptr, true);
         weight.hidden.apply(team, rows, gates_h, gates_stride, grad_h, hidden, nullptr, true);
-        team.sync();
       }
+      team.sync();
       if (has_feed && !first_fed) {
         for (int64_t row = feed_begin; row < feed_end; row++)
           kernel.tanh_backward(feed + row * feed_stride,
@@ -129,12 +168,17 @@ void loop(int64_t gates, const AttentionInputs& in, const Memory<T>& memory, con
       weight.query.apply(team, rows, query, asks * query_stride, grad_h, hidden, nullptr, true);
       team.sync();
     }
+    if (carried.values.defined())
+      for (int64_t b = first; b < last; b++)
+        values_gradient(team, in, weights + (b * (steps + 1) + chunk.first) * in.heads * in.source,
+                        data<T>(chunk.contexts) + b * asks * in.context(), asks * in.heads,
+                        data<T>(carried.values) + b * in.source * in.width, chunk.first + asks <= steps);
   });
 }
 
 // The gradients of the inputs, one a needed input, undefined otherwise.
 struct Results {
-  Tensor x, values, w_query, b_query, weight_ih, weight_hh, gates, w_feed, b_feed;
+  Tensor x, w_query, b_query, weight_ih, weight_hh, gates, w_feed, b_feed;
 };
 
 // The products of one chunk: x's written, the others written by the first chunk, the last steps', and then added to.
@@ -176,12 +220,6 @@ void products_of(int64_t gates, const AttentionInputs& in, const AttentionOutput
   if (results.weight_hh.defined())
     weight_hh_gradient(gates, all(chunk.gates), rows(chunk.cells, state), results.weight_hh, in.pairs(), add);
   if (results.gates.defined()) results.gates.add_(chunk.gates.sum(at::IntArrayRef({0, 1})));
-  if (results.values.defined())
-    at::baddbmm_out(const_cast<Tensor&>(results.values), results.values,
-                    out.weights.view({in.batch, (steps + 1) * in.heads, in.source})
-                        .narrow(1, chunk.first * in.heads, chunk.asks * in.heads)
-                        .transpose(1, 2),
-                    chunk.contexts.view({in.batch, chunk.asks * in.heads, in.width}), add ? 1 : 0);
   if (results.w_query.defined())
     outer_products(all(chunk.queries), rows(chunk.asks, state), results.w_query, in.pairs(), add);
   if (results.b_query.defined()) results.b_query.add_(chunk.queries.sum(at::IntArrayRef({0, 1})));
@@ -210,16 +248,17 @@ Tensors attention_recurrence_backward(int64_t gates, const OptionalTensors& grad
                        .gates = outputs[has_cell ? 6 : 5],
                        .cells = has_cell ? outputs[7] : Tensor(),
                        .queries = outputs[has_cell ? 8 : 6]};
-  AttentionOutputs grad{.states = to_compute(grads.get(0)), .weights = to_compute(grads.get(2))};
-  auto steps_of = [&](const OptionalTensor& grad, int64_t first, int64_t count) {
-    return given(grad) ? OptionalTensor(grad->narrow(1, first, count)) : std::nullopt;
-  };
-  OptionalTensor grad_feeds = has_feed ? grads.get(3) : std::nullopt;
+  AttentionOutputs grad{.states = to_compute(grads.get(0)),
+                        .contexts = to_compute(grads.get(1)),
+                        .weights = to_compute(grads.get(2)),
+                        .feeds = has_feed ? to_compute(grads.get(3)) : Tensor()};
   Carried carried{.h = begin_as(grads.get(4), in.empty({in.batch, in.hidden})),
                   .c = has_cell ? begin_as(grads.get(5), in.empty({in.batch, in.hidden})) : Tensor(),
                   .keys = in.zeros(in.keys.sizes()),
                   .v = in.zeros({in.batch, in.heads, in.attention})};
-  if (has_first) carried.first_feed = begin_as(steps_of(grad_feeds, 0, 1), in.empty({in.batch, 1, in.feed})).squeeze(1);
+  if (has_first)
+    carried.first_feed =
+        begin_as(grad.feeds.defined() ? grad.feeds.select(1, 0) : Tensor(), in.empty({in.batch, in.feed}));
 
   // The order of the inputs.
   enum {
@@ -242,8 +281,8 @@ Tensors attention_recurrence_backward(int64_t gates, const OptionalTensors& grad
   auto needed = [&](int which) { return needs.get(which - (which > kC0 && !has_cell)); };
   auto zeros = [&](int which, at::IntArrayRef shape) { return needed(which) ? in.zeros(shape) : Tensor(); };
   auto empty = [&](int which, const Tensor& like) { return needed(which) ? in.empty(like.sizes()) : Tensor(); };
+  carried.values = empty(kValues, in.values);
   Results results{.x = empty(kX, in.x),
-                  .values = empty(kValues, in.values),
                   .w_query = empty(kWQuery, in.w_query),
                   .b_query = zeros(kBQuery, {asked}),
                   .weight_ih = empty(kWeightIh, in.weight_ih),
@@ -265,11 +304,8 @@ Tensors attention_recurrence_backward(int64_t gates, const OptionalTensors& grad
                   .cells = cells,
                   .gates = rows_apart(in.x, {in.batch, cells, 4 * in.hidden}),
                   .queries = rows_apart(in.x, {in.batch, asks, asked}),
-                  .contexts = begin_as(steps_of(grads.get(1), first, asks), in.empty({in.batch, asks, in.context()}))};
-      if (has_feed) {
-        chunk.feeds = begin_as(steps_of(grad_feeds, first, asks), rows_apart(in.x, {in.batch, asks, in.feed}));
-        if (first == 0 && has_first) chunk.feeds.select(1, 0).zero_();  // w_feed had no part in the first feed
-      }
+                  .contexts = in.empty({in.batch, asks, in.context()})};
+      if (has_feed) chunk.feeds = rows_apart(in.x, {in.batch, asks, in.feed});
       loop<T>(gates, in, memory, weights, out, grad, carried, chunk);
       products_of<T>(gates, in, out, chunk, results);
     }
@@ -278,7 +314,7 @@ Tensors attention_recurrence_backward(int64_t gates, const OptionalTensors& grad
   auto [bias_ih, bias_hh] = bias_gradients(gates, results.gates);
   Tensor all[] = {results.x,         carried.h,
                   carried.c,         in.v_shape.size() == 2 ? carried.keys : carried.keys.squeeze(2),
-                  results.values,    carried.v.sum(0).view(in.v_shape),
+                  carried.values,    carried.v.sum(0).view(in.v_shape),
                   results.w_query,   results.b_query,
                   results.weight_ih, results.weight_hh,
                   bias_ih,           bias_hh,
