@@ -32,9 +32,9 @@ void dispatch(const Inputs& in, const F& f) {
     case at::kDouble:
       return f(double(), double());
     case at::kBFloat16:
-      return f(float(), at::BFloat16());
+      return f(float(), BFloat16());
     case at::kHalf:
-      return f(float(), at::Half());
+      return f(float(), Float16());
     default:
       return f(float(), float());
   }
@@ -58,111 +58,63 @@ void for_tasks(const Inputs& in, int64_t parts, const F& shared) {
   });
 }
 
-// Rows of E in memory as the kernels read or write them: in place, or as a copy in T, which stays in the cache.
 template <class T, class E>
-struct Rows {
-  static constexpr bool in_place = std::is_same_v<T, E>;
-  std::vector<T> copy;
-
-  static int64_t stride(int64_t in_memory, int64_t width) { return in_place ? in_memory : width; }
-
-  // Those at `positions`; no other is read.
-  const T* read(const E* x, int64_t in_memory, int64_t width, int64_t rows, const int64_t* positions, int64_t count) {
-    if constexpr (in_place) {
-      return x;
-    } else {
-      copy.resize(rows * width);
-      for (int64_t i = 0; i < count; i++)
-        std::copy_n(x + positions[i] * in_memory, width, copy.data() + positions[i] * width);
-      return copy.data();
-    }
-  }
-
-  // Where to write them; `done` brings them to memory.
-  T* write(E* x, int64_t width, int64_t rows) {
-    if constexpr (in_place) {
-      return x;
-    } else {
-      copy.resize(rows * width);
-      return copy.data();
-    }
-  }
-  void done(E* x, int64_t in_memory, int64_t width, int64_t rows) const {
-    if constexpr (!in_place)
-      for (int64_t s = 0; s < rows; s++) std::copy_n(copy.data() + s * width, width, x + s * in_memory);
-  }
-};
-
-// The source as one head sees it.
-template <class T, class E>
-struct SourceRows {
-  Rows<T, E> keys, values;
-
-  // with_values: else the values are not read.
-  Source<T> read(const Inputs& in, const Positions& positions, const Task& task, bool with_values) {
-    int64_t S = in.source, A = in.attention, D = in.width, stride = in.heads * A;
-    const int64_t* p = positions.begin(task.b);
-    int64_t count = positions.count(task.b);
-    const E* key = data<E>(in.keys) + task.b * S * stride + task.n * A;
-    const E* value = data<E>(in.values) + task.b * S * D;
-    return {.keys = keys.read(key, stride, A, S, p, count),
-            .key_stride = Rows<T, E>::stride(stride, A),
-            .values = with_values ? values.read(value, D, D, S, p, count) : nullptr,
-            .value_stride = D,
-            .positions = p,
-            .count = count,
-            .v = data<T>(in.v) + task.n * A,
-            .attention = A,
-            .width = D};
-  }
-};
-
-template <class T>
-Source<T> tile(Source<T> source, int64_t first) {
+Source<T, E> tile(Source<T, E> source, int64_t first) {
   source.positions += first, source.count = std::min(source.count - first, kTile);
   return source;
 }
 
-// context: undefined when the weights alone are wanted.
+// The weights of a task's queries, compact: one number a valid position, in order.
+template <class T, class E>
+void weigh(const Inputs& in, const Task& task, const Source<T, E>& source, const T* queries, T* w) {
+  int64_t stride = in.heads * in.source, first_query = task.b * in.queries + task.first;
+  for (int64_t first = 0; first < source.count; first += kTile)
+    for (int64_t t = 0; t < task.count; t++)
+      source_kernels<T, E>().scores(tile(source, first), queries + t * in.heads * in.attention, w + t * stride + first);
+  for (int64_t t = 0; t < task.count; t++) {
+    const T* bias =
+        in.bias.defined() ? data<T>(in.bias) + (in.bias_stride ? first_query + t : task.b) * in.source : nullptr;
+    kernels<T>().softmax(w + t * stride, source.positions, source.count, bias);
+  }
+}
+
+// From compact to one number a position.
+template <class T, class E>
+void scatter(const Inputs& in, const Task& task, const Source<T, E>& source, T* w) {
+  for (int64_t t = 0; t < task.count; t++)
+    kernels<T>().scatter(w + t * in.heads * in.source, source.positions, source.count, in.source);
+}
+
 template <class T, class E>
 void forward(const Inputs& in, const Positions& positions, const Tensor& context, const Tensor& weights) {
   const auto& kernel = kernels<T>();
+  const auto& attend = source_kernels<T, E>();
+  Memory<T, E> memory(in.keys, in.values, in.v, positions);
   int64_t threads = at::get_num_threads(), pairs = in.batch * in.heads;
   int64_t parts = pairs >= threads || pairs == 0 ? 1 : std::min(in.queries, (threads + pairs - 1) / pairs);
-  for_tasks(in, parts, [&, rows = SourceRows<T, E>()](const Task& task) mutable {
+  for_tasks(in, parts, [&](const Task& task) {
     int64_t row = (task.b * in.queries + task.first) * in.heads + task.n;  // of (B, T, N)
     int64_t weight_stride = in.heads * in.source, context_stride = in.heads * in.width;
-    T *w = data<T>(weights) + row * in.source, *c = context.defined() ? data<T>(context) + row * in.width : nullptr;
-    int64_t count = positions.count(task.b);
-    std::vector<T> panel(c && task.count >= kProductRows ? kernel.panel * kTile : 0);
-    const T* queries = data<T>(in.query) + row * in.attention;
-    Source<T> source = rows.read(in, positions, task, c);
-    for (int64_t first = 0; first < count; first += kTile)
-      for (int64_t t = 0; t < task.count; t++)
-        kernel.scores(tile(source, first), queries + t * in.heads * in.attention, w + t * weight_stride + first);
-    for (int64_t t = 0; t < task.count; t++) {
-      const T* bias = in.bias.defined()
-                          ? data<T>(in.bias) + (in.bias_stride ? (task.b * in.queries + task.first + t) * in.source
-                                                               : task.b * in.source)
-                          : nullptr;
-      kernel.softmax(w + t * weight_stride, positions.begin(task.b), count, bias);
-      if (c && task.count < kProductRows) kernel.context(source, w + t * weight_stride, c + t * context_stride);
-    }
-    if (c && task.count >= kProductRows) {
-      if (count == 0)
-        for (int64_t t = 0; t < task.count; t++) std::fill_n(c + t * context_stride, in.width, T(0));
-      for (int64_t first = 0; first < count; first += kTile) {
+    T *w = data<T>(weights) + row * in.source, *c = data<T>(context) + row * in.width;
+    auto source = memory.source(task.b, task.n);
+    weigh(in, task, source, data<T>(in.query) + row * in.attention, w);
+    if (task.count < kProductRows) {
+      for (int64_t t = 0; t < task.count; t++) attend.context(source, w + t * weight_stride, c + t * context_stride);
+    } else if (source.count == 0) {
+      for (int64_t t = 0; t < task.count; t++) std::fill_n(c + t * context_stride, in.width, T(0));
+    } else {
+      std::vector<T> panel(kernel.panel * kTile);
+      for (int64_t first = 0; first < source.count; first += kTile) {
         auto part = tile(source, first);
         for (int64_t j = 0; j < in.width; j += kernel.panel) {
           int64_t n = std::min(kernel.panel, in.width - j);
-          kernel.pack_indexed(part.values + j, in.width, part.positions, true, part.count, n, panel.data());
+          attend.pack_indexed(part.values + j, in.width, part.positions, true, part.count, n, panel.data());
           kernel.gemm(task.count, n, part.count, w + first, weight_stride, panel.data(), c + j, context_stride, nullptr,
                       first > 0);
         }
       }
     }
-    for (int64_t t = 0; t < task.count; t++)
-      kernel.scatter(w + t * weight_stride, positions.begin(task.b), count, in.source);
+    scatter(in, task, source, w);
   });
 }
 
@@ -172,35 +124,37 @@ struct Gradients {
   Tensor query, keys, values, v, bias;
 };
 
+// remake: the weights are not given, but made again.
 template <class T, class E>
-void backward(const Inputs& in, const Positions& positions, const Tensor& weights, const Tensor& grad_context,
-              const Tensor& grad_weights, const Gradients& grads) {
+void backward(const Inputs& in, const Positions& positions, const Tensor& weights, bool remake,
+              const Tensor& grad_context, const Tensor& grad_weights, const Gradients& grads) {
   const auto& kernel = kernels<T>();
-  for_tasks(in, 1, [&, rows = SourceRows<T, E>(), grad_rows = SourceRows<T, E>()](const Task& task) mutable {
+  const auto& attend = source_kernels<T, E>();
+  Memory<T, E> memory(in.keys, in.values, in.v, positions);
+  for_tasks(in, 1, [&](const Task& task) {
     int64_t row = task.b * in.queries * in.heads + task.n;
     int64_t weight_stride = in.heads * in.source, context_stride = in.heads * in.width;
-    const T* w = data<T>(weights) + row * in.source;
+    T* w = data<T>(weights) + row * in.source;
     int64_t count = positions.count(task.b), attention = in.attention;
     bool products = grad_context.defined() && task.count >= kProductRows;
-    std::vector<T> scratch(attention), panel(products ? kernel.panel * in.width : 0), grad_scores(task.count * count);
+    std::vector<T> scratch(2 * attention), panel(products ? kernel.panel * in.width : 0),
+        grad_scores(task.count * count);
     Queries<T> queries{
         .queries = data<T>(in.query) + row * attention, .stride = in.heads * attention, .count = task.count};
 
-    Source<T> source = rows.read(in, positions, task, grad_context.defined());
+    auto source = memory.source(task.b, task.n);
+    if (remake) weigh(in, task, source, queries.queries, w), scatter(in, task, source, w);
     if (grad_context.defined()) {  // gradient of the weights: grad_context . values
       const T* c = data<T>(grad_context) + row * in.width;
-      if (grads.values.defined()) {
-        E* out = data<E>(grads.values) + task.b * in.source * in.width;
-        kernel.outer(w, c, in.source, in.width, grad_rows.values.write(out, in.width, in.source));
-        grad_rows.values.done(out, in.width, in.width, in.source);
-      }
+      if (grads.values.defined())
+        attend.outer(w, c, in.source, in.width, bits<E>(grads.values) + task.b * in.source * in.width);
       if (!products) {
         for (int64_t t = 0; t < task.count; t++)
-          kernel.values_dot(source, c + t * context_stride, &grad_scores[t * count]);
+          attend.values_dot(source, c + t * context_stride, &grad_scores[t * count]);
       } else {
         for (int64_t j = 0; j < count; j += kernel.panel) {
           int64_t n = std::min(kernel.panel, count - j);
-          kernel.pack_indexed(source.values, in.width, source.positions + j, false, in.width, n, panel.data());
+          attend.pack_indexed(source.values, in.width, source.positions + j, false, in.width, n, panel.data());
           kernel.gemm(task.count, n, in.width, c, context_stride, panel.data(), &grad_scores[j], count, nullptr, false);
         }
       }
@@ -223,29 +177,27 @@ void backward(const Inputs& in, const Positions& positions, const Tensor& weight
     for (int64_t t = 0; t < task.count; t++) std::fill_n(grad_query + t * query_stride, attention, T(0));
     T* grad_v = data<T>(grads.v) + (task.b * in.heads + task.n) * attention;
     std::fill_n(grad_v, attention, T(0));
-    E* grad_keys_out = data<E>(grads.keys) + task.b * in.source * query_stride + task.n * attention;
-    T* grad_keys = grad_rows.keys.write(grad_keys_out, attention, in.source);
+    E* grad_keys = bits<E>(grads.keys) + task.b * in.source * query_stride + task.n * attention;
     for (int64_t i = 0, s = 0; s < in.source; s++) {  // invalid positions, which nothing below touches
       if (i < count && p[i] == s)
         i++;
       else
-        std::fill_n(grad_keys + s * source.key_stride, attention, T(0));
+        std::fill_n(grad_keys + s * source.key_stride, attention, E{});
     }
     // grad_query of a tile is summed by itself first: one long sum would lose digits.
     std::vector<T> sums(task.count * attention);
     for (int64_t first = 0; first < count; first += kTile) {
       if (task.count == 1) {
-        kernel.one_query_backward(tile(source, first), queries.queries, &grad_scores[first], sums.data(), grad_keys,
+        attend.one_query_backward(tile(source, first), queries.queries, &grad_scores[first], sums.data(), grad_keys,
                                   grad_v);
       } else {
         std::fill(sums.begin(), sums.end(), T(0));
-        kernel.queries_backward(tile(source, first), queries, &grad_scores[first], count, sums.data(), grad_keys,
+        attend.queries_backward(tile(source, first), queries, &grad_scores[first], count, sums.data(), grad_keys,
                                 grad_v, scratch.data());
       }
       for (int64_t t = 0; t < task.count; t++)
         kernel.add(grad_query + t * query_stride, &sums[t * attention], attention);
     }
-    grad_rows.keys.done(grad_keys_out, query_stride, attention, in.source);
   });
 }
 
@@ -266,21 +218,18 @@ Five additive_attention_backward(const OptionalTensor& grad_context, const Optio
                                  const OptionalTensor& bias, Needs<5> needs) {
   Inputs in(query, keys, values, v, lengths, mask, bias);
   Positions positions(in.batch, in.source, lengths, mask);
-  Tensor w = weights.contiguous(), c = to_compute(grad_context);
-  if (weights.scalar_type() != in.query.scalar_type()) {
-    // Saturated weights rounded to 16 bits leave nothing of their gradient: make them again.
-    w = in.empty(weights.sizes());
-    dispatch(in, [&](auto t, auto e) { forward<decltype(t), decltype(e)>(in, positions, Tensor(), w); });
-  }
+  // Saturated weights rounded to 16 bits leave nothing of their gradient: make them again.
+  bool remake = weights.scalar_type() != in.query.scalar_type();
+  Tensor w = remake ? in.empty(weights.sizes()) : weights.contiguous(), c = to_compute(grad_context);
   bool one = in.queries * in.heads == 1;
   Gradients grads{.query = in.empty(in.query.sizes()),
                   .keys = at::empty_like(in.keys),
                   .values = needs[2] && one && c.defined() ? at::empty_like(in.values) : Tensor(),
                   .v = in.empty({in.batch, in.heads, in.attention}),
                   .bias = needs[4] ? in.empty({in.batch, in.heads, in.queries, in.source}) : Tensor()};
-  if (needs[0] || needs[1] || needs[3] || needs[4] || grads.values.defined())
+  if (remake || needs[0] || needs[1] || needs[3] || needs[4] || grads.values.defined())
     dispatch(in, [&](auto t, auto e) {
-      backward<decltype(t), decltype(e)>(in, positions, w, c, to_compute(grad_weights), grads);
+      backward<decltype(t), decltype(e)>(in, positions, w, remake, c, to_compute(grad_weights), grads);
     });
   auto give = [&](bool need, const Tensor& grad, const Tensor& like) {
     return need ? grad.reshape(like.sizes()).to(like.scalar_type()) : nothing(query);

@@ -78,6 +78,7 @@ void loop(int64_t gates, const AttentionInputs& in, const Memory<T>& memory, con
   bool has_cell = gates == kLstm, has_feed = in.w_feed.defined();
   CellKernels<T> cell(gates);
   const auto& kernel = kernels<T>();
+  const auto& attend = source_kernels<T>();
   Tensor gates_buffer = rows_apart(in.x, {in.batch, wide});
   int64_t gates_stride = gates_buffer.stride(0), saved_stride = chunk.gates.stride(1);
   int64_t query_stride = chunk.queries.stride(1), feeds_stride = has_feed ? chunk.feeds.stride(1) : in.context();
@@ -153,12 +154,12 @@ void loop(int64_t gates, const AttentionInputs& in, const Memory<T>& memory, con
           kernel.gather(grad_weights + (at * in.heads + n) * in.source, source.positions, source.count, score.data());
         else
           std::fill_n(score.begin(), source.count, T(0));
-        kernel.values_dot(source, grad_context + row * asks * in.context() + n * in.width, score.data());
+        attend.values_dot(source, grad_context + row * asks * in.context() + n * in.width, score.data());
         kernel.softmax_backward(weights + (at * in.heads + n) * in.source, source.positions, source.count,
                                 score.data());
         // v's gradient of a step is summed by itself first: one long sum would lose digits.
         std::fill(grad_v.begin(), grad_v.end(), T(0));
-        kernel.add_one_query_backward(source, queries + at * asked + n * in.attention, score.data(),
+        attend.add_one_query_backward(source, queries + at * asked + n * in.attention, score.data(),
                                       query + row * asks * query_stride + n * in.attention,
                                       data<T>(carried.keys) + (first + row) * in.source * asked + n * in.attention,
                                       grad_v.data());

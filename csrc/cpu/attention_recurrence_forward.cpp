@@ -20,6 +20,7 @@ void forward(int64_t gates, const AttentionInputs& in, const Positions& position
   Memory<T> memory(in.keys, in.values, in.v, positions);
   CellKernels<T> cell(gates);
   const auto& kernel = kernels<T>();
+  const auto& attend = source_kernels<T>();
   Tensor gates_buffer = in.empty({in.batch, wide}), c_buffer = in.empty({in.batch, hidden});
   // Without `save` the queries of one step are enough.
   int64_t query_rows = save ? steps + 1 : 1;
@@ -54,9 +55,9 @@ void forward(int64_t gates, const AttentionInputs& in, const Positions& position
         int64_t b = first + i / in.heads, n = i % in.heads;
         auto source = memory.source(b, n);
         T* w = weights + ((b * (steps + 1) + t) * in.heads + n) * in.source;
-        kernel.scores(source, queries + (b * query_rows + query_t) * asked + n * in.attention, w);
+        attend.scores(source, queries + (b * query_rows + query_t) * asked + n * in.attention, w);
         kernel.softmax(w, source.positions, source.count, nullptr);
-        kernel.context(source, w, contexts + (b * (steps + 1) + t) * in.context() + n * in.width);
+        attend.context(source, w, contexts + (b * (steps + 1) + t) * in.context() + n * in.width);
         kernel.scatter(w, source.positions, source.count, in.source);
       }
       team.sync();

@@ -6,10 +6,14 @@
 
 namespace s2s::cpu {
 
-#define S2S_DECLARE(isa)                       \
-  namespace isa {                              \
-  extern const Kernels<float> float_kernels;   \
-  extern const Kernels<double> double_kernels; \
+#define S2S_DECLARE(isa)                                       \
+  namespace isa {                                              \
+  extern const Kernels<float> float_kernels;                   \
+  extern const Kernels<double> double_kernels;                 \
+  extern const SourceKernels<float> float_source;              \
+  extern const SourceKernels<double> double_source;            \
+  extern const SourceKernels<float, BFloat16> bfloat16_source; \
+  extern const SourceKernels<float, Float16> float16_source;   \
   }
 S2S_DECLARE(baseline)
 #if defined(__x86_64__)
@@ -60,6 +64,26 @@ const Kernels<float>& kernels<float>() {
 template <>
 const Kernels<double>& kernels<double>() {
   return S2S_CHOOSE(double_kernels);
+}
+
+template <>
+const SourceKernels<float>& source_kernels<float>() {
+  return S2S_CHOOSE(float_source);
+}
+
+template <>
+const SourceKernels<double>& source_kernels<double>() {
+  return S2S_CHOOSE(double_source);
+}
+
+template <>
+const SourceKernels<float, BFloat16>& source_kernels<float, BFloat16>() {
+  return S2S_CHOOSE(bfloat16_source);
+}
+
+template <>
+const SourceKernels<float, Float16>& source_kernels<float, Float16>() {
+  return S2S_CHOOSE(float16_source);
 }
 
 const PairKernels* pair_kernels() {

@@ -6,13 +6,22 @@
 
 namespace s2s::cpu {
 
-// Valid source positions of one row of the batch and one head, all of them or a tile. Scores, and gradients of
-// scores, are compact here: one number a valid position, in order. Nothing is read at any other position.
-template <class T>
+// Numbers of 16 bits as they lie in memory.
+struct BFloat16 {
+  uint16_t bits;
+};
+struct Float16 {
+  uint16_t bits;
+};
+
+// Valid source positions of one row of the batch and one head, all of them or a tile: keys and values lie in memory as
+// E and are computed in T. Scores, and gradients of scores, are compact here: one number a valid position, in order.
+// Nothing is read at any other position.
+template <class T, class E = T>
 struct Source {
-  const T* keys;  // key(s) = keys + s * key_stride, A wide
+  const E* keys;  // key(s) = keys + s * key_stride, A wide
   int64_t key_stride;
-  const T* values;  // value(s) = values + s * value_stride, D wide
+  const E* values;  // value(s) = values + s * value_stride, D wide
   int64_t value_stride;
   const int64_t* positions;  // ascending
   int64_t count;
@@ -48,8 +57,6 @@ struct Kernels {
   Gemm<T> gemm, gemm_transposed;
   // B[k][n] = from[k * k_stride + n * n_stride] into one panel; columns past n are zero.
   void (*pack)(const T* from, int64_t k_stride, int64_t n_stride, int64_t k, int64_t n, T* panel);
-  // The same with rows (by_k) or columns taken at `index`.
-  void (*pack_indexed)(const T* from, int64_t stride, const int64_t* index, bool by_k, int64_t k, int64_t n, T* panel);
 
   // Columns begin..end of one row of a cell. saved: the activated gates that backward wants (null: not wanted).
   // GRU: gates (3H) r z n; saved (4H) r z n and W_hn h; may be the same memory as gates_x.
@@ -62,30 +69,13 @@ struct Kernels {
   void (*tanh_backward)(T* grad, const T* y, int64_t n);  // grad *= 1 - y^2
   void (*add)(T* to, const T* from, int64_t n);           // to += from
 
-  // v . tanh(q + k) of one query (A).
-  void (*scores)(const Source<T>& source, const T* query, T* scores);
   // In place: compact scores (+ bias at their positions, where given) to compact weights.
   void (*softmax)(T* scores, const int64_t* positions, int64_t count, const T* bias);
-  void (*context)(const Source<T>& source, const T* weights, T* context);
   // In place: from compact to one number a position, zero where invalid; and the way back.
   void (*scatter)(T* row, const int64_t* positions, int64_t count, int64_t size);
   void (*gather)(const T* row, const int64_t* positions, int64_t count, T* compact);
-  // scores_grad (compact) += values . grad_context
-  void (*values_dot)(const Source<T>& source, const T* grad_context, T* grad_weights);
-  // out (m, n) = a (m) times b (n)
-  void (*outer)(const T* a, const T* b, int64_t m, int64_t n, T* out);
   // In place: compact gradients of the weights to those of the scores.
   void (*softmax_backward)(const T* weights, const int64_t* positions, int64_t count, T* grad);
-  // Of one query: grad_query (A) and grad_keys of every valid position (key_stride apart), overwritten, and grad_v (A),
-  // added to. The second adds to grad_keys too.
-  void (*one_query_backward)(const Source<T>& source, const T* query, const T* grad_scores, T* grad_query, T* grad_keys,
-                             T* grad_v);
-  void (*add_one_query_backward)(const Source<T>& source, const T* query, const T* grad_scores, T* grad_query,
-                                 T* grad_keys, T* grad_v);
-  // Of many queries: grad_queries (count, A), added to, grad_keys, overwritten, and grad_v, added to. grad_scores: rows
-  // score_stride apart. scratch: A.
-  void (*queries_backward)(const Source<T>& source, const Queries<T>& queries, const T* grad_scores,
-                           int64_t score_stride, T* grad_queries, T* grad_keys, T* grad_v, T* scratch);
 
   // Logits of some words, each `stride` after the last, of `rows` rows, a multiple of `panel`: each row's maximum of
   // the logits so far, the sum of exp(logit - maximum) and, where wanted, that of the logits. `bias`: the words', or
@@ -108,9 +98,37 @@ struct Kernels {
   void (*keep_largest)(const T* x, int64_t n, int64_t first, T* values, int64_t* ids, int64_t* count, int64_t capacity);
 };
 
-// The table for this CPU (or for the lower S2S_CPU_CAPABILITY = baseline, avx2, avx512, avx512_bf16).
+// Those that read keys and values.
+template <class T, class E = T>
+struct SourceKernels {
+  // B[k][n] = from[index[k] * stride + n] (by_k) or from[index[n] * stride + k] into one panel, as `pack` does.
+  void (*pack_indexed)(const E* from, int64_t stride, const int64_t* index, bool by_k, int64_t k, int64_t n, T* panel);
+
+  // v . tanh(q + k) of one query (A).
+  void (*scores)(const Source<T, E>& source, const T* query, T* scores);
+  void (*context)(const Source<T, E>& source, const T* weights, T* context);
+  // scores_grad (compact) += values . grad_context
+  void (*values_dot)(const Source<T, E>& source, const T* grad_context, T* grad_weights);
+  // out (m, n) = a (m) times b (n)
+  void (*outer)(const T* a, const T* b, int64_t m, int64_t n, E* out);
+  // Of one query: grad_query (A) and grad_keys of every valid position (key_stride apart), overwritten, and grad_v (A),
+  // added to. The second adds to grad_keys too.
+  void (*one_query_backward)(const Source<T, E>& source, const T* query, const T* grad_scores, T* grad_query,
+                             E* grad_keys, T* grad_v);
+  void (*add_one_query_backward)(const Source<T, E>& source, const T* query, const T* grad_scores, T* grad_query,
+                                 T* grad_keys, T* grad_v);
+  // Of many queries: grad_queries (count, A), added to, grad_keys, overwritten, and grad_v, added to. grad_scores: rows
+  // score_stride apart. scratch: 2A.
+  void (*queries_backward)(const Source<T, E>& source, const Queries<T>& queries, const T* grad_scores,
+                           int64_t score_stride, T* grad_queries, E* grad_keys, T* grad_v, T* scratch);
+};
+
+// The tables for this CPU (or for the lower S2S_CPU_CAPABILITY = baseline, avx2, avx512, avx512_bf16): T is float or
+// double, E is T or, with float, BFloat16 or Float16.
 template <class T>
 const Kernels<T>& kernels();
+template <class T, class E = T>
+const SourceKernels<T, E>& source_kernels();
 
 // Two bfloat16 that stand one after the other along k, the first in the low half.
 using Pair = uint32_t;

@@ -37,16 +37,17 @@ class Positions {
   std::vector<int64_t> positions_, starts_, counts_;
 };
 
-template <class T>
+template <class T, class E = T>
 struct Memory {
-  const T *keys, *values, *v;
+  const E *keys, *values;
+  const T* v;
   int64_t positions_all, heads, attention, width;  // S, N, A, D
   const Positions& positions;
 
   // keys (B, S, N, A), values (B, S, D), v (N, A), contiguous.
   Memory(const Tensor& keys_, const Tensor& values_, const Tensor& v_, const Positions& positions_)
-      : keys(data<T>(keys_)),
-        values(data<T>(values_)),
+      : keys(bits<E>(keys_)),
+        values(bits<E>(values_)),
         v(data<T>(v_)),
         positions_all(keys_.size(1)),
         heads(v_.size(0)),
@@ -55,7 +56,7 @@ struct Memory {
         positions(positions_) {}
 
   // The valid positions of row b as head n sees them.
-  Source<T> source(int64_t b, int64_t n) const {
+  Source<T, E> source(int64_t b, int64_t n) const {
     int64_t key_stride = heads * attention;
     return {.keys = keys + b * positions_all * key_stride + n * attention,
             .key_stride = key_stride,

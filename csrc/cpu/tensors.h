@@ -25,6 +25,12 @@ T* data(const Tensor& x) {
   return x.defined() && x.numel() ? x.mutable_data_ptr<T>() : nullptr;
 }
 
+// The same as E, which may be the kernels' name for a type.
+template <class E>
+E* bits(const Tensor& x) {
+  return x.numel() ? static_cast<E*>(x.mutable_data_ptr()) : nullptr;
+}
+
 // Calls f(T()) with the dtype of x, float or double.
 template <class F>
 auto dispatch(const Tensor& x, const F& f) {

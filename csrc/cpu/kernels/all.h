@@ -12,7 +12,6 @@ constexpr Kernels<T> table() {
           .gemm = gemm<T, false>,
           .gemm_transposed = gemm<T, true>,
           .pack = pack<T>,
-          .pack_indexed = pack_indexed<T>,
           .gru_forward = gru_forward<T>,
           .lstm_forward = lstm_forward<T>,
           .gru_backward = gru_backward<T>,
@@ -20,17 +19,10 @@ constexpr Kernels<T> table() {
           .tanh_rows = tanh_rows<T>,
           .tanh_backward = tanh_backward<T>,
           .add = add<T>,
-          .scores = scores<T>,
           .softmax = softmax<T>,
-          .context = context<T>,
           .scatter = scatter<T>,
           .gather = gather<T>,
-          .values_dot = values_dot<T>,
-          .outer = outer<T>,
           .softmax_backward = softmax_backward<T>,
-          .one_query_backward = one_query_backward<T, false>,
-          .add_one_query_backward = one_query_backward<T, true>,
-          .queries_backward = queries_backward<T>,
           .add_words = add_words<T>,
           .words_backward = words_backward<T>,
           .dot = dot<T, T>,
@@ -39,5 +31,21 @@ constexpr Kernels<T> table() {
           .keep_largest = keep_largest<T>};
 }
 
+template <class T, class E>
+constexpr SourceKernels<T, E> source_table() {
+  return {.pack_indexed = pack_indexed<T, E>,
+          .scores = scores<T, E>,
+          .context = context<T, E>,
+          .values_dot = values_dot<T, E>,
+          .outer = outer<T, E>,
+          .one_query_backward = one_query_backward<T, E, E, false>,
+          .add_one_query_backward = one_query_backward<T, E, T, true>,
+          .queries_backward = queries_backward<T, E>};
+}
+
 extern const Kernels<float> float_kernels = table<float>();
 extern const Kernels<double> double_kernels = table<double>();
+extern const SourceKernels<float> float_source = source_table<float, float>();
+extern const SourceKernels<double> double_source = source_table<double, double>();
+extern const SourceKernels<float, BFloat16> bfloat16_source = source_table<float, BFloat16>();
+extern const SourceKernels<float, Float16> float16_source = source_table<float, Float16>();

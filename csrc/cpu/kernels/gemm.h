@@ -1,5 +1,6 @@
 // Skinny matrix products against weights packed once: panels of two vectors' width, all accumulators in registers.
 // A library's product at these shapes (a few rows, and the weights repacked at every call) runs at half the rate.
+#pragma once
 
 namespace {
 
@@ -149,14 +150,6 @@ void pack(const T* from, int64_t k_stride, int64_t n_stride, int64_t k, int64_t 
       }
   for (; p < k; p++)
     for (int64_t j = 0; j < n; j++) out[p * panel + j] = from[p * k_stride + j * n_stride];
-}
-
-template <class T>
-void pack_indexed(const T* from, int64_t stride, const int64_t* index, bool by_k, int64_t k, int64_t n, T* out) {
-  constexpr int64_t panel = kPanel<T>;
-  for (int64_t p = 0; p < k; p++)
-    for (int64_t j = 0; j < panel; j++)
-      out[p * panel + j] = j >= n ? T(0) : by_k ? from[index[p] * stride + j] : from[index[j] * stride + p];
 }
 
 }  // namespace

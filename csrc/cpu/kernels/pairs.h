@@ -1,13 +1,13 @@
 // Products of bfloat16 pairs; included once, where the instruction for them is.
 #include "gemm.h"
+#include "half.h"
 
 namespace {
 
-// float32 to the nearest bfloat16, ties to even, in the low 16 bits.
 S2S_FORMULA Pair narrow(float x) {
-  uint32_t bits = static_cast<uint32_t>(math::float_to_bits(x));
-  uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  return (bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : rounded;  // NaN: rounding could carry it to zero
+  BFloat16 y;
+  store(x, &y);
+  return y.bits;
 }
 
 void pair_rows(int64_t m, int64_t k, const float* a, int64_t lda, Pair* out) {

@@ -1,6 +1,8 @@
 // What search adds to the recurrences: products with few rows that read a weight as it lies in memory, and what is
 // kept of logits instead of the logits.
 
+#include "half.h"
+
 namespace {
 
 template <class T>
@@ -78,7 +80,7 @@ struct Reader<float, uint16_t> {
     to[0] = reinterpret_cast<V>(pairs << 16);
     to[1] = reinterpret_cast<V>(pairs & 0xffff0000u);
   }
-  static float one(const uint16_t* w) { return math::bits_to_float(static_cast<int32_t>(uint32_t{*w} << 16)); }
+  static float one(const uint16_t* w) { return load(BFloat16{*w}); }
 };
 
 // The dot products of `rows` rows with `columns` rows of W.
