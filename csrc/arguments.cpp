@@ -133,7 +133,7 @@ AttentionRecurrenceArguments::AttentionRecurrenceArguments(int64_t gates, const 
   check_mask(mask, batch, source, x_);
 
   x = prepare(x_), h0 = prepare(h0_), c0 = optional(c0_, prepare);
-  keys = prepare(keys_).view({batch, source, heads, attention}), values = prepare(values_);
+  keys = keys_.contiguous().view({batch, source, heads, attention}), values = values_.contiguous();
   v = prepare(v_).view({heads, attention});
   w_query = prepare(w_query_), b_query = optional(b_query_, prepare);
   weight_ih = prepare(cell.weight_ih), weight_hh = prepare(cell.weight_hh);

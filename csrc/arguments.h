@@ -59,7 +59,7 @@ struct RecurrenceArguments {
   Tensor empty(at::IntArrayRef shape) const { return at::empty(shape, x.options()); }
 };
 
-// Keys as (B, S, N, A) and v as (N, A).
+// Keys as (B, S, N, A) and v as (N, A). Keys and values are contiguous, in their own dtype.
 struct AttentionRecurrenceArguments {
   Tensor x, h0, c0, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh, w_feed, b_feed,
       first_feed;

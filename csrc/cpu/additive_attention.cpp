@@ -25,21 +25,6 @@ struct Inputs : AttentionArguments {
   }
 };
 
-// Calls f(T(), E()): computed in T, of keys and values in E.
-template <class F>
-void dispatch(const Inputs& in, const F& f) {
-  switch (in.keys.scalar_type()) {
-    case at::kDouble:
-      return f(double(), double());
-    case at::kBFloat16:
-      return f(float(), BFloat16());
-    case at::kHalf:
-      return f(float(), Float16());
-    default:
-      return f(float(), float());
-  }
-}
-
 // One task's share: queries first..first + count of row b and head n.
 struct Task {
   int64_t b, n, first, count;
@@ -208,7 +193,7 @@ Two additive_attention(const Tensor& query, const Tensor& keys, const Tensor& va
   Inputs in(query, keys, values, v, lengths, mask, bias);
   Positions positions(in.batch, in.source, lengths, mask);
   Tensor context = in.empty(in.shape(in.width)), weights = in.empty(in.shape(in.source));
-  dispatch(in, [&](auto t, auto e) { forward<decltype(t), decltype(e)>(in, positions, context, weights); });
+  dispatch_memory(in.keys, [&](auto t, auto e) { forward<decltype(t), decltype(e)>(in, positions, context, weights); });
   return {context.to(query.scalar_type()), weights.to(query.scalar_type())};
 }
 
@@ -228,7 +213,7 @@ Five additive_attention_backward(const OptionalTensor& grad_context, const Optio
                   .v = in.empty({in.batch, in.heads, in.attention}),
                   .bias = needs[4] ? in.empty({in.batch, in.heads, in.queries, in.source}) : Tensor()};
   if (remake || needs[0] || needs[1] || needs[3] || needs[4] || grads.values.defined())
-    dispatch(in, [&](auto t, auto e) {
+    dispatch_memory(in.keys, [&](auto t, auto e) {
       backward<decltype(t), decltype(e)>(in, positions, w, remake, c, to_compute(grad_weights), grads);
     });
   auto give = [&](bool need, const Tensor& grad, const Tensor& like) {

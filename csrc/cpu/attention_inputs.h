@@ -1,4 +1,5 @@
-// What the two passes of the attention decoder share: its arguments in the computing dtype, and its outputs.
+// What the two passes of the attention decoder share: its arguments in the computing dtype (but for keys and values),
+// and its outputs.
 #pragma once
 
 #include <ATen/ops/zeros.h>

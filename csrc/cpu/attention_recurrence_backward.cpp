@@ -70,15 +70,15 @@ void values_gradient(const Team& team, const AttentionInputs& in, const T* weigh
   }
 }
 
-template <class T>
-void loop(int64_t gates, const AttentionInputs& in, const Memory<T>& memory, const Weights<T>& weight,
+template <class T, class E>
+void loop(int64_t gates, const AttentionInputs& in, const Memory<T, E>& memory, const Weights<T>& weight,
           const AttentionOutputs& out, const AttentionOutputs& grad, const Carried& carried, const Chunk& chunk) {
   int64_t hidden = in.hidden, steps = in.steps, wide = gates * hidden, asked = in.heads * in.attention;
   int64_t asks = chunk.asks, cells = chunk.cells;
   bool has_cell = gates == kLstm, has_feed = in.w_feed.defined();
   CellKernels<T> cell(gates);
   const auto& kernel = kernels<T>();
-  const auto& attend = source_kernels<T>();
+  const auto& attend = source_kernels<T, E>();
   Tensor gates_buffer = rows_apart(in.x, {in.batch, wide});
   int64_t gates_stride = gates_buffer.stride(0), saved_stride = chunk.gates.stride(1);
   int64_t query_stride = chunk.queries.stride(1), feeds_stride = has_feed ? chunk.feeds.stride(1) : in.context();
@@ -291,9 +291,10 @@ Tensors attention_recurrence_backward(int64_t gates, const OptionalTensors& grad
                   .gates = needed(kBiasIh) || needed(kBiasHh) ? in.zeros({4 * in.hidden}) : Tensor(),
                   .w_feed = has_feed ? empty(kWFeed, in.w_feed) : Tensor(),
                   .b_feed = zeros(kBFeed, {in.feed})};
-  dispatch(in.x, [&](auto zero) {
+  dispatch_memory(in.keys, [&](auto zero, auto element) {
     using T = decltype(zero);
-    Memory<T> memory(in.keys, in.values, in.v, positions);
+    using E = decltype(element);
+    Memory<T, E> memory(in.keys, in.values, in.v, positions);
     Weights<T> weights(in);
     int64_t chunk_steps = std::max<int64_t>(1, kChunkRows / std::max<int64_t>(in.batch, 1));
     int64_t chunks = (steps + chunk_steps) / chunk_steps;  // as even as can be
@@ -307,7 +308,7 @@ Tensors attention_recurrence_backward(int64_t gates, const OptionalTensors& grad
                   .queries = rows_apart(in.x, {in.batch, asks, asked}),
                   .contexts = in.empty({in.batch, asks, in.context()})};
       if (has_feed) chunk.feeds = rows_apart(in.x, {in.batch, asks, in.feed});
-      loop<T>(gates, in, memory, weights, out, grad, carried, chunk);
+      loop<T, E>(gates, in, memory, weights, out, grad, carried, chunk);
       products_of<T>(gates, in, out, chunk, results);
     }
   });

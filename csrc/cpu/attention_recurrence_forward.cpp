@@ -7,7 +7,7 @@ namespace s2s::cpu {
 
 namespace {
 
-template <class T>
+template <class T, class E>
 void forward(int64_t gates, const AttentionInputs& in, const Positions& positions, AttentionOutputs& out, bool save) {
   int64_t hidden = in.hidden, steps = in.steps, wide = gates * hidden, asked = in.heads * in.attention;
   auto query_weight = Packed<T>::transposed(in.w_query, in.pairs()),
@@ -17,10 +17,10 @@ void forward(int64_t gates, const AttentionInputs& in, const Positions& position
   Packed<T> feed_h, feed_c;
   if (has_feed)
     feed_h = Packed<T>::transposed(in.feed_h(), in.pairs()), feed_c = Packed<T>::transposed(in.feed_c(), in.pairs());
-  Memory<T> memory(in.keys, in.values, in.v, positions);
+  Memory<T, E> memory(in.keys, in.values, in.v, positions);
   CellKernels<T> cell(gates);
   const auto& kernel = kernels<T>();
-  const auto& attend = source_kernels<T>();
+  const auto& attend = source_kernels<T, E>();
   Tensor gates_buffer = in.empty({in.batch, wide}), c_buffer = in.empty({in.batch, hidden});
   // Without `save` the queries of one step are enough.
   int64_t query_rows = save ? steps + 1 : 1;
@@ -119,10 +119,10 @@ Tensors attention_recurrence_forward(int64_t gates, const OptionalTensors& input
   out.gates = in.empty({in.batch, steps, 4 * in.hidden});
   out.cells = has_cell && save ? in.empty({in.batch, steps, in.hidden}) : nothing(in.x);
   out.queries = in.empty({in.batch, save ? steps + 1 : 1, in.heads * in.attention});
-  dispatch(in.x, [&](auto zero) {
+  dispatch_memory(in.keys, [&](auto zero, auto element) {
     using T = decltype(zero);
     hoist<T>(in.x, in.weight_x(), in.bias_ih, out.gates, in.pairs());
-    forward<T>(gates, in, positions, out, save);
+    forward<T, decltype(element)>(gates, in, positions, out, save);
   });
   if (!save) out.gates = nothing(in.x), out.queries = nothing(in.x);
   // Backward reads what the loop computed, not its rounding to 16 bits.

@@ -37,6 +37,21 @@ class Positions {
   std::vector<int64_t> positions_, starts_, counts_;
 };
 
+// Calls f(T(), E()): computed in T, of keys and values in E.
+template <class F>
+void dispatch_memory(const Tensor& keys, const F& f) {
+  switch (keys.scalar_type()) {
+    case at::kDouble:
+      return f(double(), double());
+    case at::kBFloat16:
+      return f(float(), BFloat16());
+    case at::kHalf:
+      return f(float(), Float16());
+    default:
+      return f(float(), float());
+  }
+}
+
 template <class T, class E = T>
 struct Memory {
   const E *keys, *values;
