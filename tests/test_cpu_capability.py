@@ -33,6 +33,38 @@ def test_at_the_level_in_force(kernel, op, form, dtype):
     assert_parity_of_draws(op, [example(op, seed=seed, **form) for seed in range(4)], dtype, kernel)
 
 
+SIXTEEN_BITS = [torch.bfloat16, torch.float16]
+
+
+@pytest.mark.skipif(not extension.built, reason="the compiled extension is not built here")
+@pytest.mark.parametrize("dtype", SIXTEEN_BITS, ids=str)
+def test_every_number_of_16_bits(dtype):
+    """Read as it is, infinity and NaN included; gradients rounded to the nearest, ties to even."""
+    numbers = torch.arange(1 << 16, dtype=torch.int32).to(torch.int16).view(dtype)
+    query, v = torch.zeros(1, 2, dtype=dtype), torch.zeros(2, dtype=dtype)
+    keys, values = torch.zeros(1, 1, 2, dtype=dtype), numbers.view(1, 1, -1).clone().requires_grad_()
+    context, _ = sk.additive_attention(query, keys, values, v)  # one position, so its weight is 1
+    (grad,) = torch.autograd.grad(context, values, numbers[None])
+    for same in (context, grad[0]):
+        torch.testing.assert_close(same[0], numbers, rtol=0, atol=0, equal_nan=True)
+
+    finite = numbers[numbers.isfinite()]
+    query, keys = finite.new_zeros(len(finite), 1), finite.new_zeros(len(finite), 2, 1).requires_grad_()
+    _, weights = sk.additive_attention(query, keys, keys.detach(), finite.new_full((1,), 1.5))
+    (grad,) = torch.autograd.grad(weights, keys, torch.stack([finite, -finite], -1))
+    expected = (0.75 * finite.float()).to(dtype)
+    torch.testing.assert_close(grad.squeeze(-1), torch.stack([expected, -expected], -1), rtol=0, atol=0)
+
+
+@pytest.mark.skipif(not extension.built, reason="the compiled extension is not built here")
+def test_a_gradient_past_the_largest_number_of_16_bits():
+    query, v = torch.zeros(1, 1, dtype=torch.float16), torch.full((1,), 4.0, dtype=torch.float16)
+    keys, values = (torch.zeros(1, 2, 1, dtype=torch.float16, requires_grad=True) for _ in range(2))
+    _, weights = sk.additive_attention(query, keys, values, v)
+    (grad,) = torch.autograd.grad(weights, keys, torch.tensor([[6e4, -6e4]], dtype=torch.float16))
+    assert grad.flatten().tolist() == [torch.inf, -torch.inf]
+
+
 @pytest.mark.skipif(not extension.built, reason="the compiled extension is not built here")
 @pytest.mark.parametrize("level", LEVELS[:-1])
 def test_lower(level):
@@ -49,10 +81,10 @@ def test_lower(level):
         )
 
     assert python("-c", CAPABILITY).stdout.strip() == level
-    tests = (__file__, "-k", "test_at_the_level_in_force and cpu-cpp")
+    tests = (__file__, "-k", "test_at_the_level_in_force and cpu-cpp or 16_bits")
     result = python("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]
-    assert f"{len(FORMS) * 3} passed" in result.stdout
+    assert f"{len(FORMS) * 3 + len(SIXTEEN_BITS) + 1} passed" in result.stdout
     searches = (str(Path(__file__).with_name("test_beam_search.py")), "-k", "test_sizes or test_sixteen_bits")
     result = python("-m", "pytest", "-q", "-p", "no:cacheprovider", *searches)
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]
