@@ -14,7 +14,7 @@ namespace {
 constexpr int64_t kTile = 64;        // source positions
 constexpr int64_t kProductRows = 4;  // queries that make a packed product worth while
 
-// In the computing dtype, but for keys and values, which tasks read as they are.
+// In the computing dtype, but for keys and values, which the kernels read as they are.
 struct Inputs : AttentionArguments {
   Inputs(const Tensor& query_, const Tensor& keys_, const Tensor& values_, const Tensor& v_,
          const OptionalTensor& lengths, const OptionalTensor& mask, const OptionalTensor& bias_)
@@ -30,11 +30,10 @@ struct Task {
   int64_t b, n, first, count;
 };
 
-// parts > 1 splits the queries as well. Each thread calls a copy of `shared`: what that holds is the thread's own.
+// parts > 1 splits the queries as well.
 template <class F>
-void for_tasks(const Inputs& in, int64_t parts, const F& shared) {
+void for_tasks(const Inputs& in, int64_t parts, const F& f) {
   at::parallel_for(0, in.batch * in.heads * parts, 1, [&](int64_t begin, int64_t end) {
-    F f = shared;
     for (int64_t task = begin; task < end; task++) {
       int64_t pair = task / parts;
       auto [first, last] = split(in.queries, parts, task % parts);
@@ -120,14 +119,14 @@ void backward(const Inputs& in, const Positions& positions, const Tensor& weight
     int64_t row = task.b * in.queries * in.heads + task.n;
     int64_t weight_stride = in.heads * in.source, context_stride = in.heads * in.width;
     T* w = data<T>(weights) + row * in.source;
-    int64_t count = positions.count(task.b), attention = in.attention;
+    auto source = memory.source(task.b, task.n);
+    int64_t count = source.count, attention = in.attention;
     bool products = grad_context.defined() && task.count >= kProductRows;
     std::vector<T> scratch(2 * attention), panel(products ? kernel.panel * in.width : 0),
         grad_scores(task.count * count);
     Queries<T> queries{
         .queries = data<T>(in.query) + row * attention, .stride = in.heads * attention, .count = task.count};
 
-    auto source = memory.source(task.b, task.n);
     if (remake) weigh(in, task, source, queries.queries, w), scatter(in, task, source, w);
     if (grad_context.defined()) {  // gradient of the weights: grad_context . values
       const T* c = data<T>(grad_context) + row * in.width;
@@ -144,7 +143,7 @@ void backward(const Inputs& in, const Positions& positions, const Tensor& weight
         }
       }
     }
-    const int64_t* p = positions.begin(task.b);
+    const int64_t* p = source.positions;
     for (int64_t t = 0; t < task.count; t++) {
       T* g = grad_scores.data() + t * count;
       if (grad_weights.defined())
