@@ -96,10 +96,7 @@ void loop(int64_t gates, const AttentionInputs& in, const Memory<T, E>& memory, 
     std::vector<T> score(in.source), grad_v(in.attention);
     auto begin_rows = [&](T* to, int64_t stride, const Tensor& from, int64_t width, int64_t t) {
       for (int64_t row = feed_begin; row < feed_end; row++)
-        if (from.defined())
-          std::copy_n(data<T>(from) + ((first + row) * (steps + 1) + t) * width, width, to + row * stride);
-        else
-          std::fill_n(to + row * stride, width, T(0));
+        copy_or_zero(to + row * stride, from, ((first + row) * (steps + 1) + t) * width, width);
     };
 
     for (int64_t i = asks - 1; i >= 0; i--) {

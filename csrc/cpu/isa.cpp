@@ -6,19 +6,16 @@
 
 namespace s2s::cpu {
 
-#define S2S_DECLARE(isa)                                       \
-  namespace isa {                                              \
-  extern const Kernels<float> float_kernels;                   \
-  extern const Kernels<double> double_kernels;                 \
-  extern const SourceKernels<float> float_source;              \
-  extern const SourceKernels<double> double_source;            \
-  extern const SourceKernels<float, BFloat16> bfloat16_source; \
-  extern const SourceKernels<float, Float16> float16_source;   \
-  }
-S2S_DECLARE(baseline)
+namespace baseline {
+extern const Tables all;
+}
 #if defined(__x86_64__)
-S2S_DECLARE(avx2)
-S2S_DECLARE(avx512)
+namespace avx2 {
+extern const Tables all;
+}
+namespace avx512 {
+extern const Tables all;
+}
 namespace avx512_bf16 {
 extern const PairKernels pairs;
 }
@@ -50,40 +47,12 @@ int level() {
 
 }  // namespace
 
+const Tables& tables() {
 #if defined(__x86_64__)
-#define S2S_CHOOSE(table) (level() >= 2 ? avx512::table : level() == 1 ? avx2::table : baseline::table)
-#else
-#define S2S_CHOOSE(table) (level(), baseline::table)
+  if (level() >= 2) return avx512::all;
+  if (level() == 1) return avx2::all;
 #endif
-
-template <>
-const Kernels<float>& kernels<float>() {
-  return S2S_CHOOSE(float_kernels);
-}
-
-template <>
-const Kernels<double>& kernels<double>() {
-  return S2S_CHOOSE(double_kernels);
-}
-
-template <>
-const SourceKernels<float>& source_kernels<float>() {
-  return S2S_CHOOSE(float_source);
-}
-
-template <>
-const SourceKernels<double>& source_kernels<double>() {
-  return S2S_CHOOSE(double_source);
-}
-
-template <>
-const SourceKernels<float, BFloat16>& source_kernels<float, BFloat16>() {
-  return S2S_CHOOSE(bfloat16_source);
-}
-
-template <>
-const SourceKernels<float, Float16>& source_kernels<float, Float16>() {
-  return S2S_CHOOSE(float16_source);
+  return baseline::all;
 }
 
 const PairKernels* pair_kernels() {

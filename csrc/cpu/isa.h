@@ -123,12 +123,24 @@ struct SourceKernels {
                            int64_t score_stride, T* grad_queries, E* grad_keys, T* grad_v, T* scratch);
 };
 
-// The tables for this CPU (or for the lower S2S_CPU_CAPABILITY = baseline, avx2, avx512, avx512_bf16): T is float or
-// double, E is T or, with float, BFloat16 or Float16.
+// T is float or double, E is T or, with float, BFloat16 or Float16.
+struct Tables : Kernels<float>,
+                Kernels<double>,
+                SourceKernels<float>,
+                SourceKernels<double>,
+                SourceKernels<float, BFloat16>,
+                SourceKernels<float, Float16> {};
+
+// Those for this CPU (or for the lower S2S_CPU_CAPABILITY = baseline, avx2, avx512, avx512_bf16).
+const Tables& tables();
 template <class T>
-const Kernels<T>& kernels();
+const Kernels<T>& kernels() {
+  return tables();
+}
 template <class T, class E = T>
-const SourceKernels<T, E>& source_kernels();
+const SourceKernels<T, E>& source_kernels() {
+  return tables();
+}
 
 // Two bfloat16 that stand one after the other along k, the first in the low half.
 using Pair = uint32_t;

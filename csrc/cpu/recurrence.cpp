@@ -117,12 +117,6 @@ void backward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& g
   int64_t gates_stride = gates_buffer.stride(0), grad_stride = grad_gates.stride(0);
   CellKernels<T> cell(gates);
   bool has_cell = gates == kLstm;
-  auto load = [&](T* to, const Tensor& from, int64_t row, int64_t begin, int64_t end) {
-    if (from.defined())
-      std::copy(data<T>(from) + row * hidden + begin, data<T>(from) + row * hidden + end, to + begin);
-    else
-      std::fill(to + begin, to + end, T(0));
-  };
   run_teams(in.batch, 2.0 * in.batch * steps * hidden * wide, [&](int64_t index, int64_t groups, const Team& team) {
     Group group(rows, index, groups);
     T *grad_h = data<T>(h_buffer) + group.offset * hidden, *grad_c = data<T>(c_buffer) + group.offset * hidden;
@@ -131,8 +125,8 @@ void backward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& g
     int64_t count = group.rows.size();
     for (int64_t i = 0; i < count; i++) {
       int64_t b = group.rows[i];
-      load(grad_h + i * hidden, grad_h_n, b, begin, end);
-      if (has_cell) load(grad_c + i * hidden, grad_c_n, b, begin, end);
+      copy_or_zero(grad_h + i * hidden + begin, grad_h_n, b * hidden + begin, end - begin);
+      if (has_cell) copy_or_zero(grad_c + i * hidden + begin, grad_c_n, b * hidden + begin, end - begin);
       for (int64_t t = rows.lengths[b]; t < steps; t++)
         for (int64_t gate = 0; gate < 4; gate++)
           std::fill_n(data<T>(grad_gates) + (b * steps + t) * grad_stride + gate * hidden + begin, end - begin, T(0));

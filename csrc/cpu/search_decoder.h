@@ -253,16 +253,16 @@ class SearchDecoder {
 
   void attend(const Team& team, int64_t first, int64_t rows, bool into_feed, bool want_weights) {
     const auto& kernel = kernels<T>();
-    const auto& attend = source_kernels<T>();
+    const auto& attention = source_kernels<T>();
     auto [begin, end] = team.part(rows * in_.heads);
     for (int64_t i = begin; i < end; i++) {
       int64_t row = first + i / in_.heads, n = i % in_.heads;
       auto source = memory_.source(rows_[row].sentence, n);
       T* weights = &weights_[(row * in_.heads + n) * in_.source];
       T* context = both(row) + in_.hidden + n * in_.width;
-      attend.scores(source, query(row) + n * in_.attention, weights);
+      attention.scores(source, query(row) + n * in_.attention, weights);
       kernel.softmax(weights, source.positions, source.count, nullptr);
-      attend.context(source, weights, context);
+      attention.context(source, weights, context);
       if (into_feed) std::copy_n(context, in_.width, feed(row) + n * in_.width);
     }
     if (!want_weights || !rows_[first].weights) return;

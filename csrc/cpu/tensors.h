@@ -4,6 +4,7 @@
 #include <ATen/Context.h>
 #include <torch/version.h>
 
+#include <algorithm>
 #include <tuple>
 
 #include "../arguments.h"
@@ -29,6 +30,15 @@ T* data(const Tensor& x) {
 template <class E>
 E* bits(const Tensor& x) {
   return x.numel() ? static_cast<E*>(x.mutable_data_ptr()) : nullptr;
+}
+
+// n numbers of x from number `at` on; zeros where x is undefined.
+template <class T>
+void copy_or_zero(T* to, const Tensor& x, int64_t at, int64_t n) {
+  if (x.defined())
+    std::copy_n(data<T>(x) + at, n, to);
+  else
+    std::fill_n(to, n, T(0));
 }
 
 // Calls f(T()) with the dtype of x, float or double.

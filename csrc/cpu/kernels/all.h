@@ -43,9 +43,10 @@ constexpr SourceKernels<T, E> source_table() {
           .queries_backward = queries_backward<T, E>};
 }
 
-extern const Kernels<float> float_kernels = table<float>();
-extern const Kernels<double> double_kernels = table<double>();
-extern const SourceKernels<float> float_source = source_table<float, float>();
-extern const SourceKernels<double> double_source = source_table<double, double>();
-extern const SourceKernels<float, BFloat16> bfloat16_source = source_table<float, BFloat16>();
-extern const SourceKernels<float, Float16> float16_source = source_table<float, Float16>();
+// constinit: run at start-up, its making could be code that this CPU has not got.
+extern constinit const Tables all = {table<float>(),
+                                     table<double>(),
+                                     source_table<float, float>(),
+                                     source_table<double, double>(),
+                                     source_table<float, BFloat16>(),
+                                     source_table<float, Float16>()};
