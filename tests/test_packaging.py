@@ -54,6 +54,12 @@ def test_every_requirement_is_pinned():
     assert "torch==2.13.0" in pins
 
 
+def test_no_two_sources_make_the_same_object():
+    """The build calls an object as its source, without the ending."""
+    objects = [path.with_suffix("") for path in (ROOT / "csrc").rglob("*") if path.suffix in (".cpp", ".cu")]
+    assert len(objects) == len(set(objects))
+
+
 @pytest.mark.parametrize("package", ["s2s_kernels", "s2s"])
 def test_typed(package):
     assert resources.files(package).joinpath("py.typed").is_file()
