@@ -134,6 +134,12 @@ def other_backend(name):
     return tuple(device for device in devices if name in available(device)[1:])
 
 
+def compiled_for_cuda():
+    from s2s_kernels.backend import available
+
+    return ("cuda",) if torch.cuda.is_available() and "cuda" in available("cuda") else ()
+
+
 def eager(prepare):
     """Eager PyTorch, on a GPU also in a CUDA graph."""
     first = Implementation("eager", prepare)
@@ -247,6 +253,9 @@ def recurrences(op, lengths=False):
     name = op.upper()
     peer = recurrent(getattr(nn, name), "packed" if lengths else None)
     implementations = ours(recurrent(getattr(sk.nn, name), "argument" if lengths else None))
+    # On a GPU "auto" may take cuDNN: what it is measured against there.
+    kernels = replace(implementations[0], name="s2s_kernels, cuda", devices=compiled_for_cuda(), backend="cuda")
+    implementations += (kernels,)
     implementations += (Implementation(f"nn.{name}", peer),)
     if not lengths:
         eager_layer = both_directions(gru if op == "gru" else lstm, states)

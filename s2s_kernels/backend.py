@@ -50,10 +50,15 @@ def _available(device_type):  # one by one, as a GPU is asked for what it can on
     yield "reference"
 
 
+def is_auto():
+    """Whether the choice of a backend is left to this package."""
+    return _chosen == "auto"
+
+
 def resolve(device_type):
     """The backend an op on ``device_type`` tensors runs on now; ``RuntimeError`` if the chosen one cannot."""
     can = _available(device_type)
-    if _chosen == "auto":
+    if is_auto():
         return next(can)
     can = list(can)
     if _chosen not in can:

@@ -56,6 +56,4 @@ def revert(model):
         if original is None:
             continue
         module.__class__ = original
-        if isinstance(module, nn.RNNBase):
-            module.flatten_parameters()  # what .to() and .cuda() left out while it was converted
     return model

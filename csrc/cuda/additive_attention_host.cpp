@@ -1,10 +1,9 @@
 // Additive attention on a GPU: checks, memory, and what a library's products do best.
-#include "additive_attention.cuh"
-
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
 
+#include "additive_attention.cuh"
 #include "glue.h"
 #include "ops.h"
 

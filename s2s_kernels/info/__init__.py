@@ -69,6 +69,7 @@ def info() -> dict:
         "cuda": built.get("cuda"),
         "cuda_archs": built.get("cuda_archs"),
         "triton": _version("triton"),
+        "cudnn": torch.backends.cudnn.version() if torch.cuda.is_available() else None,
         "cpu_capability": extension.cpu_capability() if extension else None,
         "threads": torch.get_num_threads(),
         "devices": devices,

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from .. import ops
+from .. import cudnn, ops
+from ..ops.recurrence import check_sequence
 
 
 class _Recurrent(nn.RNNBase):
@@ -13,9 +14,6 @@ class _Recurrent(nn.RNNBase):
     nn.RNNBase gives the parameters, their names and their initial values. nn.GRU and nn.LSTM themselves cannot
     be the base class: torch.compile refuses every instance of them.
     """
-
-    def flatten_parameters(self):
-        """Does nothing: the kernels take the weights as they are. Kept for code that calls it."""
 
     def _layer(self, x, states, weights, lengths, reverse):
         """(output, states) of one layer in one direction; a state is a tuple of (B, H) tensors."""
@@ -28,10 +26,14 @@ class _Recurrent(nn.RNNBase):
     def _from_states(self, states):
         raise NotImplementedError
 
-    def _forward(self, x, hx, lengths):
-        """Batch-first x (B, T, I), hx a tuple of (layers * directions, B, H) or None."""
+    def _forward(self, x, hx, lengths, batch_sizes=None):
+        """Batch-first x (B, T, I), hx a tuple of (layers * directions, B, H) or None.
+
+        batch_sizes: x is a PackedSequence's data, for cuDNN.
+        """
         layers = [[getattr(self, name) for name in names] for names in self._all_weights]
-        shape = (len(layers), x.shape[0], self.hidden_size)
+        batch = x.shape[0] if batch_sizes is None else int(batch_sizes[0])
+        shape = (len(layers), batch, self.hidden_size)
         if hx is None:
             hx = (x.new_zeros(shape),) * self._num_states
         for state in hx:
@@ -40,6 +42,11 @@ class _Recurrent(nn.RNNBase):
                     f"hx has shape {tuple(state.shape)}, expected (num_layers * directions, batch, hidden_size) = "
                     f"{shape}"
                 )
+        if lengths is None and cudnn.takes(x):
+            first = x if batch_sizes is None else x[:batch, None]
+            states, weights = zip(("h0", "c0"), (state[0] for state in hx), strict=False), layers[0]
+            check_sequence(len(hx) + 2, first, tuple(states), *weights, *[None] * (4 - len(weights)), None)
+            return cudnn.stack(self, x, hx, [w for weights in layers for w in weights], batch_sizes)
         directions = 2 if self.bidirectional else 1
         last = []
         for i in range(0, len(layers), directions):
@@ -56,13 +63,16 @@ class _Recurrent(nn.RNNBase):
 
     def _forward_packed(self, packed, hx):
         # As torch.nn: the packed data is in sorted order, hx and the states returned in the caller's.
-        padded, lengths = pad_packed_sequence(PackedSequence(packed.data, packed.batch_sizes), batch_first=True)
         if hx is not None and packed.sorted_indices is not None:
             hx = tuple(state.index_select(1, packed.sorted_indices) for state in hx)
-        output, states = self._forward(padded, hx, lengths.to(padded.device))
+        if cudnn.takes(packed.data):
+            data, states = self._forward(packed.data, hx, None, packed.batch_sizes)
+        else:
+            padded, lengths = pad_packed_sequence(PackedSequence(packed.data, packed.batch_sizes), batch_first=True)
+            output, states = self._forward(padded, hx, lengths.to(padded.device))
+            data = pack_padded_sequence(output, lengths, batch_first=True).data
         if packed.unsorted_indices is not None:
             states = tuple(state.index_select(1, packed.unsorted_indices) for state in states)
-        data = pack_padded_sequence(output, lengths, batch_first=True).data
         return PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices), states
 
     def forward(self, input, hx=None, *, lengths=None):
@@ -109,7 +119,8 @@ class GRU(_Recurrent):
 
     Per layer and direction, h' = (1 - z) n + z h, with r, z = sigmoid(W_i x + b_i + W_h h + b_h) and
     n = tanh(W_in x + b_in + r (W_hn h + b_hn)). Unlike nn.GRU it works under
-    ``torch.compile(fullgraph=True)`` (with padded input; not a PackedSequence).
+    ``torch.compile(fullgraph=True)`` (with padded input; not a PackedSequence). On a GPU "auto" takes cuDNN where it
+    can, as nn.GRU does: see s2s_kernels/cudnn.py.
 
     Args:
         input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype: as nn.GRU.
@@ -139,7 +150,7 @@ class LSTM(_Recurrent):
 
     Per layer and direction, c' = f c + i g and h' = o tanh(c'), with i, f, o = sigmoid and g = tanh of
     W_i x + b_i + W_h h + b_h. Unlike nn.LSTM it works under ``torch.compile(fullgraph=True)`` (with padded
-    input; not a PackedSequence).
+    input; not a PackedSequence). On a GPU "auto" takes cuDNN where it can, as nn.LSTM does: see s2s_kernels/cudnn.py.
 
     Args:
         input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype: as nn.LSTM.

@@ -1,6 +1,6 @@
 """A GRU over a whole sequence."""
 
-from .. import reference
+from .. import cudnn, reference
 from . import registration
 from .recurrence import check_sequence, register_recurrence
 
@@ -23,12 +23,17 @@ def gru(x, h0, weight_ih, weight_hh, bias_ih=None, bias_hh=None, *, lengths=None
         output (B, T, H), zeros past a row's length, and h_n (B, H), each row's last valid state.
 
     float32, float64, bfloat16 or float16, all arguments the same; accumulated in float32 or wider. For backward
-    the inputs, ``output`` and the activated gates (B, T, 4H) are saved, the gates in the accumulation's dtype.
+    the inputs, ``output`` and the activated gates (B, T, 4H) are saved, the gates in the accumulation's dtype. On a
+    GPU "auto" takes cuDNN where it can (see s2s_kernels/cudnn.py), which keeps its states in the inputs' dtype and
+    saves a reserve of its own.
 
     Raises:
         ValueError, TypeError: an argument's shape, dtype, device or value, before anything runs.
     """
     args = (x, h0, weight_ih, weight_hh, bias_ih, bias_hh)
+    if cudnn.takes(x):
+        check(*args, lengths=lengths, reverse=reverse)
+        return cudnn.gru(*args, lengths=lengths, reverse=reverse)
     return registration.check_and_run("gru", reference.gru, check, *args, lengths=lengths, reverse=reverse)
 
 

@@ -1,6 +1,6 @@
 """An LSTM over a whole sequence."""
 
-from .. import reference
+from .. import cudnn, reference
 from . import registration
 from .recurrence import check_sequence, pair, register_recurrence
 
@@ -23,12 +23,16 @@ def lstm(x, state, weight_ih, weight_hh, bias_ih=None, bias_hh=None, *, lengths=
 
     float32, float64, bfloat16 or float16, all arguments the same; accumulated in float32 or wider. For backward
     the inputs, ``output``, the activated gates (B, T, 4H) and cell states (B, T, H) are saved, the last two in
-    the accumulation's dtype.
+    the accumulation's dtype. On a GPU "auto" takes cuDNN where it can and there are no ``lengths`` (see
+    s2s_kernels/cudnn.py), which keeps its states in the inputs' dtype and saves a reserve of its own.
 
     Raises:
         ValueError, TypeError: an argument's shape, dtype, device or value, before anything runs.
     """
     args = (x, state, weight_ih, weight_hh, bias_ih, bias_hh)
+    if lengths is None and cudnn.takes(x):
+        check(*args, lengths=lengths, reverse=reverse)
+        return cudnn.lstm(*args, reverse=reverse)
     result = registration.check_and_run("lstm", reference.lstm, check, *args, lengths=lengths, reverse=reverse)
     if len(result) == 2:
         return result
