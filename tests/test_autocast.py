@@ -23,7 +23,7 @@ def test_equals_a_cast(anywhere, op, form, dtype):
     inputs = leaves(place(example(op, **form), anywhere.device, torch.float32))
     with torch.autocast(anywhere.device, dtype):
         found = call(sk, op, inputs)
-    narrow = leaves(place(inputs, dtype=dtype))
+    narrow = leaves(place(inputs, anywhere.device, dtype))
     expected = call(sk, op, narrow)
     for x, y in zip(found, expected, strict=True):
         assert x.dtype == dtype and torch.equal(x, y)
