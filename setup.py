@@ -173,6 +173,8 @@ def build_command(torch):
         def run(self):
             cxx, problem = find_compiler()
             info = {"torch": torch.__version__, "compiler": None, "cuda": None, "cuda_archs": None}
+            if problem and os.environ.get("S2S_FORCE_CUDA") == "1":
+                stop(f"S2S_FORCE_CUDA is set, but {problem}.")
             if problem:
                 self.extensions = []
                 Path(self.get_ext_fullpath(NAME)).unlink(missing_ok=True)  # one of an earlier build

@@ -4,6 +4,7 @@ import gc
 import math
 import statistics
 import time
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -24,7 +25,15 @@ class Spread(NamedTuple):
 
 
 def seconds(step, device, calls=1):
-    """Time of one of ``calls`` calls. On a GPU from an empty queue to the end of the last kernel."""
+    """Time of one of ``calls`` calls. On a GPU from an empty queue to the end of the last kernel.
+
+    What ``step.within`` enters, if there is one, is entered before.
+    """
+    with getattr(step, "within", nullcontext)():
+        return _seconds(step, device, calls)
+
+
+def _seconds(step, device, calls):
     if device == "cuda":
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         torch.cuda.synchronize()
@@ -47,7 +56,7 @@ def alternate(steps, device, budget, least=5, most=60, sample=4e-3):
     """
     calls = {}
     for name, step in steps.items():
-        step()
+        seconds(step, device)
         calls[name] = max(1, math.ceil(sample / max(seconds(step, device), 1e-7)))
     times = {name: [] for name in steps}
     order = list(steps)

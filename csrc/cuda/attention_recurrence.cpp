@@ -236,7 +236,7 @@ Tensors backward(int64_t gates, const OptionalTensors& grads, const OptionalTens
   Tensor grad_weight, grad_bias;
   if (needs.get(keys_at + 3) || needs.get(keys_at + 6) || needs.get(keys_at + 9))
     grad_weight = outer_products(all_sums, rows(at::cat({in.h0.unsqueeze(1), states}, 1)));
-  grad_bias = at::sum(all_sums, at::IntArrayRef({0}));
+  grad_bias = sum_of_rows(all_sums);
 
   give([&] { return product(all_gates, in.weight_x()).view(in.x.sizes()); });
   give([&] { return at::add(grad_h, from_product); });
@@ -256,7 +256,7 @@ Tensors backward(int64_t gates, const OptionalTensors& grads, const OptionalTens
     return at::cat({outer_products(all_gates, rows(in.x)), outer_products(all_gates, rows(fed))}, 1);
   });
   give([&] { return grad_weight.narrow(0, 0, wide).clone(); });
-  give([&] { return at::sum(all_gates, at::IntArrayRef({0})); });
+  give([&] { return sum_of_rows(all_gates); });
   give([&] { return grad_bias.narrow(0, 0, wide).clone(); });
   give([&] {
     return at::cat({grad_weight.narrow(0, wide + asked, in.feed),

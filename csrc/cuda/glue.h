@@ -5,6 +5,7 @@
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/DeviceGuard.h>
@@ -80,6 +81,11 @@ inline Tensor outer_products(const Tensor& a, const Tensor& b) {
   auto rest = [&](const Tensor& x) { return x.narrow(0, even, count - even); };
   Tensor sum = at::sum(at::bmm(split(a).transpose(1, 2), split(b)), at::IntArrayRef({0}));
   return even == count ? sum : product(rest(a).t(), rest(b), sum);
+}
+
+// The sum of all rows of x: a bias's gradient. (at::sum would take a buffer of up to 16 times x.)
+inline Tensor sum_of_rows(const Tensor& x) {
+  return outer_products(x, at::ones({x.size(0), 1}, x.options())).squeeze(1);
 }
 
 inline Tensor rows(const Tensor& x) { return x.reshape({x.size(0) * x.size(1), x.size(2)}); }

@@ -4,7 +4,6 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/ge.h>
 #include <ATen/ops/masked_fill.h>
-#include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
 
 #include "cell.cuh"
@@ -103,8 +102,8 @@ Tensors backward(int64_t gates, const OptionalTensors& grads, const OptionalTens
   if (has_cell) give([&] { return grad_c; });
   give([&] { return outer_products(rows(grad_gates_x), rows(in.valid_part())); });
   give([&] { return outer_products(rows(grad_gates_h), rows(h_before)); });
-  give([&] { return at::sum(grad_gates_x, at::IntArrayRef({0, 1})); });
-  give([&] { return at::sum(grad_gates_h, at::IntArrayRef({0, 1})); });
+  give([&] { return sum_of_rows(rows(grad_gates_x)); });
+  give([&] { return sum_of_rows(rows(grad_gates_h)); });
   return result;
 }
 

@@ -15,7 +15,18 @@ from triton import cdiv
 from .additive_attention import Source, attend, attend_backward, source_gradients, values_gradient
 from .cell import row_of, row_strides, start
 from .language import accumulation, store, tanh
-from .recurrence import Saved, Wanted, at, before_each_step, begin_as, copied, is_wide, linear_out, outer_products
+from .recurrence import (
+    Saved,
+    Wanted,
+    at,
+    before_each_step,
+    begin_as,
+    copied,
+    is_wide,
+    linear_out,
+    outer_products,
+    sum_of_rows,
+)
 
 
 @triton.jit
@@ -184,7 +195,7 @@ def attention_recurrence_backward(cell, grads, inputs, lengths, mask, outputs, n
     )  # fmt: skip
     wanted.give(lambda: grad_v.view(i.v_shape))
     all_states = torch.cat([i.states[0][None], by_time(outputs[0])]).flatten(0, 1)
-    grad_weight_h, grad_bias_h = outer_products(grad_of_h, all_states), grad_of_h.sum(0)
+    grad_weight_h, grad_bias_h = outer_products(grad_of_h, all_states), sum_of_rows(grad_of_h)
     wanted.give(lambda: grad_weight_h[wide : i.queries])
     wanted.give(lambda: grad_bias_h[wide : i.queries])
 
@@ -201,7 +212,7 @@ def attention_recurrence_backward(cell, grads, inputs, lengths, mask, outputs, n
 
     wanted.give(weight_ih_gradient)
     wanted.give(lambda: grad_weight_h[:wide])
-    wanted.give(lambda: cell.to_weights_order(grad_gates.sum(0)))
+    wanted.give(lambda: cell.to_weights_order(sum_of_rows(grad_gates)))
     wanted.give(lambda: grad_bias_h[:wide])
     wanted.give(w_feed_gradient)
     wanted.give(lambda: grad_bias_h[i.queries :])
