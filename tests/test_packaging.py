@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib import metadata, resources
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 import torch
@@ -131,6 +132,18 @@ def build(checkout, *command, **env):
     assert "Traceback" not in output
     ours = [line for line in output.splitlines() if line.startswith("s2s_kernels: ")]
     return status, ours, output
+
+
+def test_measured_tiles_are_packaged(checkout):
+    """Beside the code that reads them, of an sdist too; where nothing was measured there is no such file."""
+    (checkout / "s2s_kernels" / "triton").mkdir()
+    (checkout / "s2s_kernels" / "triton" / "__init__.py").touch()
+    (checkout / "s2s_kernels" / "triton" / "tiles.json").write_text("[]\n")
+    assert build(checkout, "--quiet", "build_py", "--build-lib", "made")[0] == 0
+    assert (checkout / "made" / "s2s_kernels" / "triton" / "tiles.json").is_file()
+    assert build(checkout, "--quiet", "sdist", "--formats", "zip")[0] == 0
+    (archive,) = (checkout / "dist").glob("*.zip")
+    assert any(name.endswith("/s2s_kernels/triton/tiles.json") for name in ZipFile(archive).namelist())
 
 
 def build_info(checkout):

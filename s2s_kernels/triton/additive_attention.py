@@ -1,45 +1,18 @@
-"""Additive attention on Triton: which kernels run, in which tiles, and the op's forward and backward."""
-
-from typing import NamedTuple
+"""Additive attention on Triton: which kernels run, and the op's forward and backward."""
 
 import torch
-from triton import cdiv, next_power_of_2
+from triton import cdiv
 
 from . import attention_kernels as kernels
 from .language import accumulation, launch
+from .tiles import ONE_QUERY, architecture_of, choose
 
-
-class Tiles(NamedTuple):
-    """Tiles of queries, source positions, attention elements and value columns, and warps."""
-
-    T: int
-    S: int
-    A: int
-    D: int
-    warps: int
-
-
-# One configuration a case, for every architecture, chosen by what fits in registers: a program holds a tile of
-# T * S * A (or S * D) elements. There is no autotuning: it would make a first call wait, and the interpreter cannot.
-ONE_QUERY = Tiles(1, 16, 128, 128, 4)
-MANY_SCORES = Tiles(8, 16, 32, 64, 4)
-MANY_CONTEXTS = Tiles(16, 32, 32, 64, 4)
 FEW_PROGRAMS = 64  # fewer than these leave most of a GPU idle, so that the source is split as well
 
 
-def fit(tiles, source):
-    """Tiles no wider than what they cover, and of float64, whose registers are twice as wide, a quarter."""
-    a, d = tiles[2:4] if source.dot else (tiles.A // 4, tiles.D // 4)
-    least = 32  # smaller ones would only be more kernels to compile
-    return tiles._replace(
-        A=min(a, max(least, next_power_of_2(source.A))), D=min(d, max(least, next_power_of_2(source.D)))
-    )
-
-
-def one_at_a_time(query, S):
+def one_at_a_time(rows, T, S):
     """Whether one program takes a query from beginning to end."""
-    B, T, N, _ = query.shape
-    return T == 1 and (B * N >= FEW_PROGRAMS or S <= ONE_QUERY.S)
+    return T == 1 and (rows >= FEW_PROGRAMS or S <= ONE_QUERY.S)
 
 
 class Source:
@@ -53,11 +26,14 @@ class Source:
         self.lengths = None if lengths is None else lengths.contiguous()
         self.mask = None if mask is None else mask.contiguous().view(torch.uint8)
         (self.B, self.S, self.N, self.A), self.D = keys.shape, values.shape[2]
-        self.dtype = keys.dtype
+        self.dtype, self.architecture = keys.dtype, architecture_of(keys.device)
         self.torch_accumulation, self.accumulation = accumulation(keys.dtype)
         # Values of 16 bits are exact in tf32; those of 32 are not. A GPU's tl.dot in float64 is not to be had.
         self.precision = "ieee" if keys.dtype == torch.float32 else "tf32"
         self.dot = keys.dtype != torch.float64
+
+    def tiles(self, kernel, T):
+        return choose(kernel, self.architecture, T, self.S, self.A, self.D, self.dtype)
 
     def empty(self, *shape):
         return torch.empty(shape, dtype=self.torch_accumulation, device=self.keys.device)
@@ -88,8 +64,8 @@ def attend(query, source, bias, scores, weights, exact_weights, context, exact_c
     outputs = (weights, exact_weights, context, exact_context)
     output_strides = [stride for x in outputs for stride in strides(x)]
     constants = {"ACC": source.accumulation}
-    if one_at_a_time(query, S):
-        tiles = fit(ONE_QUERY, source)
+    if one_at_a_time(B * N, T, S):
+        tiles = source.tiles("attend", T)
         launch(
             kernels.attend_kernel, (B * N, T),
             query, source.keys, source.values, source.v, bias, source.lengths, source.mask, scores, *outputs,
@@ -97,13 +73,12 @@ def attend(query, source, bias, scores, weights, exact_weights, context, exact_c
             T, S, N, A, D, BS=tiles.S, BA=tiles.A, BD=tiles.D, num_warps=tiles.warps, **constants,
         )  # fmt: skip
         return
-    tiles = fit(ONE_QUERY if T == 1 else MANY_SCORES, source)
+    tiles = source.tiles("scores", T)
     launch(
         kernels.scores_kernel, (B * N, cdiv(T, tiles.T), cdiv(S, tiles.S)), *asked, scores, *asked_strides,
         T, S, N, A, BT=tiles.T, BS=tiles.S, BA=tiles.A, num_warps=tiles.warps, **constants,
     )  # fmt: skip
-    dot = T > 1 and source.dot
-    tiles = fit(MANY_CONTEXTS if dot else ONE_QUERY, source)
+    tiles, dot = source.tiles("softmax_context", T), T > 1 and source.dot
     launch(
         kernels.softmax_context_kernel, (B * N, cdiv(T, tiles.T), max(1, cdiv(D, tiles.D))),
         scores, source.values, source.lengths, source.mask, *outputs, source.values.stride(0), *output_strides,
@@ -119,8 +94,7 @@ def attend_backward(query, source, weights, grad_context, grad_weights, products
     """
     B, T, N, A = query.shape
     S, D = source.S, source.D
-    dot = T > 1 and source.dot
-    tiles = fit(MANY_CONTEXTS if dot else ONE_QUERY, source)
+    tiles, dot = source.tiles("grad_weights", T), T > 1 and source.dot
     launch(
         kernels.grad_weights_kernel, (B * N, cdiv(T, tiles.T), cdiv(S, tiles.S)),
         grad_context, grad_weights, source.values, source.lengths, source.mask, products,
@@ -128,7 +102,7 @@ def attend_backward(query, source, weights, grad_context, grad_weights, products
         ACC=source.accumulation, BT=tiles.T, BS=tiles.S, BD=tiles.D, DOT=dot, PRECISION=source.precision,
         num_warps=tiles.warps,
     )  # fmt: skip
-    tiles = fit(ONE_QUERY if T == 1 else MANY_SCORES, source)
+    tiles = source.tiles("query_backward", T)
     launch(
         kernels.query_backward_kernel, (B * N, cdiv(T, tiles.T), cdiv(A, tiles.A)),
         query, source.keys, source.v, weights, products, source.lengths, source.mask, grad_scores, grad_query,
@@ -140,7 +114,7 @@ def attend_backward(query, source, weights, grad_context, grad_weights, products
 def source_gradients(query, source, grad_scores):
     """Gradients of keys (B, S, N, A) and v (N, A) from all T queries and the gradients of their scores."""
     B, T, N, A = query.shape
-    tiles = fit(ONE_QUERY, source)
+    tiles = source.tiles("keys_backward", T)
     grad_keys = torch.empty(B, source.S, N, A, dtype=source.dtype, device=query.device)
     grad_v = source.empty(B, N, cdiv(source.S, tiles.S), A)
     launch(
