@@ -24,7 +24,7 @@ export PIP_NO_COMPILE := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint format bench gpu dist clean
+.PHONY: help setup demo test lint format bench gpu tune dist clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,9 @@ bench: setup ## measure the ops and write a report
 # With the Python that has a torch with CUDA: a bare machine's own, or PYTHON=.venv/bin/python after make setup.
 gpu: ## on a machine with a GPU: build, test, sanitize and measure in ten minutes
 	@$(PYTHON) -m benchmarks.gpu
+
+tune: ## on a machine with a GPU: measure the tiles of Triton's kernels; ARGS="--max-seconds 600"
+	@$(PYTHON) -m benchmarks.tune $(ARGS)
 
 dist: $(VENV)/.requirements ## build sdist and wheel, and prove the wheel in an empty environment
 	rm -rf dist $(PROOF)

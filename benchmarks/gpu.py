@@ -165,16 +165,16 @@ def exercise_search(form, dtype, device):
     search_tests.run(sk.beam_search, inputs, beam=20, max_length=3, coverage_penalty=0.4, return_weights=True)
 
 
-def problem():
-    """Why this machine cannot run it, in one sentence; None where it can."""
+def problem(who="make gpu"):
+    """Why this machine cannot run ``who``, in one sentence; None where it can."""
     try:
         import torch
     except ImportError:
-        return f"make gpu needs a torch with CUDA, and {sys.executable} has no torch."
+        return f"{who} needs a torch with CUDA, and {sys.executable} has no torch."
     if torch.version.cuda is None:
-        return f"make gpu needs a torch with CUDA, and torch {torch.__version__} of {sys.executable} is built without."
+        return f"{who} needs a torch with CUDA, and torch {torch.__version__} of {sys.executable} is built without."
     if not torch.cuda.is_available():
-        return "make gpu needs an NVIDIA GPU, and torch finds none here."
+        return f"{who} needs an NVIDIA GPU, and torch finds none here."
     return None
 
 

@@ -234,7 +234,12 @@ def text_table(rows):
         key = line[:4]
         lines.append(["", "", "", "", *line[4:]] if key == previous else line)
         previous = key
-    widths = [max(len(line[i]) for line in lines if len(line[i]) < 60) for i in range(len(HEAD))]
+    return aligned(lines)
+
+
+def aligned(lines):
+    """Cells as columns; a long cell widens none."""
+    widths = [max(len(line[i]) for line in lines if len(line[i]) < 60) for i in range(len(lines[0]))]
     return "\n".join("  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 

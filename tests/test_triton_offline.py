@@ -13,19 +13,31 @@ HERE = Path(__file__).parent
 SHARED_MEMORY = {80: 163 << 10, 90: 227 << 10}  # what one program may have
 
 
-@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
-@pytest.mark.parametrize("arch", SHARED_MEMORY)
-def test_compiles(arch):
-    """At the sizes of a real model, as the ops start them: shared memory fits, and no register is spilled."""
+pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+
+
+def compiled(arch, *what):
     environment = os.environ | {"TRITON_INTERPRET": "0", "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)])}
     done = subprocess.run(
-        [sys.executable, HERE / "triton_offline.py", str(arch)],
+        [sys.executable, HERE / "triton_offline.py", str(arch), *what],
         env=environment, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     kernels = json.loads(done.stdout)
-    assert kernels
     for kernel in kernels:
         print("{kernel:24} {dtypes:20} shared {shared:6} registers {registers:3} spills {spills}".format(**kernel))
         assert kernel["shared"] <= SHARED_MEMORY[arch], kernel
         assert kernel["spills"] == 0, kernel
+    return len(kernels)
+
+
+@pytest.mark.parametrize("arch", SHARED_MEMORY)
+def test_compiles(arch):
+    """At the sizes of a real model, as the ops start them: shared memory fits, and no register is spilled."""
+    assert compiled(arch)
+
+
+@pytest.mark.parametrize(("arch", "dtype"), [(80, "float32"), (90, "float32"), (90, "bfloat16")])
+def test_tiles_that_the_tuner_may_choose(arch, dtype):
+    """Each of six kernels for one query and, of those that have other tiles then, for many."""
+    assert compiled(arch, dtype) == (6 + 4) * 5

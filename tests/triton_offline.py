@@ -1,6 +1,7 @@
 """Compiles for a GPU that need not be there every kernel that the ops start, as they start it.
 
     python tests/triton_offline.py 90
+    python tests/triton_offline.py 90 bfloat16    # additive attention in all tiles that `make tune` tries, in one dtype
 
 The ops run on tensors of device "meta", at the sizes and in the dtypes below, with a `launch` that compiles and does
 not launch. Prints a JSON list: kernel, dtype, bytes of shared memory, registers, bytes of spills.
@@ -13,6 +14,7 @@ import re
 import sys
 import tempfile
 from importlib import import_module
+from itertools import product
 
 import torch
 import triton
@@ -23,7 +25,9 @@ from triton import knobs
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from benchmarks import tune
 from s2s_kernels import triton as ours
+from s2s_kernels.triton import additive_attention, attention_kernels, tiles
 
 POINTERS = {
     torch.int32: "*i32",
@@ -142,23 +146,50 @@ def run(op, module, inputs):
         (step if op.endswith("step") else recurrence)(op, module, inputs)
 
 
-def main(arch):
+def run_all(compiler):
+    """Every op, as users start it."""
+    for op, all_sizes in SIZES.items():
+        module = import_module(f"{ours.__name__}.{op}")
+        for name in list(sys.modules):
+            if name.startswith(ours.__name__) and hasattr(sys.modules[name], "launch"):
+                sys.modules[name].launch = compiler
+        for sizes, dtype in product(all_sizes, (torch.bfloat16, torch.float32)):
+            own = {name: x for name, x in sizes.items() if name in OPTIONS}
+            made = on_meta(op, dtype, **{name: x for name, x in sizes.items() if name not in OPTIONS})
+            run(op, module, made | own)
+
+
+def run_candidates(compiler, dtype):
+    """Each kernel of additive attention once in each of the tiles that `make tune` tries."""
+    made = set()
+    for sizes in SIZES["additive_attention"]:
+        inputs = on_meta("additive_attention", dtype, **sizes)
+        for kernel in tiles.KERNELS:
+            for tried in tune.candidates(kernel, sizes.get("T", 1))[1:]:
+
+                def choose(name, _, *shape, kernel=kernel, tried=tried):
+                    return tiles.fit(tried, *shape[2:]) if name == kernel else tiles.choose(name, None, *shape)
+
+                def launch(function, *args, what=(kernel, tried), **constants):
+                    if function is getattr(attention_kernels, f"{what[0]}_kernel") and what not in made:
+                        made.add(what)
+                        compiler(function, *args, **constants)
+
+                additive_attention.choose, additive_attention.launch = choose, launch
+                attention(additive_attention, inputs)
+
+
+def main(arch, dtype=None):
     knobs.nvidia.dump_ptxas_log = True
-    compiler = Compiler(arch)
+    compiler = Compiler(int(arch))
     with tempfile.TemporaryDirectory() as folder:  # a cached kernel would not show its registers
         knobs.cache.dir = folder
-        for op, all_sizes in SIZES.items():
-            module = import_module(f"{ours.__name__}.{op}")
-            for name in list(sys.modules):
-                if name.startswith(ours.__name__) and hasattr(sys.modules[name], "launch"):
-                    sys.modules[name].launch = compiler
-            for sizes in all_sizes:
-                for dtype in (torch.bfloat16, torch.float32):
-                    own = {name: x for name, x in sizes.items() if name in OPTIONS}
-                    made = on_meta(op, dtype, **{name: x for name, x in sizes.items() if name not in OPTIONS})
-                    run(op, module, made | own)
+        if dtype is None:
+            run_all(compiler)
+        else:
+            run_candidates(compiler, getattr(torch, dtype))
     print(json.dumps(list(compiler.found.values())))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(*sys.argv[1:])
