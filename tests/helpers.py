@@ -253,7 +253,7 @@ def floor(truth, dtype):
 def error(found, truth):
     if not truth.numel():
         return 0.0
-    difference = (found.double().cpu() - truth).abs()
+    difference = (found.double().to(truth.device) - truth).abs()
     return difference.max().item() if difference.isfinite().all() else math.inf
 
 
