@@ -12,7 +12,13 @@ from torch import _VF
 
 from .backend import is_auto
 
-_MODES = {1: 3, 2: 2}  # cudnnRNNMode_t by the number of states: GRU, LSTM
+_MODES = {"GRU": 3, "LSTM": 2}  # cudnnRNNMode_t
+
+
+def takes_stack(x):
+    """Whether "auto" leaves all layers of a module to one call of cuDNN's: not under autocast, where torch would run it
+    in float16 whatever autocast's dtype is."""
+    return takes(x) and not torch.is_autocast_enabled("cuda")
 
 
 def takes(x):
@@ -65,10 +71,15 @@ def _layer(x, states, weight_ih, weight_hh, bias_ih, bias_hh, reverse=False):
     if bias_ih is not None or bias_hh is not None:  # both or none
         weights += [weight_ih.new_zeros(weight_ih.shape[0]) if b is None else b for b in (bias_ih, bias_hh)]
     h0, c0, *_ = [state[None].contiguous() for state in states] + [None]
-    # Not torch.gru, which would warn that these weights do not lie in one piece, as those of a module do.
+    # Mode, hidden size, no projection, one layer, batch first.
+    form = (_MODES["GRU" if c0 is None else "LSTM"], h0.shape[2], 0, 1, True)
+    with torch.no_grad():  # torch.gru would copy them too, and warn at that
+        in_one_piece = torch._cudnn_rnn_flatten_weight(
+            [w.detach() for w in weights], len(weights), x.shape[2], *form, False
+        )
     output, *last = torch._cudnn_rnn(
-        x.flip(1) if reverse else x, weights, len(weights), None, h0, c0, _MODES[len(states)], h0.shape[2], 0, 1,
-        True, 0.0, _needs_gradient(x, *states, *weights), False, [], None,
+        x.flip(1) if reverse else x, weights, len(weights), in_one_piece, h0, c0, *form,
+        0.0, _needs_gradient(x, *states, *weights), False, [], None,
     )  # fmt: skip
     return output.flip(1) if reverse else output, *(state[0] for state in last[: len(states)])
 
@@ -85,6 +96,21 @@ def stack(module, x, states, weights, batch_sizes=None):
     else:
         output, *last = run(x, batch_sizes, hx, weights, *options)
     return output, tuple(last)
+
+
+def flatten(module):
+    """Puts the weights of a torch.nn module in one piece, where torch.nn's own flatten_parameters does not: it leaves
+    bfloat16 out, and then copies all weights in every call."""
+    weights = module._flat_weights
+    if len(weights) != len(module._flat_weights_names) or not all(isinstance(w, torch.Tensor) for w in weights):
+        return
+    distinct = len({w.data_ptr() for w in weights}) == len(weights)
+    if distinct and all(w.is_cuda and w.dtype == torch.bfloat16 for w in weights) and _computes_bfloat16():
+        with torch.cuda.device_of(weights[0]), torch.no_grad():
+            torch._cudnn_rnn_flatten_weight(
+                weights, 4 if module.bias else 2, module.input_size, _MODES[module.mode],
+                module.hidden_size, 0, module.num_layers, module.batch_first, module.bidirectional,
+            )  # fmt: skip
 
 
 def _needs_gradient(*tensors):

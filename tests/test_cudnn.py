@@ -1,6 +1,7 @@
 """What "auto" leaves to cuDNN on a GPU. Without one torch's GRU and LSTM on the CPU stand in for cuDNN's, which tests
 all that is made of them; a call on tensors without memory tests that torch takes what they are handed."""
 
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -21,7 +22,8 @@ def stand_in(
     x, weights, stride, buffer, h0, c0, mode, hidden, projection, layers, batch_first, dropout, train, *rest
 ):  # fmt: skip
     """torch._cudnn_rnn on the CPU."""
-    assert (stride, buffer, hidden, projection, layers) == (len(weights), None, h0.shape[2], 0, 1)
+    assert (stride, hidden, projection, layers) == (len(weights), h0.shape[2], 0, 1)
+    assert torch.equal(buffer, flat_weights(weights, stride, x.shape[2], mode, hidden, 0, 1, True, False))
     assert batch_first and dropout == 0 and rest == (False, [], None) and h0.is_contiguous()
     assert train == (torch.is_grad_enabled() and any(y.requires_grad for y in (x, h0, *weights)))
     options = (len(weights) == 4, 1, 0.0, train, False, True)
@@ -29,6 +31,13 @@ def stand_in(
         assert c0 is None
         return *torch.gru(x, h0, weights, *options), None, None, None
     return *torch.lstm(x, (h0, c0), weights, *options), None, None
+
+
+def flat_weights(weights, stride, inputs, mode, hidden, projection, layers, batch_first, bidirectional):
+    """torch._cudnn_rnn_flatten_weight on the CPU."""
+    assert (stride, projection, layers, batch_first, bidirectional) == (len(weights), 0, 1, True, False)
+    assert weights[0].shape == ({3: 3, 2: 4}[mode] * hidden, inputs)
+    return torch.cat([w.detach().flatten() for w in weights])
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
@@ -39,6 +48,7 @@ def device(request, monkeypatch):
     if request.param == "cpu":
         monkeypatch.setattr(cudnn, "takes", lambda x: True)
         monkeypatch.setattr(torch, "_cudnn_rnn", stand_in)
+        monkeypatch.setattr(torch, "_cudnn_rnn_flatten_weight", flat_weights)
     elif not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     yield request.param
@@ -139,9 +149,28 @@ def test_errors_of_modules(device, kind):
 @pytest.mark.parametrize("op", ["gru", "lstm"])
 def test_torch_takes_the_call(op, biases, monkeypatch):
     monkeypatch.setattr(cudnn, "takes", lambda x: True)
+    monkeypatch.setattr(torch, "_cudnn_rnn_flatten_weight", flat_weights)  # not there for such tensors
     made = call(sk, op, place(sequence_inputs(op, biases=biases), "meta", torch.bfloat16))
     assert [y.shape for y in made] == [(3, 5, 11)] + [(3, 11)] * (len(made) - 1)
     assert all(y.dtype == torch.bfloat16 for y in made)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_lie_in_one_piece(kind, dtype):
+    """Where they do not, torch warns that it copies them; and autocast is in its own dtype."""
+    torch.use_deterministic_algorithms(False)
+    x = torch.randn(3, 5, 8, device="cuda")
+    module = getattr(sk.nn, kind)(8, 16, num_layers=2, bidirectional=True).cuda()
+    lengths = torch.tensor([5, 3, 1, 4, 2], device="cuda")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        module.to(dtype)(x.to(dtype))
+        module.float()
+        with torch.autocast("cuda", dtype):
+            assert all(module(x, lengths=given)[0].dtype == dtype for given in (None, lengths))
 
 
 def assert_close(found, expected):

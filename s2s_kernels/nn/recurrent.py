@@ -15,6 +15,11 @@ class _Recurrent(nn.RNNBase):
     be the base class: torch.compile refuses every instance of them.
     """
 
+    def flatten_parameters(self):
+        """As torch.nn's, in bfloat16 too."""
+        super().flatten_parameters()
+        cudnn.flatten(self)
+
     def _layer(self, x, states, weights, lengths, reverse):
         """(output, states) of one layer in one direction; a state is a tuple of (B, H) tensors."""
         raise NotImplementedError
@@ -42,7 +47,7 @@ class _Recurrent(nn.RNNBase):
                     f"hx has shape {tuple(state.shape)}, expected (num_layers * directions, batch, hidden_size) = "
                     f"{shape}"
                 )
-        if lengths is None and cudnn.takes(x):
+        if lengths is None and cudnn.takes_stack(x):
             first = x if batch_sizes is None else x[:batch, None]
             states, weights = zip(("h0", "c0"), (state[0] for state in hx), strict=False), layers[0]
             check_sequence(len(hx) + 2, first, tuple(states), *weights, *[None] * (4 - len(weights)), None)
@@ -65,7 +70,7 @@ class _Recurrent(nn.RNNBase):
         # As torch.nn: the packed data is in sorted order, hx and the states returned in the caller's.
         if hx is not None and packed.sorted_indices is not None:
             hx = tuple(state.index_select(1, packed.sorted_indices) for state in hx)
-        if cudnn.takes(packed.data):
+        if cudnn.takes_stack(packed.data):
             data, states = self._forward(packed.data, hx, None, packed.batch_sizes)
         else:
             padded, lengths = pad_packed_sequence(PackedSequence(packed.data, packed.batch_sizes), batch_first=True)

@@ -33,7 +33,7 @@ def gru(x, h0, weight_ih, weight_hh, bias_ih=None, bias_hh=None, *, lengths=None
     args = (x, h0, weight_ih, weight_hh, bias_ih, bias_hh)
     if cudnn.takes(x):
         check(*args, lengths=lengths, reverse=reverse)
-        return cudnn.gru(*args, lengths=lengths, reverse=reverse)
+        return registration.cast_and_call(cudnn.gru, "cuda", *args, lengths=lengths, reverse=reverse)
     return registration.check_and_run("gru", reference.gru, check, *args, lengths=lengths, reverse=reverse)
 
 

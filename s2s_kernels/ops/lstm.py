@@ -32,7 +32,7 @@ def lstm(x, state, weight_ih, weight_hh, bias_ih=None, bias_hh=None, *, lengths=
     args = (x, state, weight_ih, weight_hh, bias_ih, bias_hh)
     if lengths is None and cudnn.takes(x):
         check(*args, lengths=lengths, reverse=reverse)
-        return cudnn.lstm(*args, reverse=reverse)
+        return registration.cast_and_call(cudnn.lstm, "cuda", *args, reverse=reverse)
     result = registration.check_and_run("lstm", reference.lstm, check, *args, lengths=lengths, reverse=reverse)
     if len(result) == 2:
         return result

@@ -40,6 +40,13 @@ def autocast(name):
         _library.impl(name, run, key)
 
 
+def cast_and_call(function, device_type, *args, **kwargs):
+    """``function`` in autocast's dtype, as an op runs."""
+    args, kwargs = cast_for_autocast((args, kwargs), device_type)
+    with torch.autocast(device_type, enabled=False):
+        return function(*args, **kwargs)
+
+
 def run(name, reference, device_type, *args, kernels=NAMES, **kwargs):
     """Runs op ``name`` on the backend in force: the registered op, or ``reference``.
 
@@ -47,9 +54,7 @@ def run(name, reference, device_type, *args, kernels=NAMES, **kwargs):
     """
     backend = resolve(device_type)
     if backend == "reference" or backend not in kernels:
-        args, kwargs = cast_for_autocast((args, kwargs), device_type)
-        with torch.autocast(device_type, enabled=False):
-            return reference(*args, **kwargs)
+        return cast_and_call(reference, device_type, *args, **kwargs)
     return getattr(torch.ops.s2s_kernels, name)(*args, **kwargs)
 
 
