@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from s2s_kernels import cudnn
+
 from .eager_model import EagerSeq2Seq
 from .parity import helpers
 
@@ -52,6 +54,9 @@ def load(model_type, settings, inputs):
     with torch.no_grad():
         for name, p in model.named_parameters():
             p.copy_(inputs[name])
+    for module in model.modules():
+        if isinstance(module, torch.nn.RNNBase):
+            cudnn.flatten(module)  # of bfloat16, which torch.nn would copy in every call
     return model
 
 

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import s2s_kernels as sk
+from s2s_kernels import cudnn
 
 from .cases import Implementation, Prepared, functional
 from .parity import helpers
@@ -193,6 +194,7 @@ def recurrent(module_type, lengths=None):
         hidden = inputs["weight_hh"].shape[1]
         module = module_type(x.shape[-1], hidden, batch_first=True, bidirectional=True)
         module = module.to(x.device, x.dtype)
+        cudnn.flatten(module)  # of bfloat16, which torch.nn would copy in every call
         parameters = dict(module.named_parameters())
         leaves = {"x": x}
         with torch.no_grad():
