@@ -1,6 +1,7 @@
-// A block takes up to Q queries of one row and head, so that a key and a value are read once for all of them. The
-// weights are an output, so scores lie in memory in any case: the softmax takes its maximum from them, and nothing
-// is rescaled. Sums run in a fixed order; there are no atomics.
+// A block takes up to Q queries of one row and head, so that a key and a value are read once for all of them, and a
+// warp several positions at once, so that their loads are on their way together. The scores of up to kNear positions
+// lie in shared memory, those of more in the weights, an output in any case. Sums run in a fixed order; there are no
+// atomics.
 #include "../math/additive.h"
 #include "additive_attention.cuh"
 #include "device.cuh"
@@ -12,6 +13,7 @@ namespace {
 constexpr int kQueries = 4;                      // Q where there are several queries
 constexpr int64_t kFill = 264, kMaxSplits = 64;  // blocks that keep the largest GPU busy
 constexpr int64_t kSmallestSplit = 64;           // source positions
+constexpr int64_t kNear = 256;                   // source positions whose scores lie in shared memory
 
 int64_t tiles(const AttentionSizes& a, int64_t queries) { return (a.queries + queries - 1) / queries; }
 
@@ -57,58 +59,68 @@ __device__ __forceinline__ A tanh_of_score(A x) {
 template <class T, int V, int Q>
 __global__ void __launch_bounds__(kThreads, 2) attention_forward_kernel(AttentionForward a, int splits) {
   using A = Accumulate<T>;
-  __shared__ A most[Q], total[Q];
+  constexpr int P = Q == 1 ? 4 : 2, U = Q == 1 ? 8 : 4;  // positions at once: of scores, and of the context
+  constexpr int kSpan = kLanes / (Q * P);                // lanes that have the same score in the end
+  alignas(16) __shared__ A near[kNear][Q];
+  __shared__ A partial[Q * V][kThreads], most[Q], total[Q];
   int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes, split = blockIdx.x % splits;
   Tile<Q> tile(a, blockIdx.x / splits);
-  int64_t begin = a.source * split / splits, end = a.source * (split + 1) / splits;
+  int64_t begin = a.source * split / splits, count = a.source * (split + 1) / splits - begin;
   int64_t length = a.source;
   if (a.lengths && a.lengths[tile.b] < length) length = a.lengths[tile.b];
-  const T *query[Q], *v = static_cast<const T*>(a.v) + tile.n * a.attention;
-  A* e[Q];  // scores, then their exponentials
-#pragma unroll
-  for (int q = 0; q < Q; q++) {
-    query[q] = tile.row(static_cast<const T*>(a.query), a.query_strides, a.attention, q);
-    e[q] = tile.row(static_cast<A*>(a.exact_weights), a.weights_strides, a.source, q);
-  }
+  auto is_valid = [&](int64_t i) {
+    return i < count && begin + i < length && (!a.mask || a.mask[tile.b * a.source + begin + i]);
+  };
+  // Scores, then their exponentials.
+  auto row = [&](int q) { return tile.row(static_cast<A*>(a.exact_weights), a.weights_strides, a.source, q) + begin; };
+  auto e = [&](int q, int64_t i) -> A& { return count > kNear ? row(q)[i] : near[i][q]; };
 
-  // score = v . tanh(query + key) + bias: a position a warp
-  for (int64_t s = begin + warp; s < end; s += kWarps) {
-    const T* key = static_cast<const T*>(a.keys) + ((tile.b * a.source + s) * a.heads + tile.n) * a.attention;
-    bool valid = s < length && (!a.mask || a.mask[tile.b * a.source + s]);
-    A sums[Q] = {};
-    for (int64_t j = lane * V; valid && j < a.attention; j += kLanes * V) {
-      A k[V], w[V];
-      load<V>(key + j, k);
+  // score = v . tanh(query + key) + bias: P positions a warp
+  const T *query[Q], *v = static_cast<const T*>(a.v) + tile.n * a.attention;
+  const T* keys = static_cast<const T*>(a.keys) + ((tile.b * a.source + begin) * a.heads + tile.n) * a.attention;
+#pragma unroll
+  for (int q = 0; q < Q; q++) query[q] = tile.row(static_cast<const T*>(a.query), a.query_strides, a.attention, q);
+  for (int64_t first = warp * P; first < count; first += kWarps * P) {
+    bool valid[P], any = false;
+#pragma unroll
+    for (int p = 0; p < P; p++) valid[p] = is_valid(first + p), any |= valid[p];
+    A sums[Q * P] = {};
+    for (int64_t j = lane * V; any && j < a.attention; j += kLanes * V) {
+      A k[P][V], w[V];
+#pragma unroll
+      for (int p = 0; p < P; p++) load_if<V>(valid[p], keys + (first + p) * a.heads * a.attention + j, k[p]);
       load<V>(v + j, w);
 #pragma unroll
       for (int q = 0; q < Q; q++) {
         A x[V];
         load<V>(query[q] + j, x);
 #pragma unroll
-        for (int i = 0; i < V; i++) sums[q] += math::additive_score(w[i], tanh_of_score<T>(x[i] + k[i]));
+        for (int p = 0; p < P; p++)
+#pragma unroll
+          for (int i = 0; i < V; i++) sums[q * P + p] += math::additive_score(w[i], tanh_of_score<T>(x[i] + k[p][i]));
       }
     }
-#pragma unroll
-    for (int q = 0; q < Q; q++) {
-      A score = warp_sum(sums[q]);
-      if (lane > 0 || q >= tile.count) continue;
-      if (valid && a.bias)
-        score += static_cast<A>(
-            static_cast<const T*>(a.bias)[tile.b * a.bias_strides.batch + (tile.first + q) * a.bias_strides.step + s]);
-      e[q][s] = valid ? score : kMinusInfinity<A>;
-    }
+    A score = warp_sums(sums);
+    int number = lane / kSpan, q = number / P;
+    int64_t i = first + number % P;
+    if (lane % kSpan > 0 || q >= tile.count || i >= count) continue;
+    bool counts = is_valid(i);
+    if (counts && a.bias)
+      score += static_cast<A>(static_cast<const T*>(
+          a.bias)[tile.b * a.bias_strides.batch + (tile.first + q) * a.bias_strides.step + begin + i]);
+    e(q, i) = counts ? score : kMinusInfinity<A>;
   }
   __syncthreads();
 
   // e = exp(score - maximum): a query a warp
   for (int q = warp; q < tile.count; q += kWarps) {
-    A* row = tile.row(static_cast<A*>(a.exact_weights), a.weights_strides, a.source, q);
-    A m = kMinusInfinity<A>, sum = 0;
-    for (int64_t s = begin + lane; s < end; s += kLanes) m = row[s] > m ? row[s] : m;
+    A *score = &e(q, 0), m = kMinusInfinity<A>, sum = 0;
+    int64_t stride = count > kNear ? 1 : Q;
+    for (int64_t i = lane; i < count; i += kLanes) m = score[i * stride] > m ? score[i * stride] : m;
     m = warp_max(m);
-    for (int64_t s = begin + lane; s < end; s += kLanes) {
-      A x = m == kMinusInfinity<A> ? A(0) : math::exp(row[s] - m);  // an empty row
-      row[s] = x;
+    for (int64_t i = lane; i < count; i += kLanes) {
+      A x = m == kMinusInfinity<A> ? A(0) : math::exp(score[i * stride] - m);  // an empty row
+      score[i * stride] = x;
       sum += x;
     }
     sum = warp_sum(sum);
@@ -121,37 +133,64 @@ __global__ void __launch_bounds__(kThreads, 2) attention_forward_kernel(Attentio
 #pragma unroll
   for (int q = 0; q < Q; q++) {
     int at = q < tile.count ? q : tile.count - 1;
-    int64_t row = (tile.b * a.queries + tile.first + at) * a.heads + tile.n;
-    parts[q] = static_cast<A*>(a.parts) + (row * splits + split) * (a.width + 2);
+    int64_t number = (tile.b * a.queries + tile.first + at) * a.heads + tile.n;
+    parts[q] = static_cast<A*>(a.parts) + (number * splits + split) * (a.width + 2);
     scale[q] = splits > 1 ? A(1) : total[at] == A(0) ? A(0) : A(1) / total[at];
     if (splits > 1 && threadIdx.x == 0 && q < tile.count) parts[q][a.width] = most[q], parts[q][a.width + 1] = total[q];
   }
 
-  // context = sum of e value: each thread its columns
-  for (int64_t d = threadIdx.x * V; a.context && d < a.width; d += kThreads * V) {
-    const T* values = static_cast<const T*>(a.values) + tile.b * a.source * a.width + d;
+  // context = sum of e value: each thread V columns, and groups of threads share the positions
+  int64_t wide = (a.width + V - 1) / V;
+  int columns = wide < kThreads ? wide : kThreads, groups = columns ? kThreads / columns : 0;
+  int group = columns ? threadIdx.x / columns : 0, column = threadIdx.x - group * columns;
+  for (int64_t offset = 0; a.context && offset < a.width; offset += columns * V) {
+    int64_t d = offset + column * V;
+    bool works = group < groups && d < a.width;
+    const T* values = static_cast<const T*>(a.values) + (tile.b * a.source + begin) * a.width + d;
     A sums[Q][V] = {};
-#pragma unroll 4
-    for (int64_t s = begin; s < end; s++) {
-      A x[Q], value[V];
-      bool any = false;
+    for (int64_t chunk = 0; chunk < count; chunk += kNear) {
+      int rest = count - chunk < kNear ? count - chunk : kNear;
+      if (count > kNear) {
+        __syncthreads();  // all have read the chunk before
+        for (int i = threadIdx.x; i < rest * Q; i += kThreads) near[i / Q][i % Q] = e(i % Q, chunk + i / Q);
+        __syncthreads();
+      }
+      for (int i = group; works && i < rest; i += groups * U) {
+        A x[U][Q], value[U][V];
 #pragma unroll
-      for (int q = 0; q < Q; q++) x[q] = e[q][s], any |= x[q] != A(0);
-      if (!any) continue;  // a value that does not count may hold anything
-      load<V>(values + s * a.width, value);
+        for (int u = 0; u < U; u++) {
+          int at = i + u * groups;
+          bool any = false;
 #pragma unroll
-      for (int q = 0; q < Q; q++)
+          for (int q = 0; q < Q; q++) x[u][q] = at < rest ? near[at][q] : A(0), any |= x[u][q] != A(0);
+          // A value that does not count may hold anything.
+          load_if<V>(any, values + (chunk + at) * a.width, value[u]);
+        }
 #pragma unroll
-        for (int i = 0; i < V; i++) sums[q][i] += x[q] * value[i];
+        for (int u = 0; u < U; u++)
+#pragma unroll
+          for (int q = 0; q < Q; q++)
+#pragma unroll
+            for (int k = 0; k < V; k++) sums[q][k] += x[u][q] * value[u][k];
+      }
     }
+    if (groups > 1) {
+#pragma unroll
+      for (int k = 0; k < Q * V; k++) partial[k][threadIdx.x] = sums[k / V][k % V];
+      __syncthreads();
+      for (int g = 1; group == 0 && g < groups; g++)
+#pragma unroll
+        for (int k = 0; k < Q * V; k++) sums[k / V][k % V] += partial[k][g * columns + column];
+    }
+    if (!works || group > 0) continue;
 #pragma unroll
     for (int q = 0; q < Q; q++) {
       if (q >= tile.count) continue;
 #pragma unroll
-      for (int i = 0; i < V; i++) sums[q][i] *= scale[q];
+      for (int k = 0; k < V; k++) sums[q][k] *= scale[q];
       if (splits > 1) {
 #pragma unroll
-        for (int i = 0; i < V; i++) parts[q][d + i] = sums[q][i];
+        for (int k = 0; k < V; k++) parts[q][d + k] = sums[q][k];
         continue;
       }
       store<V>(tile.row(static_cast<T*>(a.context), a.context_strides, a.width, q) + d, sums[q]);
@@ -166,16 +205,15 @@ __global__ void __launch_bounds__(kThreads, 2) attention_forward_kernel(Attentio
       const T* from = tile.row(static_cast<const T*>(a.query), a.query_strides, a.attention, q);
       for (int64_t j = threadIdx.x; j < a.attention; j += kThreads) copy[j] = static_cast<A>(from[j]);
     }
-  if (splits > 1) return;
   __syncthreads();  // all have read e
 #pragma unroll
   for (int q = 0; q < Q; q++) {
     if (q >= tile.count) continue;
-    T* weights = tile.row(static_cast<T*>(a.weights), a.weights_strides, a.source, q);
-    for (int64_t s = threadIdx.x; s < a.source; s += kThreads) {
-      A weight = e[q][s] * scale[q];
-      e[q][s] = weight;
-      if (a.weights) weights[s] = static_cast<T>(weight);
+    T* weights = tile.row(static_cast<T*>(a.weights), a.weights_strides, a.source, q) + begin;
+    for (int64_t i = threadIdx.x; i < count; i += kThreads) {
+      A weight = e(q, i) * scale[q];
+      row(q)[i] = weight;
+      if (a.weights && splits == 1) weights[i] = static_cast<T>(weight);
     }
   }
 }
@@ -214,20 +252,20 @@ __global__ void __launch_bounds__(kThreads) attention_combine_kernel(AttentionFo
 }
 
 template <class T, int V, int Q>
-__global__ void __launch_bounds__(kThreads) attention_backward_kernel(AttentionBackward a) {
+__global__ void __launch_bounds__(kThreads, 2) attention_backward_kernel(AttentionBackward a) {
   using A = Accumulate<T>;
-  __shared__ A partial[kWarps][kLanes * V];
+  constexpr int P = Q == 1 ? 4 : 2;        // positions at once
+  constexpr int kSpan = kLanes / (Q * P);  // lanes that have the same gradient in the end
+  __shared__ A near[kNear][Q], partial[kWarps][kLanes * V];
   int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
   Tile<Q> tile(a, blockIdx.x);
   const T *first[Q], *second[Q];
   const A* weights[Q];
-  A* grad[Q];
 #pragma unroll
   for (int q = 0; q < Q; q++) {
     first[q] = tile.row(static_cast<const T*>(a.grad_context), a.grad_context_strides, a.width, q);
     second[q] = tile.row(static_cast<const T*>(a.more_grad_context), a.more_grad_context_strides, a.width, q);
     weights[q] = tile.row(static_cast<const A*>(a.weights), a.weights_strides, a.source, q);
-    grad[q] = tile.row(static_cast<A*>(a.grad_scores), a.weights_strides, a.source, q);
   }
   auto grad_context = [&](int q, int64_t d, A(&sum)[V]) {
     A x[V] = {}, y[V] = {};
@@ -236,49 +274,69 @@ __global__ void __launch_bounds__(kThreads) attention_backward_kernel(AttentionB
 #pragma unroll
     for (int i = 0; i < V; i++) sum[i] = x[i] + y[i];
   };
+  // Gradients of the weights, then of the scores.
+  auto grad = [&](int q, int64_t s) -> A& {
+    return a.source > kNear ? tile.row(static_cast<A*>(a.grad_scores), a.weights_strides, a.source, q)[s] : near[s][q];
+  };
 
-  // Gradient of a weight, grad_context . value: a position a warp
-  for (int64_t s = warp; s < a.source; s += kWarps) {
-    const T* row = static_cast<const T*>(a.values) + (tile.b * a.source + s) * a.width;
-    A sums[Q] = {};
-    bool any = false;
+  // Gradient of a weight, grad_context . value: P positions a warp
+  for (int64_t begin = warp * P; begin < a.source; begin += kWarps * P) {
+    bool wanted[P], any = false;
 #pragma unroll
-    for (int q = 0; q < Q; q++) any |= weights[q][s] != A(0);
+    for (int p = 0; p < P; p++) {
+      wanted[p] = false;
+#pragma unroll
+      for (int q = 0; q < Q; q++) wanted[p] |= begin + p < a.source && weights[q][begin + p] != A(0);
+      any |= wanted[p];
+    }
+    const T* values = static_cast<const T*>(a.values) + (tile.b * a.source + begin) * a.width;
+    A sums[Q * P] = {};
     for (int64_t d = lane * V; any && d < a.width; d += kLanes * V) {
-      A value[V];
-      load<V>(row + d, value);
+      A value[P][V];
+#pragma unroll
+      for (int p = 0; p < P; p++) load_if<V>(wanted[p], values + p * a.width + d, value[p]);
 #pragma unroll
       for (int q = 0; q < Q; q++) {
         A c[V];
         grad_context(q, d, c);
 #pragma unroll
-        for (int i = 0; i < V; i++) sums[q] += c[i] * value[i];
+        for (int p = 0; p < P; p++)
+#pragma unroll
+          for (int i = 0; i < V; i++) sums[q * P + p] += c[i] * value[p][i];
       }
     }
-#pragma unroll
-    for (int q = 0; q < Q; q++) {
-      A sum = warp_sum(sums[q]);
-      if (lane > 0 || q >= tile.count) continue;
-      if (a.grad_weights)
-        sum += static_cast<A>(tile.row(static_cast<const T*>(a.grad_weights), a.grad_weights_strides, a.source, q)[s]);
-      grad[q][s] = sum;
-    }
+    A sum = warp_sums(sums);
+    int number = lane / kSpan, q = number / P;
+    int64_t s = begin + number % P;
+    if (lane % kSpan > 0 || q >= tile.count || s >= a.source) continue;
+    if (a.grad_weights)
+      sum += static_cast<A>(tile.row(static_cast<const T*>(a.grad_weights), a.grad_weights_strides, a.source, q)[s]);
+    grad(q, s) = sum;
   }
   __syncthreads();
 
   // Through the softmax, to the gradients of the scores: a query a warp
   for (int q = warp; q < tile.count; q += kWarps) {
     const A* w = tile.row(static_cast<const A*>(a.weights), a.weights_strides, a.source, q);
-    A* g = tile.row(static_cast<A*>(a.grad_scores), a.weights_strides, a.source, q);
-    A mean = 0;
+    A* result = tile.row(static_cast<A*>(a.grad_scores), a.weights_strides, a.source, q);
+    A *g = &grad(q, 0), mean = 0;
+    int64_t stride = a.source > kNear ? 1 : Q;
     for (int64_t s = lane; s < a.source; s += kLanes)
-      if (w[s] != A(0)) mean += w[s] * g[s];
+      if (w[s] != A(0)) mean += w[s] * g[s * stride];
     mean = warp_sum(mean);
-    for (int64_t s = lane; s < a.source; s += kLanes) g[s] = w[s] == A(0) ? A(0) : w[s] * (g[s] - mean);
+    for (int64_t s = lane; s < a.source; s += kLanes) {
+      A x = w[s] == A(0) ? A(0) : w[s] * (g[s * stride] - mean);
+      g[s * stride] = x;
+      result[s] = x;
+    }
   }
   __syncthreads();
 
   // Gradient of the query: each lane its columns, each warp its positions, then a sum over the warps
+  A* scores[Q];
+#pragma unroll
+  for (int q = 0; q < Q; q++) scores[q] = &grad(q, 0);
+  int64_t stride = a.source > kNear ? 1 : Q;
   const T* v = static_cast<const T*>(a.v) + tile.n * a.attention;
   for (int64_t begin = 0; a.grad_query && begin < a.attention; begin += kLanes * V) {
     int64_t j = begin + lane * V;
@@ -289,18 +347,29 @@ __global__ void __launch_bounds__(kThreads) attention_backward_kernel(AttentionB
       for (int q = 0; q < Q; q++)
         load<V>(tile.row(static_cast<const A*>(a.query), a.query_strides, a.attention, q) + j, query[q]);
     }
-    for (int64_t s = warp; j < a.attention && s < a.source; s += kWarps) {
-      A g[Q], key[V];
-      bool any = false;
+    for (int64_t s = warp; j < a.attention && s < a.source; s += kWarps * P) {
+      A g[P][Q], key[P][V];
 #pragma unroll
-      for (int q = 0; q < Q; q++) g[q] = grad[q][s], any |= g[q] != A(0);
-      if (!any) continue;  // a key that does not count may hold anything
-      load<V>(static_cast<const T*>(a.keys) + ((tile.b * a.source + s) * a.heads + tile.n) * a.attention + j, key);
+      for (int p = 0; p < P; p++) {
+        int64_t at = s + p * kWarps;
+        bool any = false, inside = at < a.source;
 #pragma unroll
-      for (int q = 0; q < Q; q++)
+        for (int q = 0; q < Q; q++) {
+          A x = scores[q][(inside ? at : 0) * stride];
+          g[p][q] = inside && q < tile.count ? x : A(0);
+          any |= g[p][q] != A(0);
+        }
+        const T* keys = static_cast<const T*>(a.keys);
+        // A key that does not count may hold anything.
+        load_if<V>(any, keys + ((tile.b * a.source + at) * a.heads + tile.n) * a.attention + j, key[p]);
+      }
 #pragma unroll
-        for (int i = 0; i < V; i++)
-          sums[q][i] += math::additive_backward(w[i], tanh_of_score<T>(query[q][i] + key[i]), g[q]).query;
+      for (int p = 0; p < P; p++)
+#pragma unroll
+        for (int q = 0; q < Q; q++)
+#pragma unroll
+          for (int i = 0; i < V; i++)
+            sums[q][i] += math::additive_backward(w[i], tanh_of_score<T>(query[q][i] + key[p][i]), g[p][q]).query;
     }
 #pragma unroll
     for (int q = 0; q < Q; q++) {
@@ -333,6 +402,7 @@ template <class T, int V>
 __global__ void __launch_bounds__(kThreads)
     attention_source_backward_kernel(AttentionSourceBackward a, int64_t groups, int64_t chunks) {
   using A = Accumulate<T>;
+  constexpr int P = 4;  // queries at once
   __shared__ A partial[kWarps][kLanes * V];
   int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
   int64_t begin = blockIdx.x % chunks * kLanes * V, group = blockIdx.x / chunks % groups;
@@ -346,15 +416,23 @@ __global__ void __launch_bounds__(kThreads)
     load<V>(static_cast<const T*>(a.v) + n * a.attention + j, v);
     const A* grad = static_cast<const A*>(a.grad_scores) + b * a.grad_scores_strides.batch + n * a.source + s;
     const A* query = static_cast<const A*>(a.query) + b * a.query_strides.batch + n * a.attention + j;
-    for (int64_t t = 0; t < a.queries; t++) {
-      A g = grad[t * a.grad_scores_strides.step], x[V];
-      if (g == A(0)) continue;  // a key that does not count may hold anything
-      load<V>(query + t * a.query_strides.step, x);
+    for (int64_t t = 0; t < a.queries; t += P) {
+      A g[P], x[P][V];
 #pragma unroll
-      for (int i = 0; i < V; i++) {
-        auto made = math::additive_backward(v[i], tanh_of_score<T>(x[i] + key[i]), g);
-        grad_key[i] += made.query;
-        grad_v[i] += made.v;
+      for (int p = 0; p < P; p++) {
+        int64_t step = t + p < a.queries ? t + p : t;
+        g[p] = t + p < a.queries ? grad[step * a.grad_scores_strides.step] : A(0);
+        load<V>(query + step * a.query_strides.step, x[p]);
+      }
+#pragma unroll
+      for (int p = 0; p < P; p++) {
+        if (g[p] == A(0)) continue;  // a key that does not count may hold anything
+#pragma unroll
+        for (int i = 0; i < V; i++) {
+          auto made = math::additive_backward(v[i], tanh_of_score<T>(x[p][i] + key[i]), g[p]);
+          grad_key[i] += made.query;
+          grad_v[i] += made.v;
+        }
       }
     }
     store<V>(static_cast<T*>(a.grad_keys) + at, grad_key);

@@ -7,11 +7,13 @@
 #include <cuda_runtime.h>
 #endif
 
+#include <cstring>
 #include <limits>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
 
+#include "../math/activation.h"
 #include "types.h"
 
 namespace s2s::cuda {
@@ -34,10 +36,44 @@ struct alignas(V * sizeof(T) < 16 ? V * sizeof(T) : 16) Pack {
 };
 
 template <int V, class T, class A>
+__device__ __forceinline__ void widen(const Pack<V, T>& pack, A (&to)[V]) {
+  if constexpr (std::is_same_v<T, __nv_bfloat16> && V % 2 == 0) {
+    // Two numbers are the halves of a word: one instruction each, where the compiler's own conversion takes two.
+#pragma unroll
+    for (int i = 0; i < V; i += 2) {
+      int word;
+      memcpy(&word, &pack.at[i], sizeof(word));
+      to[i] = math::bits_to_float(word << 16), to[i + 1] = math::bits_to_float(word & -0x10000);
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < V; i++) to[i] = static_cast<A>(pack.at[i]);
+  }
+}
+
+template <int V, class T, class A>
 __device__ __forceinline__ void load(const T* from, A (&to)[V]) {
   Pack<V, T> pack = *reinterpret_cast<const Pack<V, T>*>(from);
-#pragma unroll
-  for (int i = 0; i < V; i++) to[i] = static_cast<A>(pack.at[i]);
+  widen(pack, to);
+}
+
+// The same of memory that no kernel writes meanwhile, or zeros: one predicated instruction, where a branch around a
+// load would let a warp wait for each load by itself.
+template <int V, class T, class A>
+__device__ __forceinline__ void load_if(bool wanted, const T* from, A (&to)[V]) {
+  Pack<V, T> pack{};
+#ifndef S2S_EMULATED
+  if constexpr (sizeof(pack) == 16) {
+    int4 words{};
+    asm("{\n.reg .pred p;\nsetp.ne.s32 p, %5, 0;\n@p ld.global.nc.v4.s32 {%0, %1, %2, %3}, [%4];\n}"
+        : "+r"(words.x), "+r"(words.y), "+r"(words.z), "+r"(words.w)
+        : "l"(from), "r"(static_cast<int>(wanted)));
+    memcpy(&pack, &words, sizeof(pack));
+    return widen(pack, to);
+  }
+#endif
+  if (wanted) pack = *reinterpret_cast<const Pack<V, T>*>(from);
+  widen(pack, to);
 }
 
 template <int V, class T, class A>
@@ -60,6 +96,24 @@ __device__ __forceinline__ A warp_sum(A x) {
 #pragma unroll
   for (int offset = kLanes / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(0xffffffffu, x, offset);
   return x;
+}
+
+// Of N sums, a power of two, at once: sum number lane / (32 / N) in each lane, for N - 1 exchanges instead of 5 N. The
+// order of each is warp_sum's.
+template <int N, class A>
+__device__ __forceinline__ A warp_sums(A (&x)[N]) {
+#pragma unroll
+  for (int half = N / 2, offset = kLanes / 2; half > 0; half /= 2, offset /= 2) {
+    bool upper = threadIdx.x & offset;
+#pragma unroll
+    for (int i = 0; i < half; i++) {
+      A mine = upper ? x[i + half] : x[i], theirs = upper ? x[i] : x[i + half];
+      x[i] = mine + __shfl_xor_sync(0xffffffffu, theirs, offset);
+    }
+  }
+#pragma unroll
+  for (int offset = kLanes / N / 2; offset > 0; offset /= 2) x[0] += __shfl_xor_sync(0xffffffffu, x[0], offset);
+  return x[0];
 }
 
 template <class A>
