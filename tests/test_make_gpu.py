@@ -17,13 +17,13 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
-def test_without_a_gpu_one_sentence():
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.gpu"], cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=120
-    )
+@pytest.mark.parametrize("name", ["gpu", "tune"])
+def test_without_a_gpu_one_sentence(name):
+    command = [sys.executable, "-m", f"benchmarks.{name}"]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and done.stdout == ""
     (line,) = [x for x in done.stderr.splitlines() if "Warning" not in x]
-    assert line.startswith("make gpu needs ")
+    assert line.startswith(f"make {name} needs ")
 
 
 def python(name, code, seconds=20.0):

@@ -1,9 +1,6 @@
 """``make tune`` where there is no GPU: Triton's interpreter runs the kernels, and a made-up clock times them."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,16 +14,6 @@ from s2s_kernels.triton import tiles
 
 ROOT = Path(__file__).parents[1]
 interpreted = pytest.mark.skipif(not triton.runs_on("cpu"), reason="no Triton interpreter here")
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
-def test_without_a_gpu_one_sentence():
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.tune"], cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 1 and done.stdout == ""
-    (line,) = [x for x in done.stderr.splitlines() if "Warning" not in x]
-    assert line.startswith("make tune needs ")
 
 
 def test_without_triton_one_sentence(monkeypatch):
