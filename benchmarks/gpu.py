@@ -104,7 +104,8 @@ def processes():
 def stages(sanitizer):
     """What comes after the build, the most telling first. ``sanitizer``: its command and options, or an empty list."""
     python = [sys.executable, "-m"]
-    tests = [*python, "pytest", "-q", "-m", "gpu", "--tb=short", "-p", "no:cacheprovider"]
+    # By name (-v): what failed is known of a stage that is stopped, too.
+    tests = [*python, "pytest", "-v", "-m", "gpu", "--tb=short", "-p", "no:cacheprovider"]
     alone = {}
     if find_spec("xdist"):
         # A thread for each process: together they would otherwise start cores x cores of them.
