@@ -134,7 +134,11 @@ def main(argv=None):
     if why := problem():
         sys.exit(why)
     architecture = tiles.architecture_of(torch.device("cuda", torch.cuda.current_device()))
-    chosen, left, found = tiles.read(tiles.TABLE), groups(), report.Report("tune", torch.get_num_threads())
+    try:
+        chosen = tiles.read(tiles.TABLE)
+    except ValueError as error:
+        sys.exit(str(error))
+    left, found = groups(), report.Report("tune", torch.get_num_threads())
     bar, show = progress(left.copy())
     try:
         for group in bar:

@@ -185,3 +185,13 @@ def test_it_stops_in_time(tuned, monkeypatch):
     groups = [group(kernel, tiny()) for kernel in ("scores", "query_backward", "keys_backward")]
     code, table, made, _ = tuned(groups, "--max-seconds", "25")
     assert (code, table, made["not_run"]) == (None, {}, [groups[2].key])
+
+
+def test_a_table_that_cannot_be_read_is_one_sentence(monkeypatch, tmp_path):
+    monkeypatch.setattr(tune, "problem", lambda: None)
+    monkeypatch.setattr(tiles, "architecture_of", lambda device: "9.0")
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(tiles, "TABLE", tmp_path / "tiles.json")
+    tiles.TABLE.write_text("{")
+    with pytest.raises(SystemExit, match=r"tiles\.json is not JSON"):
+        tune.main([])
