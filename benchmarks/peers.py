@@ -124,21 +124,19 @@ def ours(prepare):
     """The kernels: the backend that "auto" takes, alone and in a CUDA graph, and each other compiled one."""
     first = Implementation("s2s_kernels", prepare)
     graph = replace(first, name="s2s_kernels, CUDA graph", devices=("cuda",), graph=True)
-    return first, graph, replace(first, name="s2s_kernels, triton", devices=other_backend("triton"), backend="triton")
+    return (
+        first,
+        graph,
+        replace(first, name="s2s_kernels, triton", devices=devices_of("triton", beside=1), backend="triton"),
+    )
 
 
-def other_backend(name):
-    """The devices on which ``name`` is a backend, but not the one that "auto" takes."""
+def devices_of(name, beside=0):
+    """The devices on which ``name`` is a backend; ``beside`` = 1: where it is not the one that "auto" takes."""
     from s2s_kernels.backend import available
 
     devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
-    return tuple(device for device in devices if name in available(device)[1:])
-
-
-def compiled_for_cuda():
-    from s2s_kernels.backend import available
-
-    return ("cuda",) if torch.cuda.is_available() and "cuda" in available("cuda") else ()
+    return tuple(device for device in devices if name in available(device)[beside:])
 
 
 def eager(prepare):
@@ -256,7 +254,7 @@ def recurrences(op, lengths=False):
     peer = recurrent(getattr(nn, name), "packed" if lengths else None)
     implementations = ours(recurrent(getattr(sk.nn, name), "argument" if lengths else None))
     # On a GPU "auto" may take cuDNN: what it is measured against there.
-    kernels = replace(implementations[0], name="s2s_kernels, cuda", devices=compiled_for_cuda(), backend="cuda")
+    kernels = replace(implementations[0], name="s2s_kernels, cuda", devices=devices_of("cuda"), backend="cuda")
     implementations += (kernels,)
     implementations += (Implementation(f"nn.{name}", peer),)
     if not lengths:

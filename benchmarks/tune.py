@@ -56,14 +56,18 @@ def candidates(kernel, T):
     return [default, *(tiles.Tiles(T, S, X, X, warps) for T, S, X, warps in LISTED[default])]
 
 
+def chooser(kernel, candidate):
+    """`tiles.choose` with these tiles for one kernel, and for all others the default's."""
+    return lambda name, _, *shape: (
+        tiles.fit(candidate, *shape[2:]) if name == kernel else tiles.choose(name, None, *shape)
+    )
+
+
 def launches(run, kernel, tried):
     """By tiles: the kernel's launch, and what is wrong with the op in them, or None."""
     from s2s_kernels.triton import additive_attention, attention_kernels, language
 
     found, now, wanted = {}, None, getattr(attention_kernels, f"{kernel}_kernel")
-
-    def choose(name, _, *shape):
-        return tiles.fit(now, *shape[2:]) if name == kernel else tiles.choose(name, None, *shape)
 
     def launch(function, *args, **constants):
         start = partial(language.launch, function, *args, **constants)
@@ -73,11 +77,11 @@ def launches(run, kernel, tried):
 
     def prepare(inputs, candidate):
         nonlocal now
-        now = candidate
+        now, additive_attention.choose = candidate, chooser(kernel, candidate)
         return functional(sk.additive_attention)(inputs)
 
     trials = [Implementation(str(t), partial(prepare, candidate=t), backend="triton") for t in tried]
-    with mock.patch.multiple(additive_attention, choose=choose, launch=launch):
+    with mock.patch.multiple(additive_attention, choose=None, launch=launch):
         problems = parity.check(run, trials).problems
     return found, {t: problems[str(t)] for t in tried}
 

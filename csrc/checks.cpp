@@ -26,6 +26,17 @@ void check_optional(const char* name, const OptionalTensor& x, at::IntArrayRef s
   if (x.has_value() && x->defined()) check_like(name, *x, shape, like);
 }
 
+namespace {
+
+// Values on a GPU are read only when S2S_CHECK=1: it synchronises.
+bool may_read(const Tensor& x) {
+  if (!x.is_cuda()) return x.is_cpu();
+  const char* asked = std::getenv("S2S_CHECK");
+  return asked && std::strcmp(asked, "1") == 0;
+}
+
+}  // namespace
+
 void check_lengths(const OptionalTensor& lengths, int64_t batch, int64_t limit, const Tensor& like, const char* name) {
   if (!lengths.has_value() || !lengths->defined()) return;
   TORCH_CHECK_VALUE(lengths->dim() == 1 && lengths->size(0) == batch, name, " has shape ", lengths->sizes(),
@@ -34,9 +45,7 @@ void check_lengths(const OptionalTensor& lengths, int64_t batch, int64_t limit, 
                    ", expected an integer type");
   TORCH_CHECK_VALUE(lengths->device() == like.device(), name, " is on ", lengths->device(), ", expected ",
                     like.device());
-  // Values on a GPU are read only when S2S_CHECK=1: it synchronises.
-  const char* asked = std::getenv("S2S_CHECK");
-  if (batch == 0 || !(lengths->is_cpu() || (lengths->is_cuda() && asked && std::strcmp(asked, "1") == 0))) return;
+  if (batch == 0 || !may_read(*lengths)) return;
   int64_t least = at::min(*lengths).item().toLong(), most = at::max(*lengths).item().toLong();
   TORCH_CHECK_VALUE(least >= 0 && most <= limit, name, " holds ", least < 0 ? least : most,
                     ", expected values from 0 to ", limit);

@@ -50,13 +50,14 @@ def gru(x, h0, *weights, lengths=None, reverse=False):
     # cuDNN runs on to the end of the padding; what it makes there is left out.
     time, lengths = torch.arange(x.shape[1], device=x.device), lengths.long().clamp(0, x.shape[1])[:, None]
     valid, last = (time < lengths)[..., None], (lengths - 1).clamp(min=0)[..., None]
-    # Reversed, each row reads its valid steps backwards; the same order puts them back.
-    order = torch.where(valid, lengths[..., None] - 1 - time[:, None], time[:, None])
     x = torch.where(valid, x, 0)
-    output, _ = _layer(x.take_along_dim(order, 1) if reverse else x, (h0,), *weights)
+    if reverse:  # each row's valid steps; the same order puts them back
+        order = torch.where(valid, lengths[..., None] - 1 - time[:, None], time[:, None])
+        x = x.take_along_dim(order, 1)
+    output, _ = _layer(x, (h0,), *weights)
     h_n = torch.where(lengths > 0, output.take_along_dim(last, 1)[:, 0], h0)
     output = torch.where(valid, output, 0)
-    return output.take_along_dim(order, 1) if reverse else output, h_n.to(output.dtype)
+    return output.take_along_dim(order, 1) if reverse else output, h_n
 
 
 def lstm(x, state, *weights, reverse=False):

@@ -1,4 +1,5 @@
-"""What test_gru.py and test_lstm.py share: the tests of a recurrence over a sequence, for a given op."""
+"""What test_gru.py and test_lstm.py share: the tests of a recurrence over a sequence, for a given op; and what tests of
+the modules share."""
 
 import numpy as np
 import oracles
@@ -96,3 +97,22 @@ def equals_packed(op, anywhere, bidirectional):
         assert torch.allclose(mine[0], output[..., 8 * d : 8 * d + 8], rtol=0, atol=1e-14)
         for y, z in zip([mine[1]] if op == "gru" else mine[1], last, strict=True):
             assert torch.allclose(y, z[d], rtol=0, atol=1e-14)
+
+
+def pair(kind, target, dtype=torch.float64, **form):
+    """torch.nn's module and ours with the same weights."""
+    theirs = getattr(torch.nn, kind)(5, 6, **form).to(target.device, dtype)
+    ours = getattr(sk.nn, kind)(5, 6, **form).to(target.device, dtype)
+    ours.load_state_dict(theirs.state_dict())
+    return theirs, ours
+
+
+def flat(result):
+    output, states = result
+    return [output, *(states if isinstance(states, tuple) else (states,))]
+
+
+def assert_same(found, expected, tolerance=1e-13):
+    for x, y in zip(found, expected, strict=True):
+        assert x.shape == y.shape and x.dtype == y.dtype
+        assert torch.allclose(x, y, rtol=0, atol=tolerance), (x - y).abs().max()

@@ -1,4 +1,4 @@
-"""What ``python -m benchmarks`` leaves behind when it cannot go on."""
+"""What ``python -m benchmarks`` leaves behind when it cannot go on, and what it times."""
 
 import json
 import time

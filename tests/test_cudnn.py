@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from helpers import DTYPES, Target, assert_parity, call, leaves, place, sequence_inputs
-from sequence_tests import FORMS
+from sequence_tests import FORMS, assert_same, flat, pair
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 import s2s_kernels as sk
@@ -86,49 +86,37 @@ def test_rows_without_a_step_and_padding_that_holds_nan(device, reverse):
         torch.testing.assert_close(y, z, rtol=0, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
 
 
-def modules(kind, device, **options):
-    """torch.nn's and ours, of the same weights."""
-    theirs = getattr(torch.nn, kind)(5, 6, **options).to(device, torch.float64)
-    ours = getattr(sk.nn, kind)(5, 6, **options).to(device, torch.float64)
-    ours.load_state_dict(theirs.state_dict())
-    return theirs, ours
-
-
-def flat(output, last):
-    return [output, *([last] if isinstance(last, torch.Tensor) else last)]
-
-
 @pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True, "bias": False}], ids=str)
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_module_is_one_call(device, kind, batch_first, options, monkeypatch):
     monkeypatch.setattr(sk.ops, kind.lower(), None)  # not a layer and direction at a time
-    theirs, ours = modules(kind, device, batch_first=batch_first, **options)
+    theirs, ours = pair(kind, Target(device, "cudnn"), batch_first=batch_first, **options)
     x = torch.randn(4, 3, 5, dtype=torch.float64, device=device, requires_grad=True)
     states = torch.randn(2, len(ours._all_weights), 4 if batch_first else 3, 6, dtype=torch.float64, device=device)
     hx = states[0] if kind == "GRU" else (states[0], states[1])
     for given in (None, hx):
-        assert_close(flat(*ours(x, given)), flat(*theirs(x, given)))
-    assert_close(flat(*ours(x[0])), flat(*theirs(x[0])))
+        assert_same(flat(ours(x, given)), flat(theirs(x, given)))
+    assert_same(flat(ours(x[0])), flat(theirs(x[0])))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_packed_sequence(device, kind, monkeypatch):
     monkeypatch.setattr(sk.ops, kind.lower(), None)
-    theirs, ours = modules(kind, device, bidirectional=True)
+    theirs, ours = pair(kind, Target(device, "cudnn"), bidirectional=True)
     x = torch.randn(7, 3, 5, dtype=torch.float64, device=device)
     packed = pack_padded_sequence(x, torch.tensor([2, 7, 4]), enforce_sorted=False)
     hx = torch.randn(2, 2, 3, 6, dtype=torch.float64, device=device)
     for given in (None, hx[0] if kind == "GRU" else (hx[0], hx[1])):
         (found, last), (expected, right) = ours(packed, given), theirs(packed, given)
         assert isinstance(found, PackedSequence)
-        assert_close(flat(found.data, last), flat(expected.data, right))
+        assert_same(flat((found.data, last)), flat((expected.data, right)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_in_evaluation(device, kind):
     """Which torch.nn's refuses with cuDNN; and there dropout is off."""
-    theirs, ours = modules(kind, device, num_layers=2, dropout=0.5)
+    theirs, ours = pair(kind, Target(device, "cudnn"), num_layers=2, dropout=0.5)
     theirs, ours = theirs.cpu().eval(), ours.eval()
     x = torch.randn(4, 3, 5, dtype=torch.float64)
     grads = []
@@ -173,11 +161,6 @@ def test_weights_lie_in_one_piece(kind, dtype):
         module.float()
         with torch.autocast("cuda", dtype):
             assert all(module(x, lengths=given)[0].dtype == dtype for given in (None, lengths))
-
-
-def assert_close(found, expected):
-    for y, z in zip(found, expected, strict=True):
-        torch.testing.assert_close(y, z, rtol=0, atol=1e-13)
 
 
 # --- when ---------------------------------------------------------------------------------------------------

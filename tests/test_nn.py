@@ -7,6 +7,7 @@ import pickle
 import pytest
 import torch
 from helpers import Random
+from sequence_tests import assert_same, flat, pair
 from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence, pad_packed_sequence
 
 import s2s_kernels as sk
@@ -19,25 +20,6 @@ FORMS = [
     {"bidirectional": True, "batch_first": True},
     {"num_layers": 3, "bidirectional": True},
 ]
-
-
-def pair(kind, target, dtype=torch.float64, **form):
-    """torch.nn's module and ours with the same weights."""
-    theirs = getattr(torch.nn, kind)(5, 6, **form).to(target.device, dtype)
-    ours = getattr(sk.nn, kind)(5, 6, **form).to(target.device, dtype)
-    ours.load_state_dict(theirs.state_dict())
-    return theirs, ours
-
-
-def flat(result):
-    output, states = result
-    return [output, *(states if isinstance(states, tuple) else (states,))]
-
-
-def assert_same(found, expected, tolerance=1e-13):
-    for x, y in zip(found, expected, strict=True):
-        assert x.shape == y.shape and x.dtype == y.dtype
-        assert torch.allclose(x, y, rtol=0, atol=tolerance), (x - y).abs().max()
 
 
 def states_for(kind, target, *shape, dtype=torch.float64):

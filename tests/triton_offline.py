@@ -167,15 +167,12 @@ def run_candidates(compiler, dtype):
         for kernel in tiles.KERNELS:
             for tried in tune.candidates(kernel, sizes.get("T", 1))[1:]:
 
-                def choose(name, _, *shape, kernel=kernel, tried=tried):
-                    return tiles.fit(tried, *shape[2:]) if name == kernel else tiles.choose(name, None, *shape)
-
                 def launch(function, *args, what=(kernel, tried), **constants):
                     if function is getattr(attention_kernels, f"{what[0]}_kernel") and what not in made:
                         made.add(what)
                         compiler(function, *args, **constants)
 
-                additive_attention.choose, additive_attention.launch = choose, launch
+                additive_attention.choose, additive_attention.launch = tune.chooser(kernel, tried), launch
                 attention(additive_attention, inputs)
 
 

@@ -278,6 +278,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward_kernel(Attenti
   auto grad = [&](int q, int64_t s) -> A& {
     return a.source > kNear ? tile.row(static_cast<A*>(a.grad_scores), a.weights_strides, a.source, q)[s] : near[s][q];
   };
+  int64_t stride = a.source > kNear ? 1 : Q;  // from one position to the next
 
   // Gradient of a weight, grad_context . value: P positions a warp
   for (int64_t begin = warp * P; begin < a.source; begin += kWarps * P) {
@@ -320,7 +321,6 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward_kernel(Attenti
     const A* w = tile.row(static_cast<const A*>(a.weights), a.weights_strides, a.source, q);
     A* result = tile.row(static_cast<A*>(a.grad_scores), a.weights_strides, a.source, q);
     A *g = &grad(q, 0), mean = 0;
-    int64_t stride = a.source > kNear ? 1 : Q;
     for (int64_t s = lane; s < a.source; s += kLanes)
       if (w[s] != A(0)) mean += w[s] * g[s * stride];
     mean = warp_sum(mean);
@@ -336,7 +336,6 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward_kernel(Attenti
   A* scores[Q];
 #pragma unroll
   for (int q = 0; q < Q; q++) scores[q] = &grad(q, 0);
-  int64_t stride = a.source > kNear ? 1 : Q;
   const T* v = static_cast<const T*>(a.v) + tile.n * a.attention;
   for (int64_t begin = 0; a.grad_query && begin < a.attention; begin += kLanes * V) {
     int64_t j = begin + lane * V;

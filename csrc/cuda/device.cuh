@@ -90,16 +90,8 @@ bool aligned(const T* p, Strides strides = {0, 0}) {
   return reinterpret_cast<uintptr_t>(p) % alignof(Pack<V, T>) == 0 && strides.batch % V == 0 && strides.step % V == 0;
 }
 
-// In all lanes, and in the same order in every run.
-template <class A>
-__device__ __forceinline__ A warp_sum(A x) {
-#pragma unroll
-  for (int offset = kLanes / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(0xffffffffu, x, offset);
-  return x;
-}
-
-// Of N sums, a power of two, at once: sum number lane / (32 / N) in each lane, for N - 1 exchanges instead of 5 N. The
-// order of each is warp_sum's.
+// N sums, a power of two, at once and in the same order in every run: sum number lane / (32 / N) in each lane, for
+// N - 1 exchanges and one for each halving that is left.
 template <int N, class A>
 __device__ __forceinline__ A warp_sums(A (&x)[N]) {
 #pragma unroll
@@ -114,6 +106,13 @@ __device__ __forceinline__ A warp_sums(A (&x)[N]) {
 #pragma unroll
   for (int offset = kLanes / N / 2; offset > 0; offset /= 2) x[0] += __shfl_xor_sync(0xffffffffu, x[0], offset);
   return x[0];
+}
+
+// In all lanes.
+template <class A>
+__device__ __forceinline__ A warp_sum(A x) {
+  A one[1] = {x};
+  return warp_sums(one);
 }
 
 template <class A>
