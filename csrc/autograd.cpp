@@ -1,5 +1,4 @@
 // Autograd of every op: what is saved, and which op makes the gradients. In C++ so that a step costs microseconds.
-#include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
@@ -21,13 +20,58 @@ Tensor undefined_if_none(const OptionalTensor& x) { return x.value_or(Tensor());
 Tensor if_needed(const Tensor& grad, bool need) { return need ? grad : Tensor(); }
 
 // Stands around the call of an op that makes gradients: past the autograd that refuses a second derivative (which costs
-// microseconds), where none is being recorded.
+// microseconds), where none is being recorded. The saved tensors are unpacked before it: torch.utils.checkpoint
+// computes them again then, with autograd.
 struct Unrecorded {
   std::optional<at::AutoDispatchBelowADInplaceOrView> below;
   Unrecorded() {
     if (!at::GradMode::is_enabled()) below.emplace();
   }
 };
+
+// Where there is nothing to save, nothing would be differentiated forward either: refused, not silently zero.
+void refuse_forward_mode(const char* name, const OptionalTensor& x) {
+  TORCH_CHECK_NOT_IMPLEMENTED(!x.has_value() || !x->defined() || !x->_fw_grad(0).defined(), "torch.ops.s2s_kernels.",
+                              name, " has no forward-mode derivative; s2s_kernels.", name, " has");
+}
+
+void add_tensors(variable_list& tensors, const c10::IValue& x) {
+  if (x.isTensor()) {
+    if (x.toTensor().defined()) tensors.push_back(x.toTensor());
+  } else if (x.isList()) {
+    for (const c10::IValue& y : x.toListRef()) add_tensors(tensors, y);
+  }
+}
+
+// The autograd of every op that makes gradients: a second derivative is refused when it is asked for.
+struct SecondDerivative : Function<SecondDerivative> {
+  static variable_list forward(AutogradContext* ctx, at::TensorList inputs, const std::string& name,
+                               const std::function<variable_list()>& gradients) {
+    ctx->saved_data["name"] = name;
+    return gradients();
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list&) {
+    TORCH_CHECK_NOT_IMPLEMENTED(false, "s2s_kernels.", ctx->saved_data["name"].toStringRef(),
+                                " has no second derivative in backward; torch.func.grad of torch.func.grad has");
+  }
+};
+
+void refuse_second_derivative(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
+  variable_list inputs;
+  for (const c10::IValue& x : torch::jit::last(*stack, op.schema().arguments().size())) add_tensors(inputs, x);
+  std::string name = op.schema().name();
+  name = name.substr(name.find("::") + 2, name.rfind("_backward") - name.find("::") - 2);
+  // What forward returns is given its history in place: the results on the stack are the same tensors.
+  SecondDerivative::apply(at::TensorList(inputs), name, std::function<variable_list()>([&] {
+                            at::AutoDispatchBelowADInplaceOrView below;
+                            op.redispatchBoxed(keys & c10::after_autograd_keyset, stack);
+                            variable_list outputs;
+                            for (const c10::IValue& x : torch::jit::last(*stack, op.schema().returns().size()))
+                              add_tensors(outputs, x);
+                            return outputs;
+                          }));
+}
 
 struct AdditiveAttention : Function<AdditiveAttention> {
   static variable_list forward(AutogradContext* ctx, const Tensor& query, const Tensor& keys, const Tensor& values,
@@ -43,8 +87,8 @@ struct AdditiveAttention : Function<AdditiveAttention> {
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     static auto op = find_op<decltype(cpu::additive_attention_backward)>("additive_attention_backward");
-    Unrecorded calls;
     auto saved = ctx->get_saved_variables();
+    Unrecorded calls;
     // lengths and mask, where given, come before bias in autograd's count.
     size_t bias_index = 4 + saved[5].defined() + saved[6].defined();
     Needs<5> needs;
@@ -79,8 +123,8 @@ struct GruStep : Function<GruStep> {
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     static auto op = find_op<decltype(cpu::gru_step_backward)>("gru_step_backward");
-    Unrecorded calls;
     auto saved = ctx->get_saved_variables();
+    Unrecorded calls;
     auto [gates_x, gates_h, h] = op.call(grads[0], saved[0], saved[1], saved[2]);
     return {gates_x, gates_h, h};
   }
@@ -101,8 +145,8 @@ struct LstmStep : Function<LstmStep> {
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     static auto op = find_op<decltype(cpu::lstm_step_backward)>("lstm_step_backward");
-    Unrecorded calls;
     auto saved = ctx->get_saved_variables();
+    Unrecorded calls;
     if (!grads[0].defined() && !grads[1].defined()) return variable_list(3);
     auto [gates, c] = op.call(optional(grads[0]), optional(grads[1]), saved[0], saved[1], saved[2]);
     return {gates, gates, c};
@@ -138,8 +182,8 @@ struct Recurrence : Function<Recurrence<which>> {
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     static auto op = find_op<RecurrenceBackward>(std::string(kRecurrences[which]) + "_backward");
-    Unrecorded calls;
     auto saved = ctx->get_saved_variables();
+    Unrecorded calls;
     size_t count = ctx->saved_data["inputs"].toInt();
     OptionalTensors inputs, public_grads;
     c10::List<bool> needs;
@@ -172,6 +216,7 @@ Tensors recurrence_autograd(const OptionalTensors& inputs, const OptionalTensor&
                             bool reverse, bool save) {
   static auto op = find_op<RecurrenceForward>(std::string(kRecurrences[which]) + "_forward");
   if (!save) {
+    for (const OptionalTensor& x : inputs) refuse_forward_mode(kRecurrences[which], x);
     at::AutoDispatchBelowADInplaceOrView below;
     return op.call(inputs, lengths, mask, reverse, save);
   }
@@ -197,8 +242,8 @@ struct LinearCrossEntropy : Function<LinearCrossEntropy> {
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     static auto op = find_op<decltype(cpu::linear_cross_entropy_backward)>("linear_cross_entropy_backward");
-    Unrecorded calls;
     auto saved = ctx->get_saved_variables();
+    Unrecorded calls;
     variable_list result(6);
     if (!grads[0].defined()) return result;
     auto [features, weight, bias] =
@@ -214,6 +259,8 @@ Four linear_cross_entropy_autograd(const Tensor& features, const Tensor& weight,
                                    const Tensor& targets, double label_smoothing, Needs<3> needs) {
   static auto op = find_op<decltype(cpu::linear_cross_entropy_forward)>("linear_cross_entropy_forward");
   if (!needs[0] && !needs[1] && !needs[2]) {
+    for (const OptionalTensor& x : {OptionalTensor(features), OptionalTensor(weight), bias})
+      refuse_forward_mode("linear_cross_entropy", x);
     at::AutoDispatchBelowADInplaceOrView below;
     return op.call(features, weight, bias, targets, label_smoothing, needs);
   }
@@ -232,10 +279,9 @@ TORCH_LIBRARY_IMPL(s2s_kernels, Autograd, m) {
   m.impl("lstm_forward", TORCH_FN(recurrence_autograd<1>));
   m.impl("attention_gru_forward", TORCH_FN(recurrence_autograd<2>));
   m.impl("attention_lstm_forward", TORCH_FN(recurrence_autograd<3>));
-  // A second derivative is refused, not silently wrong.
   for (std::string name : {"additive_attention", "gru_step", "lstm_step", "gru", "lstm", "attention_gru",
                            "attention_lstm", "linear_cross_entropy"})
-    m.impl((name + "_backward").c_str(), torch::autograd::autogradNotImplementedFallback());
+    m.impl((name + "_backward").c_str(), torch::CppFunction::makeFromBoxedFunction<&refuse_second_derivative>());
 }
 
 }  // namespace s2s

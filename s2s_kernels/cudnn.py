@@ -10,6 +10,7 @@ from functools import cache
 import torch
 from torch import _VF
 
+from . import transforms
 from .backend import is_auto
 
 _MODES = {"GRU": 3, "LSTM": 2}  # cudnnRNNMode_t
@@ -24,6 +25,8 @@ def takes_stack(x):
 def takes(x):
     """Whether "auto" leaves a recurrence over ``x`` to cuDNN."""
     if not getattr(x, "is_cuda", False) or torch.compiler.is_compiling() or not is_auto():
+        return False
+    if transforms.at_work():
         return False
     if torch.are_deterministic_algorithms_enabled() or not torch.cudnn_is_acceptable(x):
         return False
@@ -105,8 +108,9 @@ def flatten(module):
     weights = module._flat_weights
     if len(weights) != len(module._flat_weights_names) or not all(isinstance(w, torch.Tensor) for w in weights):
         return
-    distinct = len({w.data_ptr() for w in weights}) == len(weights)
-    if distinct and all(w.is_cuda and w.dtype == torch.bfloat16 for w in weights) and _computes_bfloat16():
+    if not (all(w.is_cuda and w.dtype == torch.bfloat16 for w in weights) and _computes_bfloat16()):
+        return
+    if len({w.data_ptr() for w in weights}) == len(weights):
         with torch.cuda.device_of(weights[0]), torch.no_grad():
             torch._cudnn_rnn_flatten_weight(
                 weights, 4 if module.bias else 2, module.input_size, _MODES[module.mode],

@@ -1,13 +1,16 @@
 """GRUCell and LSTMCell, in the place of torch.nn's."""
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from .. import ops
+from ..recording import recorded
 
 
 def _batched(cell, input, states):
     """The input and the states with a batch dimension, the states zero when None; and whether it was there."""
+    if not isinstance(input, Tensor):
+        raise TypeError(f"input is a {type(input).__name__}, expected a torch.Tensor")
     if input.dim() not in (1, 2):
         raise ValueError(f"input has {input.dim()} dimensions, expected 2, or 1 when unbatched")
     if input.shape[-1] != cell.input_size:
@@ -18,6 +21,8 @@ def _batched(cell, input, states):
     if states[0] is None:
         states = [input.new_zeros(shape)] * len(states)
     for state in states:
+        if not isinstance(state, Tensor):
+            raise TypeError(f"hx holds a {type(state).__name__}, expected a torch.Tensor of shape {shape}")
         if state.shape != shape:
             raise ValueError(f"hx has shape {tuple(state.shape)}, expected {shape}")
     if input.dim() == 2:
@@ -38,6 +43,10 @@ class GRUCell(nn.GRUCell):
         Raises:
             ValueError, TypeError: a wrong shape, dtype or device, named in the message.
         """
+        if recorded():
+            return super().forward(input, hx)
+        if not (hx is None or isinstance(hx, Tensor)):
+            raise TypeError(f"hx is a {type(hx).__name__}, expected a torch.Tensor of shape (B, hidden_size)")
         input, (h,), batched = _batched(self, input, [hx])
         gates_x = linear(input, self.weight_ih, self.bias_ih)
         h = ops.gru_step(gates_x, linear(h, self.weight_hh, self.bias_hh), h)
@@ -57,6 +66,10 @@ class LSTMCell(nn.LSTMCell):
         Raises:
             ValueError, TypeError: a wrong shape, dtype or device, named in the message.
         """
+        if recorded():
+            return super().forward(input, hx)
+        if not (hx is None or (isinstance(hx, (tuple, list)) and len(hx) == 2)):
+            raise TypeError(f"hx is a {type(hx).__name__}, expected a pair (h, c) of tensors of shape (B, hidden_size)")
         input, (h, c), batched = _batched(self, input, [None, None] if hx is None else list(hx))
         gates_x = linear(input, self.weight_ih, self.bias_ih)
         h, c = ops.lstm_step(gates_x, linear(h, self.weight_hh, self.bias_hh), c)

@@ -1,18 +1,33 @@
 """GRU and LSTM over sequences, in the place of torch.nn's."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from .. import cudnn, ops
+from .. import cudnn, dynamo, ops
 from ..ops.recurrence import check_sequence
+from ..recording import recorded
 
 
-class _Recurrent(nn.RNNBase):
+def padded_dropout(x, p):
+    """Dropout of x (B, T, F) that draws as torch.nn's does on a CPU, over (T, B, F): the same seed, the same masks."""
+    batch, steps, width = x.shape
+    return x * nn.functional.dropout(x.new_ones(steps, batch, width), p).transpose(0, 1)
+
+
+def packed_dropout(x, p, batch_sizes):
+    """As ``padded_dropout``; torch.nn's draws over a PackedSequence's data."""
+    drawn = nn.functional.dropout(x.new_ones(int(batch_sizes.sum()), x.shape[2]), p)
+    return x * pad_packed_sequence(PackedSequence(drawn, batch_sizes), batch_first=True)[0]
+
+
+class Recurrent(nn.RNNBase):
     """Layers, directions, dropout and input layouts; a subclass supplies one layer in one direction.
 
-    nn.RNNBase gives the parameters, their names and their initial values. nn.GRU and nn.LSTM themselves cannot
-    be the base class: torch.compile refuses every instance of them.
+    A subclass derives from nn.GRU or nn.LSTM as well, which gives the parameters, their names and their initial
+    values, and what other code asks of such a module: isinstance, all_weights, check_forward_args, ...
     """
 
     def flatten_parameters(self):
@@ -31,7 +46,7 @@ class _Recurrent(nn.RNNBase):
     def _from_states(self, states):
         raise NotImplementedError
 
-    def _forward(self, x, hx, lengths, batch_sizes=None):
+    def _forward(self, x, hx, lengths, batch_sizes=None, dropout=padded_dropout):
         """Batch-first x (B, T, I), hx a tuple of (layers * directions, B, H) or None.
 
         batch_sizes: x is a PackedSequence's data, for cuDNN.
@@ -55,8 +70,8 @@ class _Recurrent(nn.RNNBase):
         directions = 2 if self.bidirectional else 1
         last = []
         for i in range(0, len(layers), directions):
-            if i > 0 and self.dropout > 0:
-                x = nn.functional.dropout(x, self.dropout, self.training)
+            if i > 0 and self.dropout > 0 and self.training:
+                x = dropout(x, self.dropout)
             outputs = []
             for d in range(directions):
                 states = tuple(state[i + d] for state in hx)
@@ -68,17 +83,26 @@ class _Recurrent(nn.RNNBase):
 
     def _forward_packed(self, packed, hx):
         # As torch.nn: the packed data is in sorted order, hx and the states returned in the caller's.
+        batch_sizes = packed.batch_sizes
         if hx is not None and packed.sorted_indices is not None:
             hx = tuple(state.index_select(1, packed.sorted_indices) for state in hx)
         if cudnn.takes_stack(packed.data):
-            data, states = self._forward(packed.data, hx, None, packed.batch_sizes)
+            data, states = self._forward(packed.data, hx, None, batch_sizes)
         else:
-            padded, lengths = pad_packed_sequence(PackedSequence(packed.data, packed.batch_sizes), batch_first=True)
-            output, states = self._forward(padded, hx, lengths.to(padded.device))
+            padded, lengths = pad_packed_sequence(PackedSequence(packed.data, batch_sizes), batch_first=True)
+            dropout = partial(packed_dropout, batch_sizes=batch_sizes)
+            output, states = self._forward(padded, hx, lengths.to(padded.device), dropout=dropout)
             data = pack_padded_sequence(output, lengths, batch_first=True).data
         if packed.unsorted_indices is not None:
             states = tuple(state.index_select(1, packed.unsorted_indices) for state in states)
-        return PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices), states
+        return PackedSequence(data, batch_sizes, packed.sorted_indices, packed.unsorted_indices), states
+
+    def _hand_out(self, output):
+        """``output`` as torch.nn's: contiguous, and on a CPU the caller's own to change in place, where the op's is
+        saved for backward. (With two directions it is a copy already.)"""
+        if output.requires_grad and output.is_cpu and not self.bidirectional:
+            return output.clone(memory_format=torch.contiguous_format)
+        return output.contiguous()
 
     def forward(self, input, hx=None, *, lengths=None):
         """``(output, h_n)`` of a GRU, ``(output, (h_n, c_n))`` of an LSTM, as torch.nn's.
@@ -96,12 +120,18 @@ class _Recurrent(nn.RNNBase):
         Raises:
             ValueError, TypeError: a wrong shape, dtype or device, named in the message.
         """
+        if recorded():
+            if lengths is not None:
+                raise ValueError("lengths is given, expected None in torch.jit.trace and ONNX export: pack the input")
+            return super().forward(input, hx)
         states = None if hx is None else self._to_states(hx)
         if isinstance(input, PackedSequence):
             if lengths is not None:
                 raise ValueError("lengths is given, expected None with a PackedSequence, which has its own")
             output, states = self._forward_packed(input, states)
             return output, self._from_states(states)
+        if not isinstance(input, Tensor):
+            raise TypeError(f"input is a {type(input).__name__}, expected a torch.Tensor or a PackedSequence")
         if input.dim() not in (2, 3):
             raise ValueError(f"input has {input.dim()} dimensions, expected 3, or 2 when unbatched")
         if input.shape[-1] != self.input_size:
@@ -114,12 +144,12 @@ class _Recurrent(nn.RNNBase):
             if states is not None:
                 states = tuple(state.unsqueeze(1) for state in states)
             output, states = self._forward(input.unsqueeze(0), states, None)
-            return output.squeeze(0), self._from_states(tuple(state.squeeze(1) for state in states))
+            return self._hand_out(output.squeeze(0)), self._from_states(tuple(state.squeeze(1) for state in states))
         output, states = self._forward(input if self.batch_first else input.transpose(0, 1), states, lengths)
-        return output if self.batch_first else output.transpose(0, 1), self._from_states(states)
+        return self._hand_out(output if self.batch_first else output.transpose(0, 1)), self._from_states(states)
 
 
-class GRU(_Recurrent):
+class GRU(Recurrent, nn.GRU):
     """torch.nn.GRU with ``s2s_kernels.gru`` inside: same constructor, state_dict and forward, plus ``lengths``.
 
     Per layer and direction, h' = (1 - z) n + z h, with r, z = sigmoid(W_i x + b_i + W_h h + b_h) and
@@ -132,10 +162,6 @@ class GRU(_Recurrent):
     """
 
     _num_states = 1
-
-    def __init__(self, *args, **kwargs):
-        super().__init__("GRU", *args, **kwargs)
-        _refuse_projection(self)
 
     def _layer(self, x, states, weights, lengths, reverse):
         output, h_n = ops.gru(x, states[0], *weights, lengths=lengths, reverse=reverse)
@@ -150,7 +176,7 @@ class GRU(_Recurrent):
         return states[0]
 
 
-class LSTM(_Recurrent):
+class LSTM(Recurrent, nn.LSTM):
     """torch.nn.LSTM with ``s2s_kernels.lstm`` inside: same constructor, state_dict and forward, plus ``lengths``.
 
     Per layer and direction, c' = f c + i g and h' = o tanh(c'), with i, f, o = sigmoid and g = tanh of
@@ -165,21 +191,20 @@ class LSTM(_Recurrent):
     _num_states = 2
 
     def __init__(self, *args, **kwargs):
-        super().__init__("LSTM", *args, **kwargs)
-        _refuse_projection(self)
+        super().__init__(*args, **kwargs)
+        if self.proj_size != 0:
+            raise ValueError(f"proj_size is {self.proj_size}, expected 0: projections are only in torch.nn.LSTM")
 
     def _layer(self, x, states, weights, lengths, reverse):
         return ops.lstm(x, states, *weights, lengths=lengths, reverse=reverse)
 
     def _to_states(self, hx):
         if not isinstance(hx, (tuple, list)) or len(hx) != 2:
-            raise TypeError("hx is not a pair, expected (h_0, c_0)")
+            raise TypeError(f"hx is a {type(hx).__name__}, expected a pair (h_0, c_0) of tensors")
         return tuple(hx)
 
     def _from_states(self, states):
         return states
 
 
-def _refuse_projection(module):
-    if module.proj_size != 0:
-        raise ValueError(f"proj_size is {module.proj_size}, expected 0: projections are only in torch.nn.LSTM")
+dynamo.trace(GRU, LSTM)

@@ -2,7 +2,7 @@
 
 import torch
 
-from .. import reference
+from .. import reference, transforms
 from ..checks import check_lengths, check_mask, dims, expect, floating, of_ops, optional
 from ..reference import SearchOutput
 from . import registration
@@ -96,6 +96,11 @@ def beam_search(
     Raises:
         ValueError, TypeError: an argument's shape, dtype, device or value, before anything runs.
     """
+    if transforms.at_work():
+        raise RuntimeError(
+            "a search has no derivative and no batching rule: expected it outside of torch.func and forward-mode "
+            "differentiation"
+        )
     state = tuple(state) if isinstance(state, (tuple, list)) else (state,)
     weights = (state, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh)
     weights += (embedding, w_output, b_output)

@@ -31,9 +31,8 @@ def linear_cross_entropy(features, weight, bias, targets, label_smoothing=0.0):
         ValueError, TypeError: an argument's shape, dtype, device or value, before anything runs.
     """
     args = (features, weight, bias, targets, label_smoothing)
-    return registration.check_and_run(
-        "linear_cross_entropy", reference.linear_cross_entropy, check, *args, kernels=("cpp",)
-    )
+    options = {"kernels": ("cpp",), "differentiable": reference.logits_cross_entropy}
+    return registration.check_and_run("linear_cross_entropy", reference.linear_cross_entropy, check, *args, **options)
 
 
 def check(features, weight, bias, targets, label_smoothing=0.0):

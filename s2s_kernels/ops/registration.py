@@ -3,7 +3,9 @@
 import torch
 from torch.utils._pytree import tree_map
 
-from ..backend import NAMES, resolve
+from .. import transforms
+from ..backend import NAMES, is_auto, resolve
+from ..recording import for_onnx
 
 _library = torch.library.Library("s2s_kernels", "IMPL")
 
@@ -52,20 +54,37 @@ def run(name, reference, device_type, *args, kernels=NAMES, **kwargs):
 
     kernels: the backends that have a kernel; on the others the reference is all there is.
     """
-    backend = resolve(device_type)
-    if backend == "reference" or backend not in kernels:
-        return cast_and_call(reference, device_type, *args, **kwargs)
+    if device_type != "meta":  # which has shapes alone: those of the op's fake
+        backend = resolve(device_type)
+        if backend == "reference" or backend not in kernels or for_onnx():
+            return cast_and_call(reference, device_type, *args, **kwargs)
     return getattr(torch.ops.s2s_kernels, name)(*args, **kwargs)
 
 
-def check_and_run(name, reference, check, first, *args, kernels=NAMES, **kwargs):
+def run_transformed(name, reference, device_type, *args, **kwargs):
+    """Runs op ``name`` while a function transform is at work."""
+    if not is_auto() and resolve(device_type) != "reference":
+        raise RuntimeError(
+            f"backend {resolve(device_type)!r} cannot run {name} under torch.func or forward-mode differentiation; "
+            "these can: auto, reference"
+        )
+    return cast_and_call(reference, device_type, *args, **kwargs)
+
+
+def check_and_run(name, reference, check, first, *args, kernels=NAMES, differentiable=None, **kwargs):
     """``check(first, *args, **kwargs)``, then `run`.
 
     The CPU's kernels check what they read for themselves, in a fraction of the time: there, Python is asked only for
     the words of what they refuse.
+
+    differentiable: what takes the reference's place under a function transform, where that has its own gradient.
     """
+    if transforms.at_work():
+        check(first, *args, **kwargs)
+        return run_transformed(name, differentiable or reference, first.device.type, first, *args, **kwargs)
     refusal = None
-    if type(first) is torch.Tensor and first.is_cpu and not torch.compiler.is_compiling() and resolve("cpu") == "cpp":
+    plain = type(first) is torch.Tensor and first.is_cpu and not torch.compiler.is_compiling()
+    if plain and not torch._C._is_tracing() and resolve("cpu") == "cpp":
         try:
             return getattr(torch.ops.s2s_kernels, name).default(first, *args, **kwargs)
         except (TypeError, ValueError, RuntimeError) as error:

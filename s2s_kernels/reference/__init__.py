@@ -12,7 +12,7 @@ from .beam_search import SearchOutput, beam_search
 from .greedy_search import greedy_search
 from .gru import gru
 from .gru_step import gru_step
-from .linear_cross_entropy import linear_cross_entropy
+from .linear_cross_entropy import linear_cross_entropy, logits_cross_entropy
 from .lstm import lstm
 from .lstm_step import lstm_step
 
@@ -28,6 +28,7 @@ __all__ = [
     "gru",
     "gru_step",
     "linear_cross_entropy",
+    "logits_cross_entropy",
     "lstm",
     "lstm_step",
 ]

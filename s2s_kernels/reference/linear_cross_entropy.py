@@ -16,6 +16,13 @@ def linear_cross_entropy(features, weight, bias, targets, label_smoothing=0.0):
     return _LinearCrossEntropy.apply(features, weight, bias, targets, label_smoothing)
 
 
+def logits_cross_entropy(features, weight, bias, targets, label_smoothing=0.0):
+    """The same with the (N, V) logits in memory and PyTorch's own gradients, of any order."""
+    logits = torch.nn.functional.linear(features, weight, bias)
+    logits = logits.to(torch.promote_types(features.dtype, torch.float32))
+    return torch.nn.functional.cross_entropy(logits, targets.long(), reduction="sum", label_smoothing=label_smoothing)
+
+
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, features, weight, bias, targets, smoothing):
