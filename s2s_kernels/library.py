@@ -9,6 +9,8 @@ from functools import partial
 import torch
 from torch.autograd.function import Function, once_differentiable
 
+from . import transforms
+
 _CELL = "Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih=None, Tensor? bias_hh=None, *, "
 _OPTIONS = "Tensor? lengths=None, bool reverse=False) -> "
 _SOURCE = "Tensor keys, Tensor values, Tensor v, Tensor w_query, Tensor? b_query, "
@@ -152,6 +154,10 @@ def _lstm_step_autograd(keyset, *args):
 def _recurrence_autograd(name, keyset, inputs, lengths, mask, reverse, save):
     below = partial(_below, f"{name}_forward", keyset)
     if not save:
+        if transforms.at_work():  # nothing would be differentiated forward: refused, not silently zero
+            raise NotImplementedError(
+                f"torch.ops.s2s_kernels.{name} has no forward-mode derivative; s2s_kernels.{name} has"
+            )
         return below(inputs, lengths, mask, reverse, save)
     return list(Recurrence.apply(below, name, lengths, mask, reverse, *inputs))
 

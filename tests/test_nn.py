@@ -207,8 +207,9 @@ def test_weights_are_read_when_they_are_used(anywhere, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_recurrent_errors(kind):
-    with pytest.raises(ValueError, match="input_size"):
-        getattr(sk.nn, kind)(0, 6)
+    if torch.__version__ >= "2.10":  # since then torch.nn's
+        with pytest.raises(ValueError, match="input_size"):
+            getattr(sk.nn, kind)(0, 6)
     module = getattr(sk.nn, kind)(5, 6)
     for shape in ((5,), (2, 3, 4, 5)):
         with pytest.raises(ValueError, match=r"input has \d dimensions"):
