@@ -127,6 +127,13 @@ def jacobian_by(transform, p):
     return [j.flatten(1) for j in transform(flat)(p.floats).values()], p.jacobians()
 
 
+def tool_batched_gradients(p):
+    leaves = p.leaves()
+    y = torch.cat([y.flatten() for y in p.outputs(sk, leaves)])
+    found = torch.autograd.grad(y, list(leaves.values()), torch.eye(len(y), dtype=y.dtype), is_grads_batched=True)
+    return [g.flatten(1) for g in found], p.jacobians()
+
+
 def tool_jvp(p):
     return jvp(partial(p.outputs, sk), (p.floats,), (p.directions(),))[1], p.products()
 
@@ -276,6 +283,7 @@ TOOLS = {
     "`vmap(grad)`": tool_vmap_grad,
     "`grad(grad)`": tool_grad_of_grad,
     "double backward": tool_double_backward,
+    "`is_grads_batched`": tool_batched_gradients,
     "`checkpoint`": partial(tool_checkpoint, False),
     "`checkpoint`, reentrant": partial(tool_checkpoint, True),
     "meta device": tool_meta,

@@ -3,9 +3,11 @@
 import pages
 import pytest
 import torch
+from helpers import Random
 from pytorch_tools import OPS, SEARCHES, TOOLS, Problem, cell, outcome
 from torch.autograd import forward_ad
-from torch.func import grad, jvp
+from torch.func import functional_call, grad, jvp, vmap
+from torch.utils._pytree import tree_leaves
 
 import s2s_kernels as sk
 
@@ -25,6 +27,23 @@ def test_the_table_is_what_happens(op):
     known = len(sentences)
     assert {tool: cell(op, outcome(op, tool), sentences) for tool in TOOLS} == cells[op]
     assert len(sentences) == known
+
+
+@pytest.mark.parametrize("kind", ["GRU", "LSTM", "GRUCell", "LSTMCell"])
+def test_gradients_of_each_sample(kind):
+    module = getattr(sk.nn, kind)(5, 6).double()
+    weights = {name: w.detach() for name, w in module.named_parameters()}
+    samples = Random(0).normal(*((4, 3, 5) if kind.endswith("Cell") else (4, 7, 3, 5)))
+
+    def loss(weights, x):
+        return sum(y.square().sum() for y in tree_leaves(functional_call(module, weights, (x,))))
+
+    found = vmap(grad(loss), in_dims=(None, 0))(weights, samples)
+    for i, x in enumerate(samples):
+        loss(dict(module.named_parameters()), x).backward()
+        for name, w in module.named_parameters():
+            assert torch.allclose(found[name][i], w.grad, rtol=0, atol=1e-12)
+            w.grad = None
 
 
 def torch_op(name):

@@ -46,6 +46,8 @@ def rounded(x, save):
 
 
 def register_backward(name):
+    registration.refuse_batched_gradients(name)
+
     @registration.fake(f"{name}_backward")
     def _(grads, inputs, lengths, mask, reverse, outputs, needs):
         return list(registration.gradients(inputs, needs))

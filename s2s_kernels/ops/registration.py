@@ -42,6 +42,19 @@ def autocast(name):
         _library.impl(name, run, key)
 
 
+def refuse_batched_gradients(name):
+    """Registers a sentence for ``torch.autograd.grad(is_grads_batched=True)``, which comes to the op's backward alone
+    and knows of no lists of tensors."""
+
+    def refuse(*args, **kwargs):
+        raise NotImplementedError(
+            f"s2s_kernels.{name} has no backward of batched gradients (is_grads_batched, vectorize); "
+            "torch.func.jacrev and vmap have"
+        )
+
+    _library.impl(f"{name}_backward", refuse, "Batched")
+
+
 def cast_and_call(function, device_type, *args, **kwargs):
     """``function`` in autocast's dtype, as an op runs."""
     args, kwargs = cast_for_autocast((args, kwargs), device_type)
