@@ -1,5 +1,7 @@
 #include "arguments.h"
 
+#include <cmath>
+
 #include "checks.h"
 
 namespace s2s {
@@ -205,7 +207,8 @@ SearchArguments::SearchArguments(const SearchInputs& from, Prepare prepare) {
     TORCH_CHECK_VALUE(given(from.w_feed), "readout is 'feed' without w_feed, expected both");
     readout_from = 0;
   }
-  int64_t features = readout_from ? readout_from : feed;
+  reads_feed = from.readout == "feed";
+  int64_t features = reads_feed ? feed : readout_from;
   if (given(from.w_readout)) {
     check_dim("w_readout", *from.w_readout, 2, 2);
     check_like("w_readout", *from.w_readout, {from.w_readout->size(0), features}, like);
@@ -237,7 +240,13 @@ void SearchOptions::check(const SearchArguments& in) const {
   TORCH_CHECK_VALUE(max_length >= 0, "max_length is ", max_length, ", expected 0 or more");
   TORCH_CHECK_VALUE(beam >= 1, "beam is ", beam, ", expected 1 or more");
   TORCH_CHECK_VALUE(1 <= n_best && n_best <= beam, "n_best is ", n_best, ", expected 1 to beam = ", beam);
-  TORCH_CHECK_VALUE(coverage_penalty >= 0, "coverage_penalty is ", coverage_penalty, ", expected 0 or more");
+  // Rows and paths are counted in 32 bits.
+  constexpr double kMost = 2147483648.0;
+  TORCH_CHECK_VALUE(double(in.batch) * double(beam) * (double(max_length) + 1) < kMost, "beam is ", beam,
+                    " and max_length is ", max_length, ", expected B * beam * (max_length + 1) below 2^31");
+  TORCH_CHECK_VALUE(std::isfinite(length_penalty), "length_penalty is ", length_penalty, ", expected a finite number");
+  TORCH_CHECK_VALUE(coverage_penalty >= 0 && std::isfinite(coverage_penalty), "coverage_penalty is ", coverage_penalty,
+                    ", expected a finite number, 0 or more");
   check_lengths(limits, in.batch, max_length, in.h0, "limits");
 }
 

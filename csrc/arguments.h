@@ -97,7 +97,8 @@ struct SearchArguments {
   Tensor embedding, w_output, b_output;
   int64_t gates, batch, source, hidden, heads, attention, width, inputs, feed, vocab;
   bool attend_first;     // before the cell; else after it
-  int64_t readout_from;  // how many of a row [h ; context ; x] the readout reads; 0: the feed
+  bool reads_feed;       // the readout; else it reads
+  int64_t readout_from;  // as much of a row [h ; context ; x]
 
   SearchArguments(const SearchInputs& inputs, Prepare prepare);
   int64_t context() const { return heads * width; }

@@ -61,6 +61,29 @@ def test_another_device(anywhere, op, form, name):
     bad(op, form, name, lambda x: x.to("meta"), ValueError, anywhere)
 
 
+LAYOUTS = {
+    "sparse": torch.Tensor.to_sparse,
+    "csr": lambda x: x.reshape(len(x), -1).to_sparse_csr(),
+    "mkldnn": lambda x: x.float().to_mkldnn(),
+    "nested": lambda x: torch.nested.nested_tensor(list(x[None])),
+    "jagged": lambda x: torch.nested.nested_tensor(list(x[None]), layout=torch.jagged),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
+@pytest.mark.parametrize(("op", "form", "name"), ARGUMENTS, ids=str)
+@pytest.mark.filterwarnings("ignore:(The PyTorch API of nested|Sparse CSR)")
+def test_another_layout(anywhere, op, form, name, layout):
+    bad(op, form, name, layout, TypeError, anywhere, match=rf"^{name} (is a nested tensor|has layout torch\.)")
+
+
+@pytest.mark.parametrize("op", ["gru", "lstm"])
+@pytest.mark.parametrize("reverse", ["yes", 1, 0, None, 0.0])
+def test_reverse(anywhere, op, reverse):
+    with pytest.raises(TypeError, match=f"reverse is {reverse!r}, expected True or False"):
+        call(sk, op, place(example(op), anywhere.device) | {"reverse": reverse})
+
+
 @pytest.mark.parametrize("op", ["additive_attention", "gru", "lstm", "attention_gru", "attention_lstm"])
 @pytest.mark.parametrize("value", [-1, 100, -(2**31), 2**31 - 1])
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])

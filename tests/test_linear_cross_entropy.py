@@ -16,7 +16,7 @@ def made(rows=37, width=19, words=101, scale=1.0, bias=True, seed=0):
     """features, weight, bias, targets."""
     r = Random(seed)
     tensors = [r.normal(rows, width, scale=scale), r.normal(words, width), r.normal(words) if bias else None]
-    return *tensors, torch.randint(0, words, (rows,), generator=r.generator)
+    return *tensors, torch.randint(0, max(1, words), (rows,), generator=r.generator)
 
 
 def cast(inputs, dtype, device="cpu"):

@@ -30,14 +30,14 @@ struct Task {
   int64_t b, n, first, count;
 };
 
-// parts > 1 splits the queries as well.
+// parts > 1 splits the queries as well. A task of no queries is one too: its keys and v have gradients, all zero.
 template <class F>
 void for_tasks(const Inputs& in, int64_t parts, const F& f) {
   at::parallel_for(0, in.batch * in.heads * parts, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; task++) {
       int64_t pair = task / parts;
       auto [first, last] = split(in.queries, parts, task % parts);
-      if (last > first) f(Task{pair / in.heads, pair % in.heads, first, last - first});
+      f(Task{pair / in.heads, pair % in.heads, first, last - first});
     }
   });
 }

@@ -137,6 +137,9 @@ class BeamSearch {
     return data<int32_t>(history) + (t * in_.batch + b) * k_;
   }
 
+  // Neither NaN nor minus infinity: the score of something that can be found.
+  static bool is_real(T score) { return score > -std::numeric_limits<T>::infinity(); }
+
   int64_t limit(int64_t b) const { return limits_ ? limits_[b] : options_.max_length; }
 
   T length_factor(int64_t length) const { return math::length_factor<T>(length, options_.length_penalty); }
@@ -154,7 +157,9 @@ class BeamSearch {
     for (int64_t j = 0; j < prefix_count_[b]; j++) {
       int64_t row = first_row_[b] + j;
       T score = prefixes[j].score - decoder_.log_sum(row, parts);
-      auto add = [&](int64_t token, T logit) { insert(candidates, &count, candidates_, {score + logit, j, token}); };
+      auto add = [&](int64_t token, T logit) {
+        if (is_real(score + logit)) insert(candidates, &count, candidates_, {score + logit, j, token});
+      };
       if (last)
         add(options_.eos, decoder_.eos_logit(row));
       else
@@ -171,10 +176,10 @@ class BeamSearch {
     for (int64_t i = 0; i < count; i++) {
       const auto& candidate = candidates[i];
       if (candidate.token == options_.eos) {
-        if (i >= k_ || candidate.score == -std::numeric_limits<T>::infinity()) continue;
+        if (i >= k_) continue;
         T score = candidate.score / length_factor(t + 1);
         if (!attended_.empty()) score += coverage(b, &attended_next_[(first_row_[b] + candidate.parent) * in_.source]);
-        insert(&finished_[b * k_], &finished_count_[b], k_, {score, t, candidate.parent});
+        if (is_real(score)) insert(&finished_[b * k_], &finished_count_[b], k_, {score, t, candidate.parent});
       } else if (going < k_) {
         at(tokens_, t, b)[going] = candidate.token;
         at(parents_, t, b)[going] = candidate.parent;

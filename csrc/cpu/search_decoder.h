@@ -184,8 +184,8 @@ class SearchDecoder {
       team.sync();
       make_feed(team, first, rows);
     }
-    const T* read = in_.readout_from ? both(first) : next_feed(first);
-    int64_t read_stride = in_.readout_from ? both_stride_ : in_.feed;
+    const T* read = in_.reads_feed ? next_feed(first) : both(first);
+    int64_t read_stride = in_.reads_feed ? in_.feed : both_stride_;
     if (in_.w_readout.defined()) {
       int64_t width = readout_.outputs();
       readout_.apply_tanh(team, rows, read, read_stride, &features_[first * width], width);

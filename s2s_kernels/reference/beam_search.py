@@ -26,6 +26,11 @@ def take(x, index):
     return x[torch.arange(len(x), device=x.device)[:, None], index]
 
 
+def real(scores):
+    """NaN, of NaN or infinite weights, as -inf: nothing that can be found."""
+    return torch.where(scores > -torch.inf, scores, -torch.inf)
+
+
 def length_factor(length, alpha):
     return ((5 + length) / 6) ** alpha
 
@@ -58,7 +63,7 @@ def beam_search(
         free[:, list(forbidden)] = -torch.inf
         ending[:, eos] = logp[:, eos]
         logp = torch.where((limits == t).repeat_interleave(beam)[:, None], ending, free)
-        found, where = best((scores[:, :, None] + logp.view(batch, beam, logp.shape[1])).flatten(1), 2 * beam)
+        found, where = best(real(scores[:, :, None] + logp.view(batch, beam, logp.shape[1])).flatten(1), 2 * beam)
         parent, token = where // logp.shape[1], where % logp.shape[1]
         ends = token == eos
 
@@ -68,6 +73,7 @@ def beam_search(
             coverage = looked.sum(2).clamp(torch.finfo(torch.float32).tiny, 1).log()
             valid = decoder.valid.view(batch, beam, size)
             ended = ended + coverage_penalty * take(torch.where(valid, coverage, 0).sum(-1), parent[:, :beam])
+        ended = real(ended)
         order = best(torch.cat([done[0], ended], 1), beam)[1]
         ended = ended, torch.full_like(parent, t)[:, :beam], take(ids, parent[:, :beam]), take(looked, parent[:, :beam])
         done = tuple(take(torch.cat(pair, 1), order) for pair in zip(done, ended, strict=True))
