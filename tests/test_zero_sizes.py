@@ -1,4 +1,4 @@
-"""Every size of every op at zero: the right values, zeros where a sum has no terms, and never what fresh memory held."""
+"""Every size of every op at zero: right values, zeros where a sum has no terms, never what fresh memory held."""
 
 from itertools import combinations
 
@@ -131,5 +131,5 @@ def test_a_search_without_words(search_anywhere):
         inputs = search_inputs(B=2)
         inputs |= {"w_output": inputs["w_output"][:0], "b_output": inputs["b_output"][:0]}
         inputs[name] = inputs[name][:0]
-        with pytest.raises(ValueError, match="(eos|bos) is"):
+        with pytest.raises(ValueError, match=r"(eos|bos) is"):
             run(sk.beam_search, inputs)

@@ -1,8 +1,8 @@
 """Tensors whose values are not what lies in their memory: negated views, as the imaginary part of a conjugate is one,
 and the zeros without memory of forward-mode AD.
 
-The dispatcher makes plain ones of them before a kernel sees them, but not where they stand in lists of optional tensors,
-as in the halves of the recurrences. There this does; a call without such a tensor never comes here.
+The dispatcher makes plain ones of them before a kernel sees them, but not where they stand in lists of optional
+tensors, as in the halves of the recurrences. There this does; a call without such a tensor never comes here.
 """
 
 import torch
