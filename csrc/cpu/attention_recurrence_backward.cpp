@@ -238,6 +238,7 @@ Tensors attention_recurrence_backward(int64_t gates, const OptionalTensors& grad
                                       const OptionalTensor& lengths, const OptionalTensor& mask, at::TensorList outputs,
                                       const c10::List<bool>& needs) {
   AttentionInputs in(gates, inputs, lengths, mask);
+  in.check_backward(grads, outputs, needs);
   Positions positions(in.batch, in.source, lengths, mask);
   bool has_cell = gates == kLstm, has_feed = in.w_feed.defined(), has_first = in.first_feed.defined();
   int64_t steps = in.steps, asked = in.heads * in.attention;

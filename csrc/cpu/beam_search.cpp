@@ -130,7 +130,8 @@ class BeamSearch {
   void advance(int64_t i) {
     const auto& row = decoder_.row(i);
     decoder_.advance(i, from_[i], prefixes_[row.sentence * k_ + row.prefix].token);
-    if (!attended_.empty()) std::copy_n(&attended_next_[from_[i] * in_.source], in_.source, &attended_[i * in_.source]);
+    if (!attended_.empty())
+      std::copy_n(attended_next_.data() + from_[i] * in_.source, in_.source, attended_.data() + i * in_.source);
   }
 
   int32_t* at(const Tensor& history, int64_t t, int64_t b) const {
@@ -165,8 +166,8 @@ class BeamSearch {
       else
         decoder_.each_token(row, parts, add);
       if (!attended_.empty()) {
-        const T *old = &attended_[row * in_.source], *weights = decoder_.row(row).weights;
-        T* sum = &attended_next_[row * in_.source];
+        const T *old = attended_.data() + row * in_.source, *weights = decoder_.row(row).weights;
+        T* sum = attended_next_.data() + row * in_.source;
         for (int64_t s = 0; s < in_.source; s++) sum[s] = old[s] + weights[s];
       }
     }
@@ -178,7 +179,8 @@ class BeamSearch {
       if (candidate.token == options_.eos) {
         if (i >= k_) continue;
         T score = candidate.score / length_factor(t + 1);
-        if (!attended_.empty()) score += coverage(b, &attended_next_[(first_row_[b] + candidate.parent) * in_.source]);
+        if (!attended_.empty())
+          score += coverage(b, attended_next_.data() + (first_row_[b] + candidate.parent) * in_.source);
         if (is_real(score)) insert(&finished_[b * k_], &finished_count_[b], k_, {score, t, candidate.parent});
       } else if (going < k_) {
         at(tokens_, t, b)[going] = candidate.token;
@@ -202,7 +204,7 @@ class BeamSearch {
       int64_t first = rows_;
       for (int64_t j = 0; j < prefix_count_[b]; j++, rows_++) {
         T* weights = weights_.defined()       ? data<T>(weights_) + ((t * in_.batch + b) * k_ + j) * in_.source
-                     : !step_weights_.empty() ? &step_weights_[rows_ * in_.source]
+                     : !step_weights_.empty() ? step_weights_.data() + rows_ * in_.source
                                               : nullptr;
         decoder_.row(rows_) = {b, j, weights};
         from_[rows_] = first_row_[b] + prefixes_[b * k_ + j].parent;

@@ -30,7 +30,7 @@ def linear_cross_entropy(features, weight, bias, targets, label_smoothing=0.0):
     Raises:
         ValueError, TypeError: an argument's shape, dtype, device or value, before anything runs.
     """
-    if isinstance(label_smoothing, bool):  # the dispatcher takes it for a number
+    if type(label_smoothing) is not float:  # the dispatcher takes booleans and tensors for numbers
         check_number("label_smoothing", label_smoothing)
     args = (features, weight, bias, targets, label_smoothing)
     return registration.check_and_run(
