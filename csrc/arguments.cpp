@@ -1,5 +1,7 @@
 #include "arguments.h"
 
+#include <cmath>
+
 #include "checks.h"
 
 namespace s2s {
@@ -17,11 +19,47 @@ struct Reader {
     TORCH_CHECK_VALUE(list.size() == size, "inputs has ", list.size(), " tensors, expected ", size);
   }
   OptionalTensor next() { return list.get(i++); }
-  Tensor required() { return next().value(); }
+  Tensor required() {
+    OptionalTensor x = next();
+    TORCH_CHECK_VALUE(given(x), "inputs[", i - 1, "] is None, expected a tensor");
+    return *x;
+  }
   Cell cell() {
     Tensor weight_ih = required(), weight_hh = required();
     OptionalTensor bias_ih = next(), bias_hh = next();
     return {weight_ih, weight_hh, bias_ih, bias_hh};
+  }
+};
+
+// What backward is handed beside the inputs. It was all made by forward and by autograd, unless the op is called by
+// hand.
+struct Handed {
+  const OptionalTensors& grads;
+  at::TensorList outputs;
+  at::ScalarType type;  // of the public outputs; the others are as exact as sums are
+  at::Device device;
+
+  Handed(const OptionalTensors& grads_, at::TensorList outputs_, const c10::List<bool>& needs, const Tensor& x,
+         at::ScalarType type_, size_t inputs, size_t all, size_t shown)
+      : grads(grads_), outputs(outputs_), type(type_), device(x.device()) {
+    TORCH_CHECK_VALUE(outputs.size() == all, "outputs has ", outputs.size(), " tensors, expected ", all);
+    TORCH_CHECK_VALUE(grads.size() == shown, "grads has ", grads.size(), " tensors, expected ", shown);
+    TORCH_CHECK_VALUE(needs.size() == inputs, "needs has ", needs.size(), " values, expected ", inputs);
+  }
+  bool rounded() const { return type != exact(); }
+  at::ScalarType exact() const { return type == at::kDouble ? at::kDouble : at::kFloat; }
+  // A public output, and its gradient.
+  void shown(size_t i, const char* name, at::IntArrayRef shape) const {
+    check_made(name, outputs[i], shape, type, device);
+    OptionalTensor grad = grads.get(i);
+    if (!given(grad)) return;
+    TORCH_CHECK_VALUE(grad->sizes() == shape, "the gradient of ", name, " has shape ", grad->sizes(), ", expected ",
+                      shape);
+    TORCH_CHECK_VALUE(grad->device() == device, "the gradient of ", name, " is on ", grad->device(), ", expected ",
+                      device);
+  }
+  void kept(size_t i, const char* name, at::IntArrayRef shape) const {
+    check_made(name, outputs[i], shape, exact(), device);
   }
 };
 
@@ -71,6 +109,15 @@ std::vector<int64_t> AttentionArguments::shape(int64_t last) const {
   return all;
 }
 
+void AttentionArguments::check_backward(const Tensor& like, const OptionalTensor& grad_context,
+                                        const OptionalTensor& grad_weights, const Tensor& weights,
+                                        bool needs_bias) const {
+  check_optional("grad_context", grad_context, shape(width), like);
+  check_optional("grad_weights", grad_weights, shape(source), like);
+  check_like("weights", weights, shape(source), like);
+  TORCH_CHECK_VALUE(!needs_bias || bias.defined(), "needs has a gradient of bias, which is None");
+}
+
 StepArguments::StepArguments(int64_t gates, const Tensor& gates_x_, const Tensor& gates_h_, const char* name,
                              const Tensor& state_, Prepare prepare) {
   check_dim(name, state_, 2, 2);
@@ -94,6 +141,19 @@ RecurrenceArguments::RecurrenceArguments(int64_t gates, const OptionalTensors& l
   x = prepare(x_), h0 = prepare(h0_), c0 = optional(c0_, prepare);
   weight_ih = prepare(cell.weight_ih), weight_hh = prepare(cell.weight_hh);
   bias_ih = optional(cell.bias_ih, prepare), bias_hh = optional(cell.bias_hh, prepare);
+}
+
+void RecurrenceArguments::check_backward(const OptionalTensors& grads, at::TensorList outputs,
+                                         const c10::List<bool>& needs) const {
+  bool has_cell = c0.defined();
+  Handed handed(grads, outputs, needs, x, type, has_cell ? 7 : 6, has_cell ? 6 : 4, has_cell ? 3 : 2);
+  size_t i = 0;
+  handed.shown(i++, "output", {batch, steps, hidden});
+  handed.shown(i++, "h_n", {batch, hidden});
+  if (has_cell) handed.shown(i++, "c_n", {batch, hidden});
+  handed.kept(i++, "gates", {batch, steps, 4 * hidden});
+  if (handed.rounded()) handed.kept(i, "exact output", {batch, steps, hidden});
+  if (has_cell) handed.kept(i + 1, "cells", {batch, steps, hidden});
 }
 
 AttentionRecurrenceArguments::AttentionRecurrenceArguments(int64_t gates, const OptionalTensors& list,
@@ -140,6 +200,29 @@ AttentionRecurrenceArguments::AttentionRecurrenceArguments(int64_t gates, const 
   bias_ih = optional(cell.bias_ih, prepare), bias_hh = optional(cell.bias_hh, prepare);
   w_feed = optional(w_feed_, prepare), b_feed = optional(b_feed_, prepare);
   first_feed = optional(first_feed_, prepare);
+}
+
+void AttentionRecurrenceArguments::check_backward(const OptionalTensors& grads, at::TensorList outputs,
+                                                  const c10::List<bool>& needs) const {
+  bool has_cell = c0.defined();
+  Handed handed(grads, outputs, needs, x, type, has_cell ? 15 : 14, has_cell ? 13 : 11, has_cell ? 6 : 5);
+  std::vector<int64_t> states = {batch, steps, hidden}, contexts = {batch, steps + 1, context()}, fed = {0};
+  if (w_feed.defined()) fed = {batch, steps + 1, feed};
+  size_t i = 0;
+  handed.shown(i++, "states", states);
+  handed.shown(i++, "contexts", contexts);
+  handed.shown(i++, "weights", weights_shape());
+  handed.shown(i++, "feeds", fed);
+  handed.shown(i++, "h_n", {batch, hidden});
+  if (has_cell) handed.shown(i++, "c_n", {batch, hidden});
+  handed.kept(i++, "gates", {batch, steps, 4 * hidden});
+  if (has_cell) handed.kept(i++, "cells", states);
+  handed.kept(i++, "queries", {batch, steps + 1, heads * attention});
+  if (!handed.rounded()) return;
+  handed.kept(i++, "exact states", states);
+  handed.kept(i++, "exact contexts", contexts);
+  handed.kept(i++, "exact weights", weights_shape());
+  handed.kept(i++, "exact feeds", fed);
 }
 
 std::vector<int64_t> AttentionRecurrenceArguments::weights_shape() const {
@@ -205,7 +288,8 @@ SearchArguments::SearchArguments(const SearchInputs& from, Prepare prepare) {
     TORCH_CHECK_VALUE(given(from.w_feed), "readout is 'feed' without w_feed, expected both");
     readout_from = 0;
   }
-  int64_t features = readout_from ? readout_from : feed;
+  reads_feed = from.readout == "feed";
+  int64_t features = reads_feed ? feed : readout_from;
   if (given(from.w_readout)) {
     check_dim("w_readout", *from.w_readout, 2, 2);
     check_like("w_readout", *from.w_readout, {from.w_readout->size(0), features}, like);
@@ -237,7 +321,13 @@ void SearchOptions::check(const SearchArguments& in) const {
   TORCH_CHECK_VALUE(max_length >= 0, "max_length is ", max_length, ", expected 0 or more");
   TORCH_CHECK_VALUE(beam >= 1, "beam is ", beam, ", expected 1 or more");
   TORCH_CHECK_VALUE(1 <= n_best && n_best <= beam, "n_best is ", n_best, ", expected 1 to beam = ", beam);
-  TORCH_CHECK_VALUE(coverage_penalty >= 0, "coverage_penalty is ", coverage_penalty, ", expected 0 or more");
+  // Rows and paths are counted in 32 bits.
+  constexpr double kMost = 2147483648.0;
+  TORCH_CHECK_VALUE(double(in.batch) * double(beam) * (double(max_length) + 1) < kMost, "beam is ", beam,
+                    " and max_length is ", max_length, ", expected B * beam * (max_length + 1) below 2^31");
+  TORCH_CHECK_VALUE(std::isfinite(length_penalty), "length_penalty is ", length_penalty, ", expected a finite number");
+  TORCH_CHECK_VALUE(coverage_penalty >= 0 && std::isfinite(coverage_penalty), "coverage_penalty is ", coverage_penalty,
+                    ", expected a finite number, 0 or more");
   check_lengths(limits, in.batch, max_length, in.h0, "limits");
 }
 

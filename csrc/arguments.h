@@ -37,6 +37,9 @@ struct AttentionArguments {
                      Prepare prepare);
   Tensor empty(at::IntArrayRef shape) const { return at::empty(shape, query.options()); }
   std::vector<int64_t> shape(int64_t last) const;  // lead and one more dimension
+  // What backward is handed beside the inputs; `like`: the query as it came in.
+  void check_backward(const Tensor& like, const OptionalTensor& grad_context, const OptionalTensor& grad_weights,
+                      const Tensor& weights, bool needs_bias) const;
 };
 
 // One step of a cell. state: its own (B, H), called `name`: a GRU's h, an LSTM's c.
@@ -56,6 +59,8 @@ struct RecurrenceArguments {
   int64_t batch, steps, hidden;
 
   RecurrenceArguments(int64_t gates, const OptionalTensors& list, const OptionalTensor& lengths, Prepare prepare);
+  // What backward is handed beside the inputs.
+  void check_backward(const OptionalTensors& grads, at::TensorList outputs, const c10::List<bool>& needs) const;
   Tensor empty(at::IntArrayRef shape) const { return at::empty(shape, x.options()); }
 };
 
@@ -69,6 +74,8 @@ struct AttentionRecurrenceArguments {
 
   AttentionRecurrenceArguments(int64_t gates, const OptionalTensors& list, const OptionalTensor& lengths,
                                const OptionalTensor& mask, Prepare prepare);
+  // What backward is handed beside the inputs.
+  void check_backward(const OptionalTensors& grads, at::TensorList outputs, const c10::List<bool>& needs) const;
   int64_t context() const { return heads * width; }
   Tensor weight_x() const { return columns(weight_ih, 0, inputs); }
   Tensor weight_feed() const { return columns(weight_ih, inputs, inputs + feed); }
@@ -97,7 +104,8 @@ struct SearchArguments {
   Tensor embedding, w_output, b_output;
   int64_t gates, batch, source, hidden, heads, attention, width, inputs, feed, vocab;
   bool attend_first;     // before the cell; else after it
-  int64_t readout_from;  // how many of a row [h ; context ; x] the readout reads; 0: the feed
+  bool reads_feed;       // the readout; else it reads
+  int64_t readout_from;  // as much of a row [h ; context ; x]
 
   SearchArguments(const SearchInputs& inputs, Prepare prepare);
   int64_t context() const { return heads * width; }

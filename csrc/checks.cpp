@@ -22,6 +22,13 @@ void check_like(const char* name, const Tensor& x, at::IntArrayRef shape, const 
                    ", expected float32, float64, bfloat16 or float16");
 }
 
+void check_made(const char* name, const Tensor& x, at::IntArrayRef shape, at::ScalarType type, at::Device device) {
+  TORCH_CHECK_VALUE(x.sizes() == shape, name, " has shape ", x.sizes(), ", expected ", shape);
+  TORCH_CHECK_VALUE(x.device() == device, name, " is on ", x.device(), ", expected ", device);
+  TORCH_CHECK_TYPE(x.scalar_type() == type, name, " has dtype ", x.scalar_type(), ", expected ", type);
+  TORCH_CHECK_VALUE(x.is_contiguous(), name, " has strides ", x.strides(), ", expected a contiguous tensor");
+}
+
 void check_optional(const char* name, const OptionalTensor& x, at::IntArrayRef shape, const Tensor& like) {
   if (x.has_value() && x->defined()) check_like(name, *x, shape, like);
 }

@@ -10,6 +10,8 @@ namespace s2s {
 
 void check_like(const char* name, const Tensor& x, at::IntArrayRef shape, const Tensor& like);
 void check_optional(const char* name, const OptionalTensor& x, at::IntArrayRef shape, const Tensor& like);
+// Nothing is known of the tensor that it must be like but its dtype and device; as it lies in memory, it is contiguous.
+void check_made(const char* name, const Tensor& x, at::IntArrayRef shape, at::ScalarType type, at::Device device);
 void check_dim(const char* name, const Tensor& x, int64_t least, int64_t most);
 // (B,) integers on the device of `like`; on the CPU their values too: 0..limit.
 void check_lengths(const OptionalTensor& lengths, int64_t batch, int64_t limit, const Tensor& like,

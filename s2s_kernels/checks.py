@@ -1,6 +1,8 @@
 """Argument checks that every backend shares: a bad argument is named before anything runs."""
 
 import os
+import sys
+from numbers import Real
 
 import torch
 
@@ -8,13 +10,24 @@ import torch
 # checked already; `torch.ops` lets anything through. Filled by s2s_kernels.ops.
 of_ops = {}
 
+LARGEST = sys.float_info.max  # of all finite numbers
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def dense(name, tensor, form=None):
+    """``tensor`` must be one whose elements lie in memory by strides."""
+    expected = "a torch.Tensor" if form is None else f"a torch.Tensor of shape ({form})"
+    if not isinstance(tensor, torch.Tensor):
+        raise TypeError(f"{name} is a {type(tensor).__name__}, expected {expected}")
+    if tensor.is_nested:
+        raise TypeError(f"{name} is a nested tensor, expected {expected} that is padded")
+    if tensor.layout != torch.strided:
+        raise TypeError(f"{name} has layout {tensor.layout}, expected {expected} of layout torch.strided")
 
 
 def dims(name, tensor, *forms):
     """The shape of ``tensor``, which must have one of ``forms``, such as ``"B, T, I"``."""
-    if not isinstance(tensor, torch.Tensor):
-        raise TypeError(f"{name} is a {type(tensor).__name__}, expected a torch.Tensor")
+    dense(name, tensor)
     shape = tensor.shape
     for form in forms:
         if len(shape) == form.count(",") + 1:
@@ -30,8 +43,7 @@ def floating(name, tensor):
 
 def expect(name, tensor, form, shape, like, like_name):
     """``tensor`` must have ``shape`` (spelt ``form`` in the message) and the dtype and device of ``like``."""
-    if not isinstance(tensor, torch.Tensor):
-        raise TypeError(f"{name} is a {type(tensor).__name__}, expected a torch.Tensor of shape ({form})")
+    dense(name, tensor, form)
     if tensor.shape != shape:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected ({form}) = {tuple(shape)}")
     if tensor.device != like.device:
@@ -80,3 +92,26 @@ def check_mask(mask, batch, source, like):
         raise ValueError(f"mask has shape {tuple(mask.shape)}, expected (B, S) = {(batch, source)}")
     if mask.device != like.device:
         raise ValueError(f"mask is on {mask.device}, expected {like.device}")
+
+
+def check_flag(name, value):
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}, expected True or False")
+
+
+def check_number(name, value, least=-LARGEST, most=LARGEST):
+    """A finite number; True and False are none."""
+    # (To torch.compile a number that may change is an int or a float, but no Real.)
+    if isinstance(value, bool) or not isinstance(value, (int, float, Real)):
+        raise TypeError(f"{name} is a {type(value).__name__}, expected a number")
+    if not least <= value <= most:  # nor is NaN
+        expected = f"a number from {least} to {most}" if most < LARGEST else "a finite number"
+        expected += f", {least} or more" if least > -LARGEST and most == LARGEST else ""
+        raise ValueError(f"{name} is {value}, expected {expected}")
+
+
+def check_integer(name, value, least, most=None):
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} is a {type(value).__name__}, expected an int")
+    if value < least or (most is not None and value > most):
+        raise ValueError(f"{name} is {value}, expected {least} {'or more' if most is None else f'to {most}'}")

@@ -57,16 +57,21 @@ class Random:
         return scale * torch.randn(shape, generator=self.generator, dtype=torch.float64)
 
     def lengths(self, batch, limit, dtype=torch.int64):
-        """From 1 to limit, the first row full."""
-        lengths = torch.randint(1, limit + 1, (batch,), generator=self.generator, dtype=dtype)
+        """From 1 to limit, the first row full; of nothing, 0."""
+        lengths = torch.randint(min(1, limit), limit + 1, (batch,), generator=self.generator, dtype=dtype)
         lengths[:1] = limit
         return lengths
 
     def mask(self, batch, size):
         """About two thirds True; every row has a valid position."""
         mask = torch.rand(batch, size, generator=self.generator) < 0.66
-        mask[:, 0] = True
+        mask[:, :1] = True
         return mask
+
+
+def shrink(inputs):
+    """The scale of a matrix that keeps the size of what it multiplies."""
+    return max(inputs, 1) ** -0.5
 
 
 def attention_inputs(B=3, S=7, A=17, D=9, T=None, N=None, lengths=None, mask=False, bias=None, scale=1.0, seed=0):
@@ -103,8 +108,8 @@ def _cell(r, op, B, H, width, biases):
     inputs = {"h0": r.normal(B, H)}
     if "lstm" in op:
         inputs["c0"] = r.normal(B, H)
-    inputs["weight_ih"] = r.normal(gates * H, width, scale=width**-0.5)
-    inputs["weight_hh"] = r.normal(gates * H, H, scale=H**-0.5)
+    inputs["weight_ih"] = r.normal(gates * H, width, scale=shrink(width))
+    inputs["weight_hh"] = r.normal(gates * H, H, scale=shrink(H))
     inputs["bias_ih"] = r.normal(gates * H) if biases in ("both", "ih") else None
     inputs["bias_hh"] = r.normal(gates * H) if biases in ("both", "hh") else None
     return inputs
@@ -140,11 +145,11 @@ def scan_inputs(
         "keys": r.normal(B, S, *heads, A, scale=scale),
         "values": r.normal(B, S, D),
         "v": r.normal(*heads, A),
-        "w_query": r.normal(n * A, H, scale=H**-0.5),
+        "w_query": r.normal(n * A, H, scale=shrink(H)),
         "b_query": r.normal(n * A, scale=scale) if b_query else None,
     }
     if F is not None:
-        inputs["w_feed"] = r.normal(F, H + context, scale=(H + context) ** -0.5)
+        inputs["w_feed"] = r.normal(F, H + context, scale=shrink(H + context))
         inputs["b_feed"] = r.normal(F) if b_feed else None
     if first:
         inputs["first_feed"] = r.normal(B, feed)
@@ -199,6 +204,11 @@ def strided(x):
 def transposed(x):
     """The same values with the first two dimensions swapped in memory."""
     return x if x.dim() < 2 else x.transpose(0, 1).contiguous().transpose(0, 1)
+
+
+def negated(x):
+    """The same values as a view of memory that holds their negatives, as the imaginary part of a conjugate is one."""
+    return torch._neg_view(-x)
 
 
 def leaves(inputs, wrt=None, layout=None):

@@ -4,7 +4,7 @@ import itertools
 from functools import partial
 
 import torch
-from helpers import Random, assert_within_rule, error
+from helpers import Random, assert_within_rule, error, shrink
 from torch.nn.functional import linear
 from torch.utils._pytree import tree_map
 
@@ -39,12 +39,13 @@ def search_inputs(
 ):  # fmt: skip
     """float64 by argument name. F: the width of w_feed; R: that of w_readout; scale: how strong its opinions are."""
     r = Random(seed)
-    heads, context, gates = () if N is None else (N,), (N or 1) * D, 4 if lstm else 3
-    feed = (F or context) if fed else 0
+    n = 1 if N is None else N
+    heads, context, gates = () if N is None else (N,), n * D, 4 if lstm else 3
+    feed = (context if F is None else F) if fed else 0
     width = {"state": H, "state_context": H + context, "state_context_input": H + context + E, "feed": F}[readout]
 
     def matrix(outputs, inputs, scale=1.0):
-        return r.normal(outputs, inputs, scale=scale * inputs**-0.5)
+        return r.normal(outputs, inputs, scale=scale * shrink(inputs))
 
     def bias(size):
         return r.normal(size) if biases else None
@@ -54,8 +55,8 @@ def search_inputs(
         "keys": r.normal(B, S, *heads, A),
         "values": r.normal(B, S, D),
         "v": r.normal(*heads, A),
-        "w_query": matrix((N or 1) * A, H),
-        "b_query": bias((N or 1) * A),
+        "w_query": matrix(n * A, H),
+        "b_query": bias(n * A),
         "weight_ih": matrix(gates * H, E + feed, scale=2.0),
         "weight_hh": matrix(gates * H, H),
         "bias_ih": bias(gates * H),
@@ -70,7 +71,7 @@ def search_inputs(
         inputs["first_feed"] = r.normal(B, feed)
     if R is not None:
         inputs |= {"w_readout": matrix(R, width), "b_readout": bias(R)}
-    inputs |= {"w_output": matrix(V, R or width, scale=scale), "b_output": bias(V)}
+    inputs |= {"w_output": matrix(V, width if R is None else R, scale=scale), "b_output": bias(V)}
     if lengths:
         inputs["lengths"] = r.lengths(B, S)
     return inputs
@@ -115,6 +116,21 @@ def check_parity(op, inputs, dtypes=(torch.float64, torch.float32), **options):
         found, eager, truth = (dict(zip(names, (x.scores[real], x.weights))) for x in (found, eager, truth))
         errors = {name: scale * error(eager[name], truth[name]) for name in names}
         assert_within_rule([(found, errors, truth)], dtype, op)
+
+
+# One number of a weight, from which some prefixes, some rows or all follow.
+SPECIAL = [torch.nan, torch.inf, -torch.inf]
+SPOILED = ["embedding", "w_output", "b_output", "weight_hh", "values", "v", "keys"]
+
+
+def check_spoiled(name, value, op="beam_search", **options):
+    """With one number of a weight NaN or infinite, what the reference finds."""
+    inputs = search_inputs(readout="state_context", lengths=False)
+    x = inputs[name]
+    x.view(-1)[0 if name in ("values", "keys") else 5 * x[0].numel() if x.dim() > 1 else 2] = value
+    truth, found = (run(getattr(module, op), inputs, **options) for module in (reference, sk))
+    assert torch.equal(found.ids, truth.ids) and torch.equal(found.lengths, truth.lengths)
+    torch.testing.assert_close(found.scores, truth.scores, rtol=1e-9, atol=1e-9)
 
 
 def check_sixteen_bits(inputs, dtype, exact, **options):

@@ -3,7 +3,20 @@
 import pytest
 import torch
 from helpers import strided
-from search_tests import EOS, FORMS, SEARCH, cast, check_parity, check_sixteen_bits, exhaustive, run, search_inputs
+from search_tests import (
+    EOS,
+    FORMS,
+    SEARCH,
+    SPECIAL,
+    SPOILED,
+    cast,
+    check_parity,
+    check_sixteen_bits,
+    check_spoiled,
+    exhaustive,
+    run,
+    search_inputs,
+)
 
 import s2s_kernels as sk
 from s2s_kernels import extension, reference
@@ -138,12 +151,30 @@ def test_layouts_masks_and_poison(search_kernel):
     check(inputs, coverage_penalty=0.4)
 
 
-def test_nan_weights_end(search_kernel):
+def test_nan_weights_end(search_anywhere):
     """Nothing is found, and nothing breaks."""
     inputs = search_inputs()
     inputs["w_output"].fill_(torch.nan)
-    found = run(sk.beam_search, inputs)
-    assert not (found.scores > -torch.inf).any() and (found.ids == EOS).all()
+    for search in (sk.beam_search, sk.greedy_search):
+        found = run(search, inputs, return_weights=True)
+        assert (found.scores == -torch.inf).all() and (found.ids == EOS).all()
+        assert not found.lengths.any() and not found.weights.any()
+
+
+@pytest.mark.parametrize("value", SPECIAL)
+@pytest.mark.parametrize("name", SPOILED)
+def test_weights_that_are_no_numbers(name, value, search_anywhere):
+    check_spoiled(name, value, beam=3, n_best=3, coverage_penalty=0.3)
+    check_spoiled(name, value, "greedy_search")
+
+
+def test_weights_that_are_no_numbers_where_only_the_penalty_reads_them(search_anywhere):
+    """NaN attention that no logit follows from: the outputs' scores are NaN, so there are none."""
+    inputs = search_inputs(order="after", fed=False, readout="state", lengths=False)
+    inputs["v"].fill_(torch.nan)
+    assert (run(sk.beam_search, inputs).scores > -torch.inf).all()
+    found = run(sk.beam_search, inputs, coverage_penalty=0.3)
+    assert (found.scores == -torch.inf).all() and (found.ids == EOS).all()
 
 
 def test_no_rows(search_anywhere):
@@ -168,20 +199,44 @@ WRONG = {
     "w_feed": [(torch.zeros(5, 16).double(), ValueError, "w_feed is given with order 'before'")],
     "b_readout": [(torch.zeros(5).double(), ValueError, "b_readout is given without w_readout")],
     "eos": [(23, ValueError, "eos is 23, expected 0 to 22"), ("x", TypeError, "eos is a str")],
-    "bos": [(-1, ValueError, "bos is -1")],
-    "forbidden": [((0, 99), ValueError, "forbidden is 99")],
+    "bos": [(-1, ValueError, "bos is -1"), (2**40, ValueError, "bos is 1099511627776")],
+    "forbidden": [((0, 99), ValueError, "forbidden is 99"), (("a",), TypeError, "forbidden is a str")],
     "max_length": [(-1, ValueError, "max_length is -1, expected 0 or more"), (2.0, TypeError, "max_length is a float")],
     "limits": [(torch.full((5,), 10), ValueError, "limits holds 10, expected values from 0 to max_length = 9")],
     "lengths": [(torch.full((5,), 7), ValueError, "lengths holds 7")],
-    "beam": [(0, ValueError, "beam is 0, expected 1 or more")],
+    "beam": [
+        (0, ValueError, "beam is 0, expected 1 or more"),
+        (10**9, ValueError, r"beam is 1000000000 and max_length is 9, expected B \* beam \* \(max_length \+ 1\) below"),
+    ],
     "n_best": [(6, ValueError, "n_best is 6, expected 1 to 5"), (0, ValueError, "n_best is 0")],
-    "coverage_penalty": [(-0.1, ValueError, "coverage_penalty is -0.1, expected 0 or more")],
+    "coverage_penalty": [
+        (-0.1, ValueError, "coverage_penalty is -0.1, expected a finite number, 0 or more"),
+        (torch.inf, ValueError, "coverage_penalty is inf, expected a finite number"),
+    ],
+    "length_penalty": [
+        (torch.nan, ValueError, "length_penalty is nan, expected a finite number"),
+        (-torch.inf, ValueError, "length_penalty is -inf, expected a finite number"),
+        ("1.0", TypeError, "length_penalty is a str, expected a number"),
+    ],
 }
 
 
-@pytest.mark.parametrize(
-    "name, value, kind, message", [(name, *case) for name, cases in WRONG.items() for case in cases], ids=str
-)
+# What the dispatcher makes a number of, or has other words for.
+WRONG_IN_PYTHON = {
+    "bos": [(True, TypeError, "bos is a bool, expected an int"), (10**30, ValueError, f"bos is {10**30}")],
+    "eos": [(True, TypeError, "eos is a bool, expected an int")],
+    "beam": [(True, TypeError, "beam is a bool, expected an int")],
+    "forbidden": [
+        (None, TypeError, "forbidden is a NoneType, expected a sequence of tokens"),
+        ((False,), TypeError, "forbidden is a bool"),
+    ],
+    "length_penalty": [(True, TypeError, "length_penalty is a bool"), (1j, TypeError, "length_penalty is a complex")],
+    "return_weights": [(1, TypeError, "return_weights is 1, expected True or False")],
+}
+ALL_WRONG = [(name, *case) for wrong in (WRONG, WRONG_IN_PYTHON) for name, cases in wrong.items() for case in cases]
+
+
+@pytest.mark.parametrize("name, value, kind, message", ALL_WRONG, ids=str)
 def test_wrong_arguments(name, value, kind, message, search_anywhere, monkeypatch):
     monkeypatch.setenv("S2S_CHECK", "1")  # on a GPU lengths and limits are read only then
     inputs = search_inputs()

@@ -24,6 +24,7 @@ FILES = [
     "greedy_search",
     "beam_search",
     "edge",
+    "zero_sizes",
     "gradients",
     "opcheck",
 ]

@@ -176,7 +176,7 @@ OPS = [
 
 @pytest.mark.parametrize(("op", "form"), OPS, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("layout", [helpers.strided, helpers.transposed])
+@pytest.mark.parametrize("layout", [helpers.strided, helpers.transposed, helpers.negated])
 def test_layouts(kernel, op, form, dtype, layout):
     inputs = example(op, **form)
     for name in ("lengths", "mask"):
@@ -195,13 +195,29 @@ def test_strided_and_broadcast_cotangents(anywhere, op, form):
     def gradients(cotangents):
         return torch.autograd.grad(call(sk, op, inputs), wanted, cotangents, allow_unused=True)
 
-    for layout in (helpers.strided, helpers.transposed):
+    for layout in (helpers.strided, helpers.transposed, helpers.negated):
         for x, y in zip(gradients(plain), gradients([layout(g) for g in plain]), strict=True):
             assert torch.equal(x, y)
     ones = [torch.ones_like(g) for g in plain]
     broadcast = [torch.ones((), dtype=g.dtype, device=g.device).expand(g.shape) for g in plain]
     for x, y in zip(gradients(ones), gradients(broadcast), strict=True):
         assert torch.equal(x, y)
+
+
+@pytest.mark.parametrize("op", ["gru", "lstm", "attention_gru", "attention_lstm", "additive_attention"])
+def test_negative_views(anywhere, op):
+    """One argument at a time, lengths as well; and zeros without memory, which forward-mode AD makes."""
+    inputs = place(example(op, lengths=torch.int64), anywhere.device)
+    expected = call(sk, op, inputs)
+    for name, x in inputs.items():
+        if isinstance(x, torch.Tensor):
+            for y, z in zip(call(sk, op, inputs | {name: helpers.negated(x)}), expected, strict=True):
+                assert torch.equal(y, z), name
+    name = "h0" if "h0" in inputs else "v"
+    expected = call(sk, op, inputs | {name: torch.zeros_like(inputs[name])})
+    zeros = torch._efficientzerotensor(inputs[name].shape, dtype=torch.float64, device=anywhere.device)
+    for y, z in zip(call(sk, op, inputs | {name: zeros}), expected, strict=True):
+        assert torch.equal(y, z)
 
 
 def test_broadcast_inputs(anywhere):

@@ -1,5 +1,6 @@
 """A bad argument raises before anything runs, in a message that names it."""
 
+import helpers
 import pytest
 import torch
 from helpers import call, example, place
@@ -20,6 +21,9 @@ FORMS = [
 ARGUMENTS = [
     (op, form, name) for op, form in FORMS for name, x in example(op, **form).items() if isinstance(x, torch.Tensor)
 ]
+# As the halves of the recurrences take their inputs.
+ORDER = ("x", "h0", "c0", "keys", "values", "v", "w_query", "b_query", "weight_ih", "weight_hh", "bias_ih", "bias_hh")
+ORDER += ("w_feed", "b_feed", "first_feed")
 # The arguments that set the sizes, dtype and device which the others are held to.
 FIRST = {"query", "h", "c", "x"}
 
@@ -59,6 +63,29 @@ def test_another_dtype(anywhere, op, form, name):
 @pytest.mark.parametrize(("op", "form", "name"), [a for a in ARGUMENTS if a[2] not in FIRST], ids=str)
 def test_another_device(anywhere, op, form, name):
     bad(op, form, name, lambda x: x.to("meta"), ValueError, anywhere)
+
+
+LAYOUTS = {
+    "sparse": torch.Tensor.to_sparse,
+    "csr": lambda x: x.reshape(len(x), -1).to_sparse_csr(),
+    "mkldnn": lambda x: x.float().to_mkldnn(),
+    "nested": lambda x: torch.nested.nested_tensor(list(x[None])),
+    "jagged": lambda x: torch.nested.nested_tensor(list(x[None]), layout=torch.jagged),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
+@pytest.mark.parametrize(("op", "form", "name"), ARGUMENTS, ids=str)
+@pytest.mark.filterwarnings("ignore:(The PyTorch API of nested|Sparse CSR)")
+def test_another_layout(anywhere, op, form, name, layout):
+    bad(op, form, name, layout, TypeError, anywhere, match=rf"^{name} (is a nested tensor|has layout torch\.)")
+
+
+@pytest.mark.parametrize("op", ["gru", "lstm"])
+@pytest.mark.parametrize("reverse", ["yes", 1, 0, None, 0.0])
+def test_reverse(anywhere, op, reverse):
+    with pytest.raises(TypeError, match=f"reverse is {reverse!r}, expected True or False"):
+        call(sk, op, place(example(op), anywhere.device) | {"reverse": reverse})
 
 
 @pytest.mark.parametrize("op", ["additive_attention", "gru", "lstm", "attention_gru", "attention_lstm"])
@@ -141,6 +168,49 @@ def test_a_gradient_of_another_shape(op):
         backward(grads[0][:1], *grads[1:], *inputs)
     with pytest.raises(ValueError, match="gates_x has shape"):
         backward(*grads, inputs[0][:1], *inputs[1:])
+
+
+@pytest.mark.skipif(not extension.built, reason="the checks before memory are in the compiled extension")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("op", ["gru", "lstm", "attention_gru", "attention_lstm"])
+def test_what_a_backward_op_is_handed(op, dtype):
+    """One tensor at a time is too small, or missing; none of them is read past its end."""
+    inputs = place(example(op, **({"F": 4, "first": True} if op.startswith("attention") else {})), dtype=dtype)
+    inputs = [inputs[name] for name in ORDER if name in inputs]
+    forward, backward = (getattr(torch.ops.s2s_kernels, f"{op}_{half}") for half in ("forward", "backward"))
+    outputs = forward(inputs, None, None, False, True)
+    count = {"gru": 2, "lstm": 3, "attention_gru": 5, "attention_lstm": 6}[op]
+    grads, needs = [torch.ones_like(x) for x in outputs[:count]], [True] * len(inputs)
+    backward(grads, inputs, None, None, False, outputs, needs)
+    for i in range(count):
+        wrong = [*grads[:i], grads[i][:1], *grads[i + 1 :]]
+        with pytest.raises(ValueError, match=r"the gradient of \w+ has shape"):
+            backward(wrong, inputs, None, None, False, outputs, needs)
+    for i, x in enumerate(outputs):
+        if not x.numel():
+            continue
+        for wrong, message in ((x[:1], "has shape"), (x.double(), "has dtype"), (helpers.strided(x), "has strides")):
+            with pytest.raises((ValueError, TypeError), match=rf"[\w ]+ {message}"):
+                backward(grads, inputs, None, None, False, [*outputs[:i], wrong, *outputs[i + 1 :]], needs)
+    for wrong in ((grads[:-1], outputs, needs), (grads, outputs[:-1], needs), (grads, outputs, needs[:-1])):
+        with pytest.raises(ValueError, match=r"(grads|outputs|needs) has \d+"):
+            backward(wrong[0], inputs, None, None, False, wrong[1], wrong[2])
+    with pytest.raises(ValueError, match=r"inputs\[0\] is None"):
+        backward(grads, [None, *inputs[1:]], None, None, False, outputs, needs)
+
+
+@pytest.mark.skipif(not extension.built, reason="the checks before memory are in the compiled extension")
+def test_what_the_backward_of_attention_is_handed():
+    inputs = list(place(example("additive_attention")).values())
+    outputs = torch.ops.s2s_kernels.additive_attention(*inputs)
+    backward, needs = torch.ops.s2s_kernels.additive_attention_backward, [True] * 4 + [False]
+    args = [*outputs, *inputs, outputs[1], None, None, None]
+    backward(*args, needs)
+    for i, name in ((0, "grad_context"), (1, "grad_weights"), (6, "weights")):
+        with pytest.raises(ValueError, match=f"{name} has shape"):
+            backward(*args[:i], args[i][:1], *args[i + 1 :], needs)
+    with pytest.raises(ValueError, match="needs has a gradient of bias"):
+        backward(*args, [True] * 5)
 
 
 def test_the_message_says_what_came_and_what_was_expected(anywhere):

@@ -16,7 +16,7 @@ def made(rows=37, width=19, words=101, scale=1.0, bias=True, seed=0):
     """features, weight, bias, targets."""
     r = Random(seed)
     tensors = [r.normal(rows, width, scale=scale), r.normal(words, width), r.normal(words) if bias else None]
-    return *tensors, torch.randint(0, words, (rows,), generator=r.generator)
+    return *tensors, torch.randint(0, max(1, words), (rows,), generator=r.generator)
 
 
 def cast(inputs, dtype, device="cpu"):
@@ -40,7 +40,8 @@ def run(function, inputs, smoothing=0.0, wrt=(True, True, True), layout=torch.cl
     return found
 
 
-def assert_parity(inputs, dtype, device="cpu", smoothing=0.0, **options):
+def draw(inputs, dtype, device="cpu", smoothing=0.0, **options):
+    """What the op found, the errors of eager PyTorch and the truth, as `helpers.draw` has them."""
     inputs = cast(inputs, dtype)
     narrow = torch.float32 if dtype == torch.float64 else dtype
     truth = run(eager, cast(inputs, torch.float64), smoothing, options.get("wrt", (True,) * 3))
@@ -52,7 +53,11 @@ def assert_parity(inputs, dtype, device="cpu", smoothing=0.0, **options):
     found = run(sk.linear_cross_entropy, cast(inputs, dtype, device), smoothing, **options)
     assert found["loss"].dtype == torch.promote_types(dtype, torch.float32)
     found["loss"] = found["loss"].to(dtype)  # in 16 bits it is the sum of logits that may be rounded to them
-    assert_within_rule([(found, errors, truth)], dtype, "linear_cross_entropy")
+    return found, errors, truth
+
+
+def assert_parity(*args, **options):
+    assert_within_rule([draw(*args, **options)], args[1], "linear_cross_entropy")
 
 
 # Fewer rows than a vector, an odd number, several chunks; words and widths that are no multiple of anything.

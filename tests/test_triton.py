@@ -14,8 +14,10 @@ from helpers import (
     error,
     example,
     leaves,
+    negated,
     outputs_and_gradients,
     place,
+    strided,
 )
 
 import s2s_kernels as sk
@@ -147,6 +149,12 @@ def test_scans(interpreted, op, dtype, form):
     if "lengths" in inputs:
         inputs["lengths"][1] = 0
     assert_parity(op, inputs, dtype, interpreted)
+
+
+@pytest.mark.parametrize("op", ["additive_attention", "gru_step", "gru", "attention_lstm"])
+@pytest.mark.parametrize("layout", [strided, negated])
+def test_layouts(interpreted, op, layout):
+    assert_parity(op, example(op), torch.float32, interpreted, layout=layout)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -6,7 +6,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 from helpers import strided
-from search_tests import EOS, FORMS, cast, check_parity, check_sixteen_bits, run, search_inputs
+from search_tests import (
+    EOS,
+    FORMS,
+    SPECIAL,
+    cast,
+    check_parity,
+    check_sixteen_bits,
+    check_spoiled,
+    run,
+    search_inputs,
+)
 from torch import library
 
 import s2s_kernels as sk
@@ -117,6 +127,12 @@ def test_nan_weights_end():
     inputs["w_output"].fill_(torch.nan)
     found = run(sk.beam_search, inputs, max_length=2)
     assert not (found.scores > -torch.inf).any() and (found.ids == EOS).all()
+
+
+@pytest.mark.parametrize("value", SPECIAL)
+@pytest.mark.parametrize("name", ["embedding", "b_output", "v"])
+def test_weights_that_are_no_numbers(name, value):
+    check_spoiled(name, value, beam=2, n_best=2, coverage_penalty=0.3, max_length=2)
 
 
 def test_no_rows_and_no_source():

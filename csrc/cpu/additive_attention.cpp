@@ -30,14 +30,14 @@ struct Task {
   int64_t b, n, first, count;
 };
 
-// parts > 1 splits the queries as well.
+// parts > 1 splits the queries as well. A task of no queries is one too: its keys and v have gradients, all zero.
 template <class F>
 void for_tasks(const Inputs& in, int64_t parts, const F& f) {
-  at::parallel_for(0, in.batch * in.heads * parts, 1, [&](int64_t begin, int64_t end) {
+  parallel_for(0, in.batch * in.heads * parts, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; task++) {
       int64_t pair = task / parts;
       auto [first, last] = split(in.queries, parts, task % parts);
-      if (last > first) f(Task{pair / in.heads, pair % in.heads, first, last - first});
+      f(Task{pair / in.heads, pair % in.heads, first, last - first});
     }
   });
 }
@@ -134,12 +134,13 @@ void backward(const Inputs& in, const Positions& positions, const Tensor& weight
         attend.outer(w, c, in.source, in.width, bits<E>(grads.values) + task.b * in.source * in.width);
       if (!products) {
         for (int64_t t = 0; t < task.count; t++)
-          attend.values_dot(source, c + t * context_stride, &grad_scores[t * count]);
+          attend.values_dot(source, c + t * context_stride, grad_scores.data() + t * count);
       } else {
         for (int64_t j = 0; j < count; j += kernel.panel) {
           int64_t n = std::min(kernel.panel, count - j);
           attend.pack_indexed(source.values, in.width, source.positions + j, false, in.width, n, panel.data());
-          kernel.gemm(task.count, n, in.width, c, context_stride, panel.data(), &grad_scores[j], count, nullptr, false);
+          kernel.gemm(task.count, n, in.width, c, context_stride, panel.data(), grad_scores.data() + j, count, nullptr,
+                      false);
         }
       }
     }
@@ -172,15 +173,15 @@ void backward(const Inputs& in, const Positions& positions, const Tensor& weight
     std::vector<T> sums(task.count * attention);
     for (int64_t first = 0; first < count; first += kTile) {
       if (task.count == 1) {
-        attend.one_query_backward(tile(source, first), queries.queries, &grad_scores[first], sums.data(), grad_keys,
-                                  grad_v);
+        attend.one_query_backward(tile(source, first), queries.queries, grad_scores.data() + first, sums.data(),
+                                  grad_keys, grad_v);
       } else {
         std::fill(sums.begin(), sums.end(), T(0));
-        attend.queries_backward(tile(source, first), queries, &grad_scores[first], count, sums.data(), grad_keys,
+        attend.queries_backward(tile(source, first), queries, grad_scores.data() + first, count, sums.data(), grad_keys,
                                 grad_v, scratch.data());
       }
       for (int64_t t = 0; t < task.count; t++)
-        kernel.add(grad_query + t * query_stride, &sums[t * attention], attention);
+        kernel.add(grad_query + t * query_stride, sums.data() + t * attention, attention);
     }
   });
 }
@@ -201,6 +202,7 @@ Five additive_attention_backward(const OptionalTensor& grad_context, const Optio
                                  const Tensor& weights, const OptionalTensor& lengths, const OptionalTensor& mask,
                                  const OptionalTensor& bias, Needs<5> needs) {
   Inputs in(query, keys, values, v, lengths, mask, bias);
+  in.check_backward(query, grad_context, grad_weights, weights, needs[4]);
   Positions positions(in.batch, in.source, lengths, mask);
   // Saturated weights rounded to 16 bits leave nothing of their gradient: make them again.
   bool remake = weights.scalar_type() != in.query.scalar_type();

@@ -53,6 +53,9 @@ void values_gradient(const Team& team, const AttentionInputs& in, const T* weigh
   int64_t panel = kernel.panel;
   auto [first, last] = team.part((in.width + panel - 1) / panel);
   int64_t begin = first * panel, end = std::min(last * panel, in.width);
+  if (count == 0 && !accumulate)  // no heads
+    for (int64_t row = 0; row < in.source; row++)
+      std::fill(grad_values + row * in.width + begin, grad_values + row * in.width + end, T(0));
   thread_local std::vector<T> packed;
   packed.resize(deepest * (last - first) * panel);
   for (int64_t p = 0; p < count; p += deepest) {
@@ -235,6 +238,7 @@ Tensors attention_recurrence_backward(int64_t gates, const OptionalTensors& grad
                                       const OptionalTensor& lengths, const OptionalTensor& mask, at::TensorList outputs,
                                       const c10::List<bool>& needs) {
   AttentionInputs in(gates, inputs, lengths, mask);
+  in.check_backward(grads, outputs, needs);
   Positions positions(in.batch, in.source, lengths, mask);
   bool has_cell = gates == kLstm, has_feed = in.w_feed.defined(), has_first = in.first_feed.defined();
   int64_t steps = in.steps, asked = in.heads * in.attention;

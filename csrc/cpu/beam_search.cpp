@@ -130,12 +130,16 @@ class BeamSearch {
   void advance(int64_t i) {
     const auto& row = decoder_.row(i);
     decoder_.advance(i, from_[i], prefixes_[row.sentence * k_ + row.prefix].token);
-    if (!attended_.empty()) std::copy_n(&attended_next_[from_[i] * in_.source], in_.source, &attended_[i * in_.source]);
+    if (!attended_.empty())
+      std::copy_n(attended_next_.data() + from_[i] * in_.source, in_.source, attended_.data() + i * in_.source);
   }
 
   int32_t* at(const Tensor& history, int64_t t, int64_t b) const {
     return data<int32_t>(history) + (t * in_.batch + b) * k_;
   }
+
+  // Neither NaN nor minus infinity: the score of something that can be found.
+  static bool is_real(T score) { return score > -std::numeric_limits<T>::infinity(); }
 
   int64_t limit(int64_t b) const { return limits_ ? limits_[b] : options_.max_length; }
 
@@ -154,14 +158,16 @@ class BeamSearch {
     for (int64_t j = 0; j < prefix_count_[b]; j++) {
       int64_t row = first_row_[b] + j;
       T score = prefixes[j].score - decoder_.log_sum(row, parts);
-      auto add = [&](int64_t token, T logit) { insert(candidates, &count, candidates_, {score + logit, j, token}); };
+      auto add = [&](int64_t token, T logit) {
+        if (is_real(score + logit)) insert(candidates, &count, candidates_, {score + logit, j, token});
+      };
       if (last)
         add(options_.eos, decoder_.eos_logit(row));
       else
         decoder_.each_token(row, parts, add);
       if (!attended_.empty()) {
-        const T *old = &attended_[row * in_.source], *weights = decoder_.row(row).weights;
-        T* sum = &attended_next_[row * in_.source];
+        const T *old = attended_.data() + row * in_.source, *weights = decoder_.row(row).weights;
+        T* sum = attended_next_.data() + row * in_.source;
         for (int64_t s = 0; s < in_.source; s++) sum[s] = old[s] + weights[s];
       }
     }
@@ -171,10 +177,11 @@ class BeamSearch {
     for (int64_t i = 0; i < count; i++) {
       const auto& candidate = candidates[i];
       if (candidate.token == options_.eos) {
-        if (i >= k_ || candidate.score == -std::numeric_limits<T>::infinity()) continue;
+        if (i >= k_) continue;
         T score = candidate.score / length_factor(t + 1);
-        if (!attended_.empty()) score += coverage(b, &attended_next_[(first_row_[b] + candidate.parent) * in_.source]);
-        insert(&finished_[b * k_], &finished_count_[b], k_, {score, t, candidate.parent});
+        if (!attended_.empty())
+          score += coverage(b, attended_next_.data() + (first_row_[b] + candidate.parent) * in_.source);
+        if (is_real(score)) insert(&finished_[b * k_], &finished_count_[b], k_, {score, t, candidate.parent});
       } else if (going < k_) {
         at(tokens_, t, b)[going] = candidate.token;
         at(parents_, t, b)[going] = candidate.parent;
@@ -197,7 +204,7 @@ class BeamSearch {
       int64_t first = rows_;
       for (int64_t j = 0; j < prefix_count_[b]; j++, rows_++) {
         T* weights = weights_.defined()       ? data<T>(weights_) + ((t * in_.batch + b) * k_ + j) * in_.source
-                     : !step_weights_.empty() ? &step_weights_[rows_ * in_.source]
+                     : !step_weights_.empty() ? step_weights_.data() + rows_ * in_.source
                                               : nullptr;
         decoder_.row(rows_) = {b, j, weights};
         from_[rows_] = first_row_[b] + prefixes_[b * k_ + j].parent;

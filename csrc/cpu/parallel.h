@@ -3,6 +3,7 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <thread>
@@ -19,6 +20,27 @@ namespace s2s::cpu {
 inline std::pair<int64_t, int64_t> split(int64_t n, int64_t parts, int64_t index) {
   return {n * index / parts, n * (index + 1) / parts};
 }
+
+// For ThreadSanitizer (make sanitize), which sees how these threads begin and end, but not how libgomp's do.
+#ifdef S2S_STD_THREADS
+template <class F>
+void std_threads(int64_t count, const F& f) {
+  std::vector<std::thread> threads;
+  for (int64_t i = 1; i < count; i++) threads.emplace_back([&f, i, count] { f(i, count); });
+  f(int64_t{0}, count);
+  for (std::thread& thread : threads) thread.join();
+}
+
+template <class F>
+void parallel_for(int64_t first, int64_t last, int64_t grain, const F& f) {
+  int64_t n = last - first, count = std::min<int64_t>(at::get_num_threads(), (n + grain - 1) / grain);
+  if (n > 0)
+    std_threads(count, [&](int64_t index, int64_t all) {
+      auto [begin, end] = split(n, all, index);
+      if (begin < end) f(first + begin, first + end);
+    });
+}
+#endif
 
 class Barrier {
  public:
@@ -48,6 +70,11 @@ struct Team {
   std::pair<int64_t, int64_t> part(int64_t n) const { return split(n, size, index); }
 };
 
+// f(begin, end) in as many threads as parts of at least `grain` of 0..n are worth.
+#ifndef S2S_STD_THREADS
+using at::parallel_for;
+#endif
+
 // Rows a group must have before threads get groups of their own: with fewer, a product reads the weights for too
 // little work, and threads that split the columns read each weight once.
 constexpr int64_t kRowsOfAGroup = 8;
@@ -57,7 +84,9 @@ template <class F>
 void run_threads(double work, const F& f) {
   int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
   if (work < 2e5) threads = 1;
-#ifdef _OPENMP
+#ifdef S2S_STD_THREADS
+  return std_threads(threads, f);
+#elif defined(_OPENMP)
   if (threads > 1) {
 #pragma omp parallel num_threads(threads)
     f(int64_t{omp_get_thread_num()}, int64_t{omp_get_num_threads()});

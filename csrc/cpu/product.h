@@ -99,7 +99,7 @@ void blocked(bool transposed, const RowBlocks<const T>& a, const RowBlocks<T>& c
   int64_t column_parts = std::min(threads, panels);
   int64_t row_parts = std::min(std::max<int64_t>(threads / column_parts, 1), blocks);
   int64_t deepest = transposed ? kDepthOfGradients : kDepth;
-  at::parallel_for(0, column_parts * row_parts, 1, [&](int64_t begin, int64_t end) {
+  parallel_for(0, column_parts * row_parts, 1, [&](int64_t begin, int64_t end) {
     auto b = std::make_unique_for_overwrite<E[]>(std::min(kPanels, panels) * panel * Way::size(k));
     std::vector<E> rows_of_a;
     std::vector<T> wide;

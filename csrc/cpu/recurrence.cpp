@@ -4,7 +4,6 @@
 #include "recurrence.h"
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 
 #include "cell.h"
@@ -76,10 +75,10 @@ void forward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& sa
     T *h = data<T>(h_buffer) + group.offset * h_stride, *c = data<T>(c_buffer) + group.offset * hidden;
     T* gates_h = data<T>(gates_buffer) + group.offset * wide;
     auto [begin, end] = team.part(hidden);
-    int64_t bytes = (end - begin) * sizeof(T), count = group.rows.size();
+    int64_t count = group.rows.size();
     for (int64_t i = 0; i < count; i++) {
-      std::memcpy(h + i * h_stride + begin, data<T>(in.h0) + group.rows[i] * hidden + begin, bytes);
-      if (has_cell) std::memcpy(c + i * hidden + begin, data<T>(in.c0) + group.rows[i] * hidden + begin, bytes);
+      std::copy_n(data<T>(in.h0) + group.rows[i] * hidden + begin, end - begin, h + i * h_stride + begin);
+      if (has_cell) std::copy_n(data<T>(in.c0) + group.rows[i] * hidden + begin, end - begin, c + i * hidden + begin);
     }
     team.sync();
     for (int64_t step = 0; step < group.longest; step++) {
@@ -90,15 +89,15 @@ void forward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& sa
         int64_t b = group.rows[i], at = b * steps + rows.time(b, step);
         T *row = data<T>(saved) + at * 4 * hidden, *h_row = h + i * h_stride, *c_row = c + i * hidden;
         cell.forward(row, gates_h + i * wide, h_row, c_row, h_row, c_row, save ? row : nullptr, hidden, begin, end);
-        std::memcpy(data<T>(output) + at * hidden + begin, h_row + begin, bytes);
-        if (has_cell && save) std::memcpy(data<T>(cells) + at * hidden + begin, c_row + begin, bytes);
+        std::copy_n(h_row + begin, end - begin, data<T>(output) + at * hidden + begin);
+        if (has_cell && save) std::copy_n(c_row + begin, end - begin, data<T>(cells) + at * hidden + begin);
       }
       team.sync();
     }
     for (int64_t i = 0; i < count; i++) {
       int64_t b = group.rows[i];
-      std::memcpy(data<T>(h_n) + b * hidden + begin, h + i * h_stride + begin, bytes);
-      if (has_cell) std::memcpy(data<T>(c_n) + b * hidden + begin, c + i * hidden + begin, bytes);
+      std::copy_n(h + i * h_stride + begin, end - begin, data<T>(h_n) + b * hidden + begin);
+      if (has_cell) std::copy_n(c + i * hidden + begin, end - begin, data<T>(c_n) + b * hidden + begin);
       for (int64_t t = rows.lengths[b]; t < steps; t++)
         std::fill_n(data<T>(output) + (b * steps + t) * hidden + begin, end - begin, T(0));
     }
@@ -193,6 +192,7 @@ Tensors recurrence_backward(int64_t gates, const OptionalTensors& grads, const O
                             const OptionalTensor& lengths, bool reverse, at::TensorList outputs,
                             const c10::List<bool>& needs) {
   Inputs in(gates, inputs, lengths);
+  in.check_backward(grads, outputs, needs);
   Rows rows(lengths, in.batch, in.steps, reverse);
   bool has_cell = gates == kLstm;
   Tensor grad_output = to_compute(grads.get(0)), grad_h_n = to_compute(grads.get(1));

@@ -137,7 +137,7 @@ class SearchDecoder {
   void start(int64_t i, int64_t bos) {
     int64_t b = rows_[i].sentence;
     std::copy_n(data<T>(in_.h0) + b * in_.hidden, in_.hidden, h(i));
-    if (in_.c0.defined()) std::copy_n(data<T>(in_.c0) + b * in_.hidden, in_.hidden, &c_[i * in_.hidden]);
+    if (in_.c0.defined()) std::copy_n(data<T>(in_.c0) + b * in_.hidden, in_.hidden, c_.data() + i * in_.hidden);
     read_token(i, bos);
     if (in_.first_feed.defined()) std::copy_n(data<T>(in_.first_feed) + b * in_.feed, in_.feed, feed(i));
   }
@@ -159,7 +159,7 @@ class SearchDecoder {
   // A group's rows, from states and tokens to new states, attention weights and what is kept of the logits.
   void step(const Team& team, int64_t thread, int64_t first, int64_t rows, bool is_first) {
     int64_t hidden = in_.hidden, wide = in_.gates * hidden;
-    T *gates_x = &gates_x_[first * wide], *gates_h = &gates_h_[first * wide];
+    T *gates_x = gates_x_.data() + first * wide, *gates_h = gates_h_.data() + first * wide;
     hidden_.apply(team, rows, h(first), hidden, gates_h, wide);
     if (in_.attend_first) {
       query_.apply(team, rows, h(first), hidden, query(first), asked());
@@ -167,14 +167,14 @@ class SearchDecoder {
       attend(team, first, rows, in_.feed && !(is_first && in_.first_feed.defined()), true);
       team.sync();
     }
-    input_.apply(team, rows, &fed_[first * fed_stride_], fed_stride_, gates_x, wide);
+    input_.apply(team, rows, fed_.data() + first * fed_stride_, fed_stride_, gates_x, wide);
     team.sync();
     auto [begin, end] = team.part(hidden);
     bool has_cell = in_.c0.defined();
     for (int64_t i = 0; i < rows; i++) {
       int64_t at = (first + i) * hidden;
-      cell_.forward(gates_x + i * wide, gates_h + i * wide, h(first + i), has_cell ? &c_[at] : nullptr, both(first + i),
-                    has_cell ? &c_next_[at] : nullptr, nullptr, hidden, begin, end);
+      cell_.forward(gates_x + i * wide, gates_h + i * wide, h(first + i), has_cell ? c_.data() + at : nullptr,
+                    both(first + i), has_cell ? c_next_.data() + at : nullptr, nullptr, hidden, begin, end);
     }
     team.sync();
     if (!in_.attend_first) {
@@ -184,12 +184,12 @@ class SearchDecoder {
       team.sync();
       make_feed(team, first, rows);
     }
-    const T* read = in_.readout_from ? both(first) : next_feed(first);
-    int64_t read_stride = in_.readout_from ? both_stride_ : in_.feed;
+    const T* read = in_.reads_feed ? next_feed(first) : both(first);
+    int64_t read_stride = in_.reads_feed ? in_.feed : both_stride_;
     if (in_.w_readout.defined()) {
       int64_t width = readout_.outputs();
-      readout_.apply_tanh(team, rows, read, read_stride, &features_[first * width], width);
-      read = &features_[first * width], read_stride = width;
+      readout_.apply_tanh(team, rows, read, read_stride, features_.data() + first * width, width);
+      read = features_.data() + first * width, read_stride = width;
       team.sync();
     }
     summarise(team, thread, first, rows, read, read_stride);
@@ -218,7 +218,7 @@ class SearchDecoder {
   // Row `to` goes on from what step() made of row `from`, with a token.
   void advance(int64_t to, int64_t from, int64_t token) {
     std::copy_n(both(from), in_.hidden, h(to));
-    if (in_.c0.defined()) std::copy_n(&c_next_[from * in_.hidden], in_.hidden, &c_[to * in_.hidden]);
+    if (in_.c0.defined()) std::copy_n(c_next_.data() + from * in_.hidden, in_.hidden, c_.data() + to * in_.hidden);
     if (!in_.attend_first) std::copy_n(next_feed(from), in_.feed, feed(to));
     read_token(to, token);
   }
@@ -236,7 +236,7 @@ class SearchDecoder {
   T* next_feed(int64_t i) { return in_.w_feed.defined() ? feed_next_.data() + i * in_.feed : both(i) + in_.hidden; }
 
   void read_token(int64_t i, int64_t token) {
-    T *x = &fed_[i * fed_stride_], *copy = both(i) + in_.hidden + in_.context();
+    T *x = fed_.data() + i * fed_stride_, *copy = both(i) + in_.hidden + in_.context();
     auto read = [&](auto zero) {
       auto* from = embedding_.const_data_ptr<decltype(zero)>() + token * in_.inputs;
       for (int64_t j = 0; j < in_.inputs; j++) x[j] = copy[j] = static_cast<T>(from[j]);
@@ -258,7 +258,7 @@ class SearchDecoder {
     for (int64_t i = begin; i < end; i++) {
       int64_t row = first + i / in_.heads, n = i % in_.heads;
       auto source = memory_.source(rows_[row].sentence, n);
-      T* weights = &weights_[(row * in_.heads + n) * in_.source];
+      T* weights = weights_.data() + (row * in_.heads + n) * in_.source;
       T* context = both(row) + in_.hidden + n * in_.width;
       attention.scores(source, query(row) + n * in_.attention, weights);
       kernel.softmax(weights, source.positions, source.count, nullptr);
@@ -273,7 +273,7 @@ class SearchDecoder {
       std::fill_n(mean, in_.source, T(0));
       for (int64_t n = 0; n < in_.heads; n++) {
         auto source = memory_.source(rows_[row].sentence, n);
-        const T* weights = &weights_[(row * in_.heads + n) * in_.source];
+        const T* weights = weights_.data() + (row * in_.heads + n) * in_.source;
         for (int64_t i = 0; i < source.count; i++) mean[source.positions[i]] += weights[i] / in_.heads;
       }
     }
@@ -303,8 +303,8 @@ class SearchDecoder {
         if (column <= eos_ && eos_ < column + width) eos_logits_[first + i] = logits[eos_ - column];
         for (int64_t token : forbidden_)
           if (column <= token && token < column + width) logits[token - column] = -std::numeric_limits<T>::infinity();
-        kernel.keep_largest(logits, width, column, &values_[part(first + i) * kept_], &ids_[part(first + i) * kept_],
-                            &summary.kept, kept_);
+        kernel.keep_largest(logits, width, column, values_.data() + part(first + i) * kept_,
+                            ids_.data() + part(first + i) * kept_, &summary.kept, kept_);
       }
     }
   }

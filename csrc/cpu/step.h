@@ -10,7 +10,7 @@ namespace s2s::cpu {
 // f(begin, end) of rows that are worth a thread.
 template <class F>
 void for_rows(const StepArguments& in, const F& f) {
-  at::parallel_for(0, in.batch, 1 + 4096 / (in.hidden + 1), f);
+  parallel_for(0, in.batch, 1 + 4096 / (in.hidden + 1), f);
 }
 
 // h, and an LSTM's c, after the step.

@@ -140,7 +140,7 @@ class Packed {
     const T* from = data<T>(w);
     char* out = panels_.numel() ? static_cast<char*>(panels_.mutable_data_ptr()) : nullptr;
     // Shares of 12288 numbers and more, which are worth waking a thread.
-    at::parallel_for(0, panels, 1 + 12288 / (k * panel + 1), [&](int64_t begin, int64_t end) {
+    parallel_for(0, panels, 1 + 12288 / (k * panel + 1), [&](int64_t begin, int64_t end) {
       std::vector<T> wide(pairs ? k * panel : 0);
       for (int64_t p = begin; p < end; p++) {
         char* packed = out + p * size * panels_.element_size();

@@ -119,7 +119,8 @@ __global__ void __launch_bounds__(kThreads, 2) attention_forward_kernel(Attentio
     for (int64_t i = lane; i < count; i += kLanes) m = score[i * stride] > m ? score[i * stride] : m;
     m = warp_max(m);
     for (int64_t i = lane; i < count; i += kLanes) {
-      A x = m == kMinusInfinity<A> ? A(0) : math::exp(score[i * stride] - m);  // an empty row
+      // In an empty row the maximum is minus infinity itself; beside NaN too, which must stay.
+      A x = score[i * stride] == kMinusInfinity<A> ? A(0) : math::exp(score[i * stride] - m);
       score[i * stride] = x;
       sum += x;
     }

@@ -62,6 +62,7 @@ Five additive_attention_backward(const OptionalTensor& grad_context, const Optio
                                  const OptionalTensor& bias, Needs<5> needs) {
   c10::DeviceGuard guard(query.device());
   Inputs in(query, keys, values, v, lengths, mask, bias);
+  in.check_backward(query, grad_context, grad_weights, weights, needs[4]);
   auto type = type_of(query);
   auto stream = current_stream(query);
   Tensor grad_c = contiguous(grad_context), grad_w = contiguous(grad_weights), exact = weights.contiguous();

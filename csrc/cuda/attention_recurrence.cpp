@@ -148,6 +148,7 @@ Tensors backward(int64_t gates, const OptionalTensors& grads, const OptionalTens
                  const c10::List<bool>& needs) {
   c10::DeviceGuard guard(inputs.get(0)->device());
   Inputs in(gates, inputs, lengths, mask);
+  in.check_backward(grads, outputs, needs);
   auto type = type_of(in.x);
   auto stream = current_stream(in.x);
   int64_t batch = in.batch, steps = in.steps, hidden = in.hidden, wide = in.wide, asked = in.asked;

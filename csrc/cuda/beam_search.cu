@@ -151,7 +151,7 @@ __global__ void __launch_bounds__(kThreads) search_look_kernel(SearchState a) {
   for (int64_t s = threadIdx.x % kLanes; s < a.source; s += kLanes) {
     A looked = 0;
     for (int64_t n = 0; n < a.heads; n++) looked += as<A>(a.weights)[(row * a.heads + n) * a.source + s];
-    looked /= static_cast<A>(a.heads);
+    if (a.heads > 0) looked /= static_cast<A>(a.heads);
     if (a.history) as<A>(a.history)[(*a.step * a.batch * a.beam + row) * a.source + s] = looked;
     if (!a.attended) continue;
     looked += as<A>(a.attended)[row * a.source + s];

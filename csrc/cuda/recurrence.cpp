@@ -68,6 +68,7 @@ Tensors backward(int64_t gates, const OptionalTensors& grads, const OptionalTens
                  const OptionalTensor& lengths, bool reverse, at::TensorList outputs, const c10::List<bool>& needs) {
   c10::DeviceGuard guard(inputs.get(0)->device());
   Inputs in(gates, inputs, lengths);
+  in.check_backward(grads, outputs, needs);
   auto type = type_of(in.x);
   auto stream = current_stream(in.x);
   bool has_cell = gates == kLstm;

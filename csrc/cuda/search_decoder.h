@@ -62,7 +62,7 @@ class SearchDecoder {
     weights_ = at::empty({in.batch, copies, in.heads, in.source}, h_.options());
     int64_t splits = attention_splits(sizes());
     if (splits > 1) parts_ = at::empty({rows_ * in.heads, splits, in.width + 2}, h_.options());
-    features_ = in.readout_from ? columns(row_, 0, in.readout_from) : attentional_;
+    features_ = in.reads_feed ? attentional_ : columns(row_, 0, in.readout_from);
 
     row_x_.copy_(embedding_.select(0, bos));
     if (!in.attend_first) inputs_.narrow(1, in.feed, in.inputs).copy_(row_x_);

@@ -3,7 +3,18 @@
 import torch
 
 from .. import reference, transforms
-from ..checks import check_lengths, check_mask, dims, expect, floating, of_ops, optional
+from ..checks import (
+    check_flag,
+    check_integer,
+    check_lengths,
+    check_mask,
+    check_number,
+    dims,
+    expect,
+    floating,
+    of_ops,
+    optional,
+)
 from ..reference import SearchOutput
 from . import registration
 
@@ -62,6 +73,10 @@ def beam_search(
     no prefix can come to beat the last of its best ``n_best``. Of equal candidates the one of the better prefix comes
     first, then that of the larger logit, then the lower token.
 
+    A candidate or an output whose score is NaN or -inf is none, so NaN and infinite weights break nothing: a NaN or
+    +inf among a prefix's logits ends that prefix, a logit of -inf rules out its token, and a row that has no candidate
+    left finds no more outputs.
+
     Args:
         state: h0 (B, H) for a GRU, the pair (h0, c0) for an LSTM.
         keys: (B, S, A), already projected; values: (B, S, D); v: (A,); with N heads as in `attention_gru`.
@@ -110,9 +125,9 @@ def beam_search(
         "max_length": max_length,
         "beam": beam,
         "n_best": n_best,
-        "length_penalty": float(length_penalty),
-        "coverage_penalty": float(coverage_penalty),
-        "forbidden": tuple(forbidden),
+        "length_penalty": length_penalty,
+        "coverage_penalty": coverage_penalty,
+        "forbidden": tokens("forbidden", forbidden),
         "limits": limits,
         "lengths": lengths,
         "mask": mask,
@@ -126,16 +141,18 @@ def beam_search(
         "return_weights": return_weights,
     }
     check(*weights, **options)
+    options |= {name: float(options[name]) for name in ("length_penalty", "coverage_penalty")}
     with torch.no_grad():
         found = registration.run("beam_search", reference.beam_search, keys.device.type, *weights, **options)
     return SearchOutput(*found)
 
 
-def check_range(name, value, least, most=None):
-    if not isinstance(value, int):
-        raise TypeError(f"{name} is a {type(value).__name__}, expected an int")
-    if value < least or (most is not None and value > most):
-        raise ValueError(f"{name} is {value}, expected {least} {'or more' if most is None else f'to {most}'}")
+def tokens(name, value):
+    """A tuple of what may be any iterable."""
+    try:
+        return tuple(value)
+    except TypeError:
+        raise TypeError(f"{name} is a {type(value).__name__}, expected a sequence of tokens") from None
 
 
 def check(
@@ -201,15 +218,19 @@ def check(
     expect("w_output", w_output, "V, R", (vocab, features), *like)
     optional("b_output", b_output, "V", (vocab,), *like)
 
-    check_range("bos", bos, 0, embedding.shape[0] - 1)
-    check_range("eos", eos, 0, vocab - 1)
+    check_integer("bos", bos, 0, embedding.shape[0] - 1)
+    check_integer("eos", eos, 0, vocab - 1)
     for token in forbidden:
-        check_range("forbidden", token, 0, vocab - 1)
-    check_range("max_length", max_length, 0)
-    check_range("beam", beam, 1)
-    check_range("n_best", n_best, 1, beam)
-    if coverage_penalty < 0:
-        raise ValueError(f"coverage_penalty is {coverage_penalty}, expected 0 or more")
+        check_integer("forbidden", token, 0, vocab - 1)
+    check_integer("max_length", max_length, 0)
+    check_integer("beam", beam, 1)
+    check_integer("n_best", n_best, 1, beam)
+    if batch * beam * (max_length + 1) >= 2**31:  # rows and paths are counted in 32 bits
+        expected = "expected B * beam * (max_length + 1) below 2^31"
+        raise ValueError(f"beam is {beam} and max_length is {max_length}, {expected}")
+    check_number("length_penalty", length_penalty)
+    check_number("coverage_penalty", coverage_penalty, 0)
+    check_flag("return_weights", return_weights)
     check_lengths(limits, batch, max_length, h0, "max_length", "limits")
     check_lengths(lengths, batch, source, h0, "S")
     check_mask(mask, batch, source, h0)

@@ -7,6 +7,9 @@ from .beam_search import beam_search
 def greedy_search(*decoder, bos, eos, max_length, forbidden=(), limits=None, return_weights=False, **options):
     """The most probable token at every step, of equally probable ones the lowest; a row ends with ``eos``.
 
+    A row that comes to where no token has a probability above 0 (of NaN none has) has no output: nothing but ``eos``,
+    and a score of -inf.
+
     Args:
         decoder, options: the arguments of `beam_search` up to ``b_output``, and those from ``lengths`` to
             ``b_readout``.

@@ -1,6 +1,7 @@
 """A GRU over a whole sequence."""
 
 from .. import cudnn, reference
+from ..checks import check_flag
 from . import registration
 from .recurrence import check_sequence, register_recurrence
 
@@ -30,6 +31,8 @@ def gru(x, h0, weight_ih, weight_hh, bias_ih=None, bias_hh=None, *, lengths=None
     Raises:
         ValueError, TypeError: an argument's shape, dtype, device or value, before anything runs.
     """
+    if not isinstance(reverse, bool):  # the dispatcher takes numbers and None too
+        check_flag("reverse", reverse)
     args = (x, h0, weight_ih, weight_hh, bias_ih, bias_hh)
     if cudnn.takes(x):
         check(*args, lengths=lengths, reverse=reverse)

@@ -3,7 +3,7 @@
 import torch
 
 from .. import reference
-from ..checks import check_lengths, dims, expect, floating, optional
+from ..checks import check_lengths, check_number, dims, expect, floating, optional
 from . import registration
 
 
@@ -30,6 +30,8 @@ def linear_cross_entropy(features, weight, bias, targets, label_smoothing=0.0):
     Raises:
         ValueError, TypeError: an argument's shape, dtype, device or value, before anything runs.
     """
+    if type(label_smoothing) is not float:  # the dispatcher takes booleans and tensors for numbers
+        check_number("label_smoothing", label_smoothing)
     args = (features, weight, bias, targets, label_smoothing)
     options = {"kernels": ("cpp",), "differentiable": reference.logits_cross_entropy}
     return registration.check_and_run("linear_cross_entropy", reference.linear_cross_entropy, check, *args, **options)
@@ -44,10 +46,7 @@ def check(features, weight, bias, targets, label_smoothing=0.0):
     if targets is None:
         raise TypeError("targets is None, expected a torch.Tensor of shape (N)")
     check_lengths(targets, rows, words - 1, features, "V - 1", "targets", "N")
-    if not isinstance(label_smoothing, (int, float)):
-        raise TypeError(f"label_smoothing is a {type(label_smoothing).__name__}, expected a number")
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"label_smoothing is {label_smoothing}, expected a number from 0 to 1")
+    check_number("label_smoothing", label_smoothing, 0, 1)
 
 
 @registration.fake("linear_cross_entropy_forward")

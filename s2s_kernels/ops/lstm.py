@@ -1,6 +1,7 @@
 """An LSTM over a whole sequence."""
 
 from .. import cudnn, reference
+from ..checks import check_flag
 from . import registration
 from .recurrence import check_sequence, pair, register_recurrence
 
@@ -29,6 +30,8 @@ def lstm(x, state, weight_ih, weight_hh, bias_ih=None, bias_hh=None, *, lengths=
     Raises:
         ValueError, TypeError: an argument's shape, dtype, device or value, before anything runs.
     """
+    if not isinstance(reverse, bool):  # the dispatcher takes numbers and None too
+        check_flag("reverse", reverse)
     args = (x, state, weight_ih, weight_hh, bias_ih, bias_hh)
     if lengths is None and cudnn.takes(x):
         check(*args, lengths=lengths, reverse=reverse)

@@ -4,6 +4,7 @@ import torch
 
 from ..checks import check_lengths, dims, expect, floating, of_ops, optional
 from . import registration
+from .lazy_values import register_plain_values
 
 
 def pair(name, state):
@@ -46,7 +47,10 @@ def rounded(x, save):
 
 
 def register_backward(name):
+    """What the halves of the four recurrences share."""
     registration.refuse_batched_gradients(name)
+    for half in ("forward", "backward"):
+        register_plain_values(f"{name}_{half}")
 
     @registration.fake(f"{name}_backward")
     def _(grads, inputs, lengths, mask, reverse, outputs, needs):

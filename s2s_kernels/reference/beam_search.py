@@ -26,8 +26,15 @@ def take(x, index):
     return x[torch.arange(len(x), device=x.device)[:, None], index]
 
 
-def length_factor(length, alpha):
-    return ((5 + length) / 6) ** alpha
+def real(scores):
+    """NaN, of NaN or infinite weights, as -inf: nothing that can be found."""
+    return torch.where(scores > -torch.inf, scores, -torch.inf)
+
+
+def length_factor(length, alpha, like):
+    """Infinite, or zero, where the penalty is that large."""
+    length = torch.as_tensor(length, dtype=torch.float64, device=like.device)
+    return (((5 + length) / 6) ** float(alpha)).to(like.dtype)
 
 
 @torch.no_grad()
@@ -58,16 +65,17 @@ def beam_search(
         free[:, list(forbidden)] = -torch.inf
         ending[:, eos] = logp[:, eos]
         logp = torch.where((limits == t).repeat_interleave(beam)[:, None], ending, free)
-        found, where = best((scores[:, :, None] + logp.view(batch, beam, logp.shape[1])).flatten(1), 2 * beam)
+        found, where = best(real(scores[:, :, None] + logp.view(batch, beam, logp.shape[1])).flatten(1), 2 * beam)
         parent, token = where // logp.shape[1], where % logp.shape[1]
         ends = token == eos
 
         # Of the candidates that end only those among the K best count; of 2K, K that go on are among them.
-        ended = torch.where(ends, found, -torch.inf)[:, :beam] / length_factor(t + 1, length_penalty)
+        ended = torch.where(ends, found, -torch.inf)[:, :beam] / length_factor(t + 1, length_penalty, scores)
         if coverage_penalty:
             coverage = looked.sum(2).clamp(torch.finfo(torch.float32).tiny, 1).log()
             valid = decoder.valid.view(batch, beam, size)
-            ended = ended + coverage_penalty * take(torch.where(valid, coverage, 0).sum(-1), parent[:, :beam])
+            ended = ended + float(coverage_penalty) * take(torch.where(valid, coverage, 0).sum(-1), parent[:, :beam])
+        ended = real(ended)
         order = best(torch.cat([done[0], ended], 1), beam)[1]
         ended = ended, torch.full_like(parent, t)[:, :beam], take(ids, parent[:, :beam]), take(looked, parent[:, :beam])
         done = tuple(take(torch.cat(pair, 1), order) for pair in zip(done, ended, strict=True))
@@ -79,7 +87,7 @@ def beam_search(
         tokens = token.flatten()
         decoder.take((first + parent).flatten())
         # What a prefix may still score: log P only falls, a larger penalty brings it nearer to 0, and cp is no gain.
-        most = torch.maximum(*(scores[:, 0] / length_factor(n, length_penalty) for n in (t + 2, limits + 1)))
+        most = torch.maximum(*(scores[:, 0] / length_factor(n, length_penalty, scores) for n in (t + 2, limits + 1)))
         over = (limits == t) | (done[0] > -torch.inf).all(1) | (done[0][:, n_best - 1] >= most)
         scores = torch.where(over[:, None], -torch.inf, scores)
 

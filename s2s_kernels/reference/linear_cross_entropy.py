@@ -31,7 +31,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         size, inputs = weight.shape[0], (features, weight) if bias is None else (features, weight, bias)
         loss = torch.zeros((), dtype=wide, device=features.device)
         grads = [torch.zeros_like(tensor, dtype=wide) for tensor in inputs] if learning else []
-        rows = max(1, (GPU_CHUNK if features.is_cuda else CHUNK) // size)
+        rows = max(1, (GPU_CHUNK if features.is_cuda else CHUNK) // max(1, size))
         for start in range(0, len(features), rows):
             part, target = features[start : start + rows], targets[start : start + rows, None].long()
             logits = torch.nn.functional.linear(part, weight, bias).to(wide)

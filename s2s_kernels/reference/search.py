@@ -45,7 +45,8 @@ class SearchDecoder:
         if self.v.dim() == 2:
             query = query.unflatten(-1, self.v.shape)
         context, weights = attend(query, self.keys, self.values, self.v, self.valid)
-        return context.flatten(1), weights if weights.dim() == 2 else weights.mean(1)
+        # (A mean over no heads would be 0/0.)
+        return context.flatten(1), weights if weights.dim() == 2 else weights.sum(1) / max(1, weights.shape[1])
 
     def make_feed(self, h, context):
         if self.feed_layer[0] is None:

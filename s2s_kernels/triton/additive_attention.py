@@ -103,8 +103,8 @@ def attend_backward(query, source, weights, grad_context, grad_weights, products
         num_warps=tiles.warps,
     )  # fmt: skip
     tiles = source.tiles("query_backward", T)
-    launch(
-        kernels.query_backward_kernel, (B * N, cdiv(T, tiles.T), cdiv(A, tiles.A)),
+    launch(  # the scores have a gradient by the bias even where A is 0
+        kernels.query_backward_kernel, (B * N, cdiv(T, tiles.T), max(1, cdiv(A, tiles.A))),
         query, source.keys, source.v, weights, products, source.lengths, source.mask, grad_scores, grad_query,
         *strides(query), source.keys.stride(0), *strides(weights), *strides(grad_scores), *strides(grad_query),
         T, S, N, A, ACC=source.accumulation, BT=tiles.T, BS=tiles.S, BA=tiles.A, num_warps=tiles.warps,

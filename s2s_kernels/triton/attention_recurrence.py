@@ -51,6 +51,11 @@ def by_time(x):
     return x.transpose(0, 1).contiguous()
 
 
+def by_head(x, heads):
+    """(..., N * X) as (..., N, X); there may be no heads."""
+    return x.unflatten(-1, (heads, x.shape[-1] // max(1, heads)))
+
+
 class Inputs:
     def __init__(self, cell, inputs, lengths, mask):
         self.x, *self.states = inputs[: cell.gates - 1]
@@ -75,7 +80,7 @@ class Inputs:
 
     def heads(self, x):
         """(B, N * X) as (B, 1, N, X)."""
-        return x.unflatten(1, (self.N, -1)).unsqueeze(1)
+        return by_head(x, self.N).unsqueeze(1)
 
     def fed_first(self, t):
         """Whether the feed of step t is the caller's."""

@@ -17,7 +17,7 @@ from triton import cdiv, next_power_of_2
 
 from . import search_kernels as kernels
 from .additive_attention import Source, attend
-from .attention_recurrence import feed_kernel
+from .attention_recurrence import by_head, feed_kernel
 from .cell import row_strides, start
 from .gru_step import GRU
 from .language import launch
@@ -77,7 +77,7 @@ class Decoder:
         self.operand = self.spread(state[0]) if narrow else self.state[0]
         self.copied = self.operand if narrow else None
         self.products = rows(self.of_state[0].shape[0])
-        self.queries = self.products[:, -w_query.shape[0] :] if self.before else rows(w_query.shape[0])
+        self.queries = self.products[:, gates[0].shape[0] :] if self.before else rows(w_query.shape[0])
         self.gates_x, self.logits = rows(weight_ih.shape[0]), rows(w_output.shape[0])
         self.weights, self.scores = (source.empty(self.B, copies, source.N, source.S) for _ in range(2))
         self.attentional = None if w_feed is None else rows(w_feed.shape[0])
@@ -106,7 +106,7 @@ class Decoder:
 
     def by_sentence(self, x):
         """(R, N * X) as (B, K, N, X)."""
-        return x.unflatten(0, (self.B, self.K)).unflatten(2, (self.N, -1))
+        return by_head(x.unflatten(0, (self.B, self.K)), self.N)
 
     def tanh_layer(self, x, layer, out):
         linear_out(x, *layer, out)

@@ -69,7 +69,7 @@ def look_kernel(
             looked = tl.zeros([BS], ACC)
             for n in range(N):
                 looked += tl.load(weights + (r * N + n) * S + s, mask=s < S, other=0)
-            looked = looked / N
+            looked = looked / tl.maximum(N, 1)
             if history is not None:
                 tl.store(history + (t * B * K + r) * S + s, looked, mask=s < S)
             if attended is not None:
@@ -78,8 +78,9 @@ def look_kernel(
                 valid = s < length
                 if mask is not None:
                     valid = valid & (tl.load(mask + b * S + s, mask=valid, other=0) != 0)
-                # The smallest float32 stands for what was never looked at.
-                looked = tl.minimum(tl.maximum(looked, 1.1754943508222875e-38), 1.0)
+                # The smallest float32 stands for what was never looked at. (tl.maximum would lose a NaN.)
+                looked = tl.where(looked < 1.1754943508222875e-38, 1.1754943508222875e-38, looked)
+                looked = tl.where(looked > 1.0, 1.0, looked)
                 terms += tl.where(valid, tl.log(looked), 0.0)
         if attended is not None:
             tl.store(coverage + r, tl.sum(terms, 0))
@@ -137,7 +138,7 @@ def select_kernel(
             output = score / here_factor
             if coverage is not None:
                 output += tl.load(coverage_penalty) * tl.load(coverage + b * K + parent, mask=real, other=0)
-            counts = j == tl.where(ends, i, -1)
+            counts = j == tl.where(ends & (output == output), i, -1)
             new_ended = tl.where(counts, output, new_ended)
             new_ended_parents = tl.where(counts, parent, new_ended_parents)
             goes = j == tl.where(real & (token != eos), going, -1)

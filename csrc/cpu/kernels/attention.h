@@ -29,8 +29,11 @@ void softmax(T* x, const int64_t* positions, int64_t count, const T* bias) {
   T most = x[0], total = 0;
 #pragma omp simd reduction(max : most)
   for (int64_t i = 0; i < count; i++) most = x[i] > most ? x[i] : most;
-  if (bias && most == -std::numeric_limits<T>::infinity()) {  // a bias that leaves nothing: an empty row
-    for (int64_t i = 0; i < count; i++) x[i] = T(0);
+  if (most == -std::numeric_limits<T>::infinity()) {  // nothing that is larger: an empty row, or NaN
+    T sum = 0;
+    for (int64_t i = 0; i < count; i++) sum += x[i];
+    T weight = sum == most ? T(0) : sum;
+    for (int64_t i = 0; i < count; i++) x[i] = weight;
     return;
   }
 #pragma omp simd reduction(+ : total)

@@ -7,25 +7,29 @@ template <class T>
 void add_words(const T* logits, int64_t stride, const T* bias, int64_t words, int64_t rows, T* maximum, T* sum,
                T* total) {
   constexpr int64_t most = 128;  // rows at a time; their numbers stay in the first-level cache
+  constexpr int64_t few = 16;
   T before[most], sums[most];
   for (; rows > 0; rows -= most, logits += most, maximum += most, sum += most, total += total ? most : 0) {
     int64_t n = rows < most ? rows : most;
-    auto each = [&](const auto& f) {
-      for (int64_t w = 0; w < words; w++) {
+    auto each = [&](int64_t from, int64_t to, const auto& f) {
+      for (int64_t w = from; w < to; w++) {
         const T *x = logits + w * stride, b = bias ? bias[w] : T(0);
 #pragma omp simd
         for (int64_t j = 0; j < n; j++) f(j, x[j] + b);
       }
     };
     for (int64_t j = 0; j < n; j++) before[j] = maximum[j], sums[j] = T(0);
-    each([&](int64_t j, T y) { maximum[j] = y > maximum[j] ? y : maximum[j]; });
-    each([&](int64_t j, T y) { sums[j] += math::exp(y - maximum[j]); });
+    each(0, words, [&](int64_t j, T y) { maximum[j] = y > maximum[j] ? y : maximum[j]; });
+    each(0, words, [&](int64_t j, T y) { sums[j] += math::exp(y - maximum[j]); });
 #pragma omp simd
     for (int64_t j = 0; j < n; j++) sum[j] = sum[j] * math::exp(before[j] - maximum[j]) + sums[j];
     if (!total) continue;
-    for (int64_t j = 0; j < n; j++) sums[j] = T(0);
-    each([&](int64_t j, T y) { sums[j] += y; });
-    for (int64_t j = 0; j < n; j++) total[j] += sums[j];
+    // In parts of a few words: one long sum of logits that are all of a size would lose digits.
+    for (int64_t w = 0; w < words; w += few) {
+      for (int64_t j = 0; j < n; j++) sums[j] = T(0);
+      each(w, w + few < words ? w + few : words, [&](int64_t j, T y) { sums[j] += y; });
+      for (int64_t j = 0; j < n; j++) total[j] += sums[j];
+    }
   }
 }
 
