@@ -1,0 +1,398 @@
+"""The checks of one case: a model of a package as it is, against its twin after ``sk.convert``.
+
+``python -m integrations.checks PACKAGE RESULT`` runs in the package's environment and writes JSON.
+"""
+
+import copy
+import importlib
+import io
+import json
+import math
+import random
+import sys
+import traceback
+from collections import Counter
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+import s2s_kernels as sk
+
+from .case import CHECKED, TIMED
+
+TOLERANCE = 1e-10  # of the largest element, in float64
+STEPS, RATE = 3, 1e-2
+TIMINGS = 7
+RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+
+
+class Failed(Exception):
+    """A check found a difference; the message is the cell of the table."""
+
+
+def seed():
+    random.seed(0)
+    torch.manual_seed(0)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(0)
+
+
+def build(make, size=CHECKED, dtype=torch.float64):
+    torch.set_default_dtype(dtype)
+    seed()
+    return make(size)
+
+
+def compare(what, one, other, scale=None):
+    """The largest difference of two nests of tensors and values, relative to the largest element of each tensor.
+
+    Raises ``Failed`` where structures, shapes, dtypes, whether gradients flow, or values differ.
+    """
+    (ones, shape), (others, other_shape) = tree_flatten(one), tree_flatten(other)
+    if shape != other_shape:
+        raise Failed(f"{what}: the structure differs")
+    worst = 0.0
+    for i, (a, b) in enumerate(zip(ones, others)):
+        name = what if len(ones) == 1 else f"{what}[{i}]"
+        if not isinstance(a, torch.Tensor) and not isinstance(a, float):
+            if type(a).__module__ == "numpy":
+                a, b = torch.from_numpy(a), torch.from_numpy(b)
+            elif a != b:
+                raise Failed(f"{name}: {a!r} is {b!r} after convert")
+            else:
+                continue
+        if isinstance(a, float):
+            a, b = (torch.tensor(x, dtype=torch.float64) for x in (a, b))
+        for quality in ("shape", "dtype", "requires_grad"):
+            if getattr(a, quality) != getattr(b, quality):
+                raise Failed(f"{name}: {quality} {getattr(a, quality)} is {getattr(b, quality)} after convert")
+        if a.numel() == 0:
+            continue
+        if not (a.is_floating_point() or a.is_complex()):
+            if not torch.equal(a, b):
+                raise Failed(f"{name}: {int((a != b).sum())} of {a.numel()} elements differ")
+            continue
+        a, b = a.detach(), b.detach()
+        if not torch.equal(a.isfinite(), b.isfinite()):
+            raise Failed(f"{name}: other elements are infinite or NaN after convert")
+        a, b = a[a.isfinite()], b[b.isfinite()]
+        if a.numel() == 0:
+            continue
+        error = float((a - b).abs().max()) / max(float(a.abs().max()), scale or 0.0, 1e-300)
+        if error > TOLERANCE:
+            raise Failed(f"{name}: differs by {error:.1e} of its largest element")
+        worst = max(worst, error)
+    return worst
+
+
+def outputs(case, model):
+    seed()
+    model.eval()
+    return case.outputs(model)
+
+
+def decode(case, model):
+    seed()
+    model.eval()
+    return case.decode(model)
+
+
+def gradients(case, model):
+    """The loss, and the gradient of every parameter by its name, None where it has none."""
+    seed()
+    model.train()
+    model.zero_grad(set_to_none=True)
+    loss = case.loss(model)
+    loss.backward()
+    found = {name: p.grad for name, p in model.named_parameters()}
+    model.zero_grad(set_to_none=True)
+    return loss.detach(), found
+
+
+class Ops(TorchDispatchMode):
+    """Counts the calls of our ops."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        namespace, _, name = func._schema.name.partition("::")
+        if namespace == "s2s_kernels":
+            self.calls[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def convert(model):
+    """For now, where convert has no report: what it changed, and its warnings."""
+    import inspect
+    import warnings
+    from types import SimpleNamespace
+
+    if "report" in inspect.signature(sk.convert).parameters:
+        return sk.convert(model, report=True)
+    before = {path: type(module) for path, module in model.named_modules()}
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        sk.convert(model)
+    left = [tuple(str(w.message).removeprefix("convert: ").split(" stays as it is: ")) for w in said]
+    left = [(path, *rest.split(", ", 1)) for path, rest in left]
+    swapped = [(path, before[path].__name__) for path, m in model.named_modules() if type(m) is not before[path]]
+    return SimpleNamespace(converted=swapped, left=left)
+
+
+class Pair:
+    """A model as it is, its converted twin, and what ``convert`` said."""
+
+    def __init__(self, make):
+        self.case, self.plain = (lambda case: (case, case.model))(build(make))
+        twin = build(make).model
+        self.before = {path: type(module) for path, module in twin.named_modules()}
+        self.report = convert(twin)
+        self.converted = twin
+        twin.load_state_dict(self.plain.state_dict())
+
+
+def converts(pair):
+    """Everything recurrent is swapped or named, keeps its type to isinstance, and the fused ops run."""
+    case, report = pair.case, pair.report
+    named = {path for path, *_ in [*report.converted, *report.left]}
+    for path, module in pair.converted.named_modules():
+        if isinstance(module, RECURRENT) and path not in named:
+            raise Failed(f"{path} ({type(module).__name__}) is neither converted nor named")
+        if not isinstance(module, pair.before[path]):
+            raise Failed(f"{path} is no {pair.before[path].__name__} any more")
+    swapped, left = len(report.converted), len(report.left)
+    if (swapped, left) != (case.converted, case.left):
+        raise Failed(f"{swapped} converted and {left} left, expected {case.converted} and {case.left}")
+    with Ops() as ops:
+        outputs(case, pair.converted)
+    if swapped and not ops.calls:
+        raise Failed("no fused op ran in the forward pass")
+    text = f"{swapped} of {swapped + left}"
+    for kind, reason in dict.fromkeys((kind, reason) for _, kind, reason in report.left):
+        text += f"; stays: {kind}, {reason}"
+    return text + "".join(f"; {name} × {calls}" for name, calls in sorted(ops.calls.items()))
+
+
+def outputs_equal(pair):
+    worst = compare("output", outputs(pair.case, pair.plain), outputs(pair.case, pair.converted))
+    return f"{worst:.0e}"
+
+
+def gradients_equal(pair):
+    """Relative to the largest element of a parameter's gradient, or a thousandth of the largest of all."""
+    (loss, plain), (its_loss, converted) = (gradients(pair.case, m) for m in (pair.plain, pair.converted))
+    worst = compare("loss", loss, its_loss)
+    if plain.keys() != converted.keys():
+        raise Failed("the names of the parameters differ")
+    missing = [name for name in plain if (plain[name] is None) != (converted[name] is None)]
+    if missing:
+        raise Failed(f"gradient of {missing[0]} is there only {'before' if converted[missing[0]] is None else 'after'}")
+    present = [name for name in plain if plain[name] is not None]
+    if not present:
+        raise Failed("no parameter has a gradient")
+    scale = 1e-3 * max(float(plain[name].abs().max()) for name in present)
+    for name in present:
+        worst = max(worst, compare(f"gradient of {name}", plain[name], converted[name], scale))
+    return f"{worst:.0e} ({len(present)})"
+
+
+def train(case, model):
+    seed()
+    model.train()
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=RATE)
+    losses = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        loss = case.loss(model)
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    return losses
+
+
+def trains(make):
+    pair = Pair(make)
+    plain, converted = train(pair.case, pair.plain), train(pair.case, pair.converted)
+    if len(set(plain)) == 1:
+        raise Failed("the loss does not change, even without convert")
+    worst = compare("loss", plain, converted)
+    return f"{worst:.0e}"
+
+
+def initializes(make):
+    """The package's initialiser gives both twins the same bits, and others than before."""
+    pair = Pair(make)
+    before = {name: p.clone() for name, p in pair.plain.named_parameters()}
+    after = []
+    for model in (pair.plain, pair.converted):
+        seed()
+        pair.case.initialize(model)
+        after.append({name: p.detach() for name, p in model.named_parameters()})
+    changed = [name for name, p in after[0].items() if not torch.equal(p, before[name])]
+    if not changed:
+        raise Failed("the initialiser changes nothing, even without convert")
+    for name, p in after[0].items():
+        if not torch.equal(p, after[1][name]):
+            raise Failed(f"{name} differs after the initialiser")
+    compare("output", outputs(pair.case, pair.plain), outputs(pair.case, pair.converted))
+    return f"{len(changed)} of {len(before)} parameters"
+
+
+def through_file(value, weights_only):
+    file = io.BytesIO()
+    torch.save(value, file)
+    file.seek(0)
+    return torch.load(file, weights_only=weights_only)
+
+
+DUPLICATES = {"pickle": lambda model: through_file(model, weights_only=False), "deepcopy": copy.deepcopy}
+
+
+def can(action, model):
+    """Whether the package's own, unconverted model can do this at all."""
+    try:
+        action(model)
+    except Exception:  # whatever a package's __reduce__ raises
+        return False
+    return True
+
+
+def saves(make):
+    """state_dict to and fro, through a file too; the whole model pickled and copied where it could be before."""
+    pair = Pair(make)
+    case, plain, converted = pair.case, pair.plain, pair.converted
+    if list(plain.state_dict()) != list(converted.state_dict()):
+        raise Failed("the keys of the state_dict differ")
+    # Copied before the first forward pass: a package may keep a tensor of it, which stops deepcopy.
+    copies, done = [], ["state_dict"]
+    for name, duplicate in DUPLICATES.items():
+        if can(duplicate, plain):
+            copies.append((name, duplicate(converted)))
+        else:
+            done.append(f"no {name} before either")
+    truth = outputs(case, plain)
+    fresh = Pair(make)
+    for p in [*fresh.plain.parameters(), *fresh.converted.parameters()]:
+        p.data.fill_(math.nan)
+    fresh.plain.load_state_dict(through_file(converted.state_dict(), weights_only=True))
+    fresh.converted.load_state_dict(through_file(plain.state_dict(), weights_only=True))
+    compare("output after load_state_dict", truth, outputs(case, fresh.plain))
+    compare("output after load_state_dict", truth, outputs(case, fresh.converted))
+    for name, twin in copies:
+        with Ops() as ops:
+            found = outputs(case, twin)
+        compare(f"output after {name}", truth, found)
+        if case.converted and not ops.calls:
+            raise Failed(f"no fused op ran after {name}")
+        done.append(name)
+    return ", ".join(done)
+
+
+def reverts(make):
+    """Types, parameters and attributes are what they were, and the outputs are so bit for bit."""
+    model = (case := build(make)).model
+    truth = outputs(case, model)
+    before = {path: (type(m), sorted(vars(m))) for path, m in model.named_modules()}
+    parameters = dict(model.named_parameters())
+    convert(model)
+    outputs(case, model)
+    gradients(case, model)
+    sk.revert(model)
+    for path, module in model.named_modules():
+        kind, names = before[path]
+        if type(module) is not kind:
+            raise Failed(f"{path} is a {type(module).__name__}, not a {kind.__name__}")
+        if sorted(vars(module)) != names:
+            raise Failed(f"{path} has other attributes: {', '.join(sorted({*vars(module)} ^ {*names}))}")
+    after = dict(model.named_parameters())
+    if list(after) != list(parameters) or any(after[name] is not p for name, p in parameters.items()):
+        raise Failed("the parameters are other objects")
+    found = outputs(case, model)
+    if any(not torch.equal(a, b) for a, b in zip(tree_flatten(truth)[0], tree_flatten(found)[0])):
+        raise Failed("the outputs have other bits")
+    return "yes"
+
+
+def decodes(pair):
+    worst = compare("decode", decode(pair.case, pair.plain), decode(pair.case, pair.converted))
+    return f"{worst:.0e}"
+
+
+def times(make):
+    """Seconds of a training step before and after convert: medians of alternating runs, in float32."""
+    twins = [build(make, TIMED, torch.float32) for _ in range(2)]
+    sk.convert(twins[1].model)
+    seconds = [[], []]
+    for run in range(TIMINGS + 1):
+        for case, found in zip(twins, seconds):
+            begin = perf_counter()
+            gradients(case, case.model)
+            if run:
+                found.append(perf_counter() - begin)
+    before, after = (median(x) for x in seconds)
+    return f"{1e3 * before:.0f} → {1e3 * after:.0f} ms ({before / after:.2f})"
+
+
+def guilty(error, package):
+    """Where the package's own code was when this was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [f for f in frames if f"/{package}/" in f.filename and "/tests/integrations/" not in f.filename]
+    frame = (inside or frames)[-1]
+    return f"{'/'.join(Path(frame.filename).parts[-3:])}:{frame.lineno}"
+
+
+def check(function, argument, package):
+    """(passed, text) of one cell."""
+    try:
+        return True, function(argument)
+    except Failed as error:
+        return False, str(error)
+    except Exception as error:  # whatever a package or convert raises is the finding
+        traceback.print_exc()
+        (message, *_) = [*str(error).splitlines(), ""]
+        return False, f"{type(error).__name__}: {message} ({guilty(error, package)})"
+
+
+def run(name, make, package):
+    """The cells of one row by the name of their column."""
+    print(f"--- {name}", flush=True)
+    case = build(make)
+    built, text = check(Pair, make, package)
+    cells = {"converts": (False, text)}
+    if built:
+        pair = text
+        cells["converts"] = check(converts, pair, package)
+        cells["outputs"] = check(outputs_equal, pair, package)
+        cells["gradients"] = check(gradients_equal, pair, package)
+        cells["trains"] = check(trains, make, package)
+        cells["saves"] = check(saves, make, package)
+        cells["reverts"] = check(reverts, make, package)
+        if case.initialize:
+            cells["initializes"] = check(initializes, make, package)
+        if case.decode:
+            cells["decodes"] = check(decodes, pair, package)
+        cells["time"] = check(times, make, package)
+    return {"case": name, "note": case.note, "cells": cells}
+
+
+def main(package, result, *names):
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    module = importlib.import_module(f"{__package__}.{package}")
+    rows = [
+        run(name, make, getattr(module, "PACKAGE", package))
+        for name, make in module.CASES.items()
+        if name in names or not names
+    ]
+    Path(result).write_text(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
