@@ -37,4 +37,6 @@ class Case:
     left: int = 0  # and that it shall name as staying
     decode: Callable[[nn.Module], object] | None = None  # the package's own search, in evaluation mode
     initialize: Callable[[nn.Module], object] | None = None  # the package's own initialiser, run on both twins
+    # Loads a state_dict where the package's model has a way of its own; called with the model and the state_dict.
+    load: Callable[[nn.Module, dict], object] = nn.Module.load_state_dict
     note: str = ""  # for the table's last column: what a reader of the row must know
