@@ -8,13 +8,10 @@ in a process of their own. Exits 1 if a check failed. When all packages were nam
 import argparse
 import json
 import sys
-from pathlib import Path
 
 from . import environment, page
 
-HERE = Path(__file__).parent
-FRAMEWORK = {"__main__", "case", "checks", "environment", "page"}
-PACKAGES = sorted(file.stem for file in HERE.glob("*.py") if file.stem not in FRAMEWORK)
+PACKAGES = environment.packages()
 SECONDS = 600
 
 

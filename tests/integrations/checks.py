@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_flatten
 
 import s2s_kernels as sk
 
+from . import vision  # noqa: F401  before any package
 from .case import CHECKED, TIMED
 
 TOLERANCE = 1e-10  # of the largest element, in float64
@@ -225,7 +226,7 @@ def train(case, model):
         loss = case.loss(model)
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     return losses
 
 

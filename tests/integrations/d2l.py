@@ -91,7 +91,8 @@ class LanguageModel(d2l.RNNLM):
 class Letters:
     """The two things that RNNLM.predict asks of a vocabulary."""
 
-    idx_to_token = [chr(ord("a") + i) for i in range(WORDS)]
+    def __init__(self):
+        self.idx_to_token = [chr(ord("a") + i) for i in range(WORDS)]
 
     def __getitem__(self, token):
         return self.idx_to_token.index(token)
@@ -106,7 +107,8 @@ def translation(layers, attention):
         source, target = (torch.randint(1, WORDS, (size.batch, size.steps)) for _ in range(2))
         source[torch.arange(size.steps) >= lengths[:, None]] = PAD
         batch = source, target, lengths, target.roll(-1, 1)
-        model(*batch[:-1])  # its lazy layers take their shapes here
+        with torch.no_grad():
+            model(*batch[:-1])  # its lazy layers take their shapes here
 
         def forward(model):
             state = model.decoder.init_state(model.encoder(source), lengths)
@@ -119,7 +121,7 @@ def translation(layers, attention):
             converted=2,
             decode=lambda model: model.predict_step(batch, CPU, 9, save_attention_weights=True),
             initialize=lambda model: model.apply(d2l.init_seq2seq),
-            note="the decoder is written on d2l.AttentionDecoder, which has none; `type(module) == nn.GRU` in init_seq2seq",
+            note="its init_seq2seq asks `type(module) == nn.GRU`; the decoder is ours, on d2l.AttentionDecoder",
         )
 
     return make
@@ -137,7 +139,8 @@ def language(recurrence, converted, left=0):
     def make(size: Size) -> Case:
         model = LanguageModel(recurrence(size), WORDS, lr=0.01)
         words = torch.randint(WORDS, (size.batch, size.steps + 1))
-        model(words[:, :-1])
+        with torch.no_grad():
+            model(words)
 
         def forward(model):
             out, state = model.rnn(model.one_hot(words))

@@ -20,12 +20,17 @@ class NotInstalled(Exception):
 
 
 def pins(package):
-    """``PINS`` of the package's file, read without importing it: it imports the package."""
+    """``PINS`` of the package's file, read without importing it, since it imports the package; None without any."""
     tree = ast.parse(Path(__file__).with_name(f"{package}.py").read_text())
     for node in tree.body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "PINS":
             return ast.literal_eval(node.value)
-    raise LookupError(f"tests/integrations/{package}.py has no PINS")
+    return None
+
+
+def packages():
+    """The names of all files here that have ``PINS``."""
+    return sorted(file.stem for file in Path(__file__).parent.glob("*.py") if pins(file.stem))
 
 
 def prepare(package):

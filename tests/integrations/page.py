@@ -27,13 +27,13 @@ that its public classes build, called as its own training and decoding code call
 | column | what was compared: the model as it is, and its twin after `sk.convert` |
 | --- | --- |
 | converts | modules that were swapped, of all recurrent ones; what stays, and why; fused ops of one forward pass |
-| outputs, gradients, its search | float64; the largest difference, relative to the tensor's largest element, at most 1e-10 |
+| outputs, its search | float64; the largest difference, relative to the tensor's largest element; at most 1e-10 |
 | gradients | of every parameter (how many), relative to its largest element or 1e-3 of the largest of all gradients |
 | trains | three steps of Adam; the same, of the losses |
-| saves and loads | state_dict to and from an unconverted twin, `torch.load(weights_only=True)`; the model pickled, copied |
+| saves and loads | state_dict to and from an unconverted twin, through a file; the model pickled and copied |
 | reverts | `sk.revert`: the types, attributes and parameter objects as before, and the same bits |
 | its initialiser | the package's own, run after `sk.convert`: the same bits, others than before |
-| training step | milliseconds before and after, float32, hidden size 256, batch 32, 25 steps (ratio); information only |
+| training step | before and after in float32, hidden size 256, batch 32, 25 steps (ratio); for information only |
 """
 
 
@@ -75,5 +75,5 @@ def write(records):
         f"{cpu}, {torch.get_num_threads()} threads; Python {platform.python_version()}, torch {torch.__version__}"
     )
     path = ROOT / "docs" / "integrations.md"
-    path.write_text(f"{HEAD}\n{versions}, s2s_kernels {sk.__version__}.\n\n{table}\n")
+    path.write_text(f"{HEAD}\n{versions}.\n\n{table}\n")
     return path
