@@ -11,14 +11,12 @@ import math
 import random
 import sys
 import traceback
-from collections import Counter
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 import s2s_kernels as sk
@@ -116,18 +114,18 @@ def gradients(case, model):
     return loss.detach(), found
 
 
-class Ops(TorchDispatchMode):
-    """Counts the calls of our ops."""
+class Ops:
+    """Counts the calls of our ops: by the profiler, which disturbs nothing, as a dispatch mode would TorchRL's scan."""
 
-    def __init__(self):
-        super().__init__()
-        self.calls = Counter()
+    def __enter__(self):
+        self.profile = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
+        self.profile.__enter__()
+        return self
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        namespace, _, name = func._schema.name.partition("::")
-        if namespace == "s2s_kernels":
-            self.calls[name] += 1
-        return func(*args, **(kwargs or {}))
+    def __exit__(self, *raised):
+        self.profile.__exit__(*raised)
+        ours = [event for event in self.profile.key_averages() if event.key.startswith("s2s_kernels::")]
+        self.calls = {event.key.removeprefix("s2s_kernels::"): event.count for event in ours}
 
 
 def convert(model):
