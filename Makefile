@@ -24,10 +24,10 @@ export PIP_NO_COMPILE := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint format bench gpu tune dist clean
+.PHONY: help setup demo test integrations lint format bench gpu tune dist clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: $(VENV)/.extension ## make .venv with everything in it and build the extension
 	@echo "Set-up: $(VENV) is up to date."
@@ -40,6 +40,9 @@ demo: setup ## train and show an English to Marathi date translator, about three
 test: setup ## run the test suite
 	OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive \
 		$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --durations=10 $(ARGS)
+
+integrations: setup ## try sk.convert on ten public packages and write docs/integrations.md; ARGS="joeynmt" for one
+	$(BIN)/python -m tests.integrations $(ARGS)
 
 lint: $(VENV)/.requirements ## check style
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ def arguments(argv):
     parser.add_argument("packages", nargs="*", metavar="package", help=f"of: {', '.join(PACKAGES)}; all if none")
     parser.add_argument("--list", action="store_true", help="list packages and their pins, and stop")
     parser.add_argument("--case", action="append", default=[], help="only the case of this name; may be repeated")
+    parser.add_argument("--no-times", dest="times", action="store_false", help="leave out the times")
     parser.add_argument("--seconds", type=int, default=SECONDS, help="time limit of a package (%(default)s)")
     options = parser.parse_args(argv)
     options.packages = [name.replace("-", "_") for name in options.packages]
@@ -33,7 +34,9 @@ def try_package(package, options):
     """A record: the package, its pin, its rows or the reason why there are none, and whether that is a failure."""
     record = {"package": package, "pin": environment.pins(package)[0], "rows": [], "reason": "", "failed": False}
     try:
-        result, record["reason"] = environment.run(package, options.case, options.seconds)
+        result, record["reason"] = environment.run(
+            package, {"cases": options.case, "times": options.times}, options.seconds
+        )
     except environment.NotInstalled as error:
         record["reason"] = f"skipped: pip: {error}"
         return record
@@ -56,7 +59,7 @@ def main(argv=None):
         print(f"{package}: {environment.pins(package)[0]}", flush=True)
         records.append(record := try_package(package, options))
         print(page.text(record), flush=True)
-    if set(packages) == set(PACKAGES) and not options.case:
+    if set(packages) == set(PACKAGES) and options.times and not options.case:
         print(f"Wrote {page.write(records).relative_to(environment.ROOT)}")
     failed = [record["package"] for record in records if record["failed"]]
     if failed:

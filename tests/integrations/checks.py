@@ -1,37 +1,28 @@
 """The checks of one case: a model of a package as it is, against its twin after ``sk.convert``.
 
-``python -m integrations.checks PACKAGE RESULT`` runs in the package's environment and writes JSON.
+Each returns its cell of the table or raises ``Failed`` with it.
 """
 
 import copy
-import importlib
 import io
-import json
 import math
 import random
 import sys
-import traceback
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_flatten
+from torch.utils._pytree import tree_leaves
 
 import s2s_kernels as sk
 
-from . import vision  # noqa: F401  before any package
 from .case import CHECKED, TIMED
+from .compare import Failed, compare
 
-TOLERANCE = 1e-10  # of the largest element, in float64
 STEPS, RATE = 3, 1e-2
 TIMINGS = 7
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
-
-
-class Failed(Exception):
-    """A check found a difference; the message is the cell of the table."""
 
 
 def seed():
@@ -46,48 +37,6 @@ def build(make, size=CHECKED, dtype=torch.float64):
     torch.set_default_dtype(dtype)
     seed()
     return make(size)
-
-
-def compare(what, one, other, scale=None):
-    """The largest difference of two nests of tensors and values, relative to the largest element of each tensor.
-
-    Raises ``Failed`` where structures, shapes, dtypes, whether gradients flow, or values differ.
-    """
-    (ones, shape), (others, other_shape) = tree_flatten(one), tree_flatten(other)
-    if shape != other_shape:
-        raise Failed(f"{what}: the structure differs")
-    worst = 0.0
-    for i, (a, b) in enumerate(zip(ones, others)):
-        name = what if len(ones) == 1 else f"{what}[{i}]"
-        if not isinstance(a, torch.Tensor) and not isinstance(a, float):
-            if type(a).__module__ == "numpy":
-                a, b = torch.from_numpy(a), torch.from_numpy(b)
-            elif a != b:
-                raise Failed(f"{name}: {a!r} is {b!r} after convert")
-            else:
-                continue
-        if isinstance(a, float):
-            a, b = (torch.tensor(x, dtype=torch.float64) for x in (a, b))
-        for quality in ("shape", "dtype", "requires_grad"):
-            if getattr(a, quality) != getattr(b, quality):
-                raise Failed(f"{name}: {quality} {getattr(a, quality)} is {getattr(b, quality)} after convert")
-        if a.numel() == 0:
-            continue
-        if not (a.is_floating_point() or a.is_complex()):
-            if not torch.equal(a, b):
-                raise Failed(f"{name}: {int((a != b).sum())} of {a.numel()} elements differ")
-            continue
-        a, b = a.detach(), b.detach()
-        if not torch.equal(a.isfinite(), b.isfinite()):
-            raise Failed(f"{name}: other elements are infinite or NaN after convert")
-        a, b = a[a.isfinite()], b[b.isfinite()]
-        if a.numel() == 0:
-            continue
-        error = float((a - b).abs().max()) / max(float(a.abs().max()), scale or 0.0, 1e-300)
-        if error > TOLERANCE:
-            raise Failed(f"{name}: differs by {error:.1e} of its largest element")
-        worst = max(worst, error)
-    return worst
 
 
 def outputs(case, model):
@@ -326,7 +275,7 @@ def reverts(make):
     if list(after) != list(parameters) or any(after[name] is not p for name, p in parameters.items()):
         raise Failed("the parameters are other objects")
     found = outputs(case, model)
-    if any(not torch.equal(a, b) for a, b in zip(tree_flatten(truth)[0], tree_flatten(found)[0])):
+    if any(not torch.equal(a, b) for a, b in zip(tree_leaves(truth), tree_leaves(found))):
         raise Failed("the outputs have other bits")
     return "yes"
 
@@ -351,60 +300,15 @@ def times(make):
     return f"{1e3 * before:.0f} → {1e3 * after:.0f} ms ({before / after:.2f})"
 
 
-def guilty(error, package):
-    """Where the package's own code was when this was raised."""
-    frames = traceback.extract_tb(error.__traceback__)
-    inside = [f for f in frames if f"/{package}/" in f.filename and "/tests/integrations/" not in f.filename]
-    frame = (inside or frames)[-1]
-    return f"{'/'.join(Path(frame.filename).parts[-3:])}:{frame.lineno}"
-
-
-def check(function, argument, package):
-    """(passed, text) of one cell."""
-    try:
-        return True, function(argument)
-    except Failed as error:
-        return False, str(error)
-    except Exception as error:  # whatever a package or convert raises is the finding
-        traceback.print_exc()
-        (message, *_) = [*str(error).splitlines(), ""]
-        return False, f"{type(error).__name__}: {message} ({guilty(error, package)})"
-
-
-def run(name, make, package):
-    """The cells of one row by the name of their column."""
-    print(f"--- {name}", flush=True)
-    case = build(make)
-    runs, text = check(alone, make, package)
-    if not runs:
-        return {"case": name, "note": case.note, "cells": {"converts": (False, f"unconverted: {text}")}}
-    built, pair = check(Pair, make, package)
-    cells = {"converts": (False, pair)}
-    if built:
-        cells["converts"] = check(converts, pair, package)
-        cells["outputs"] = check(outputs_equal, pair, package)
-        cells["gradients"] = check(gradients_equal, pair, package)
-        cells["trains"] = check(trains, make, package)
-        cells["saves"] = check(saves, make, package)
-        cells["reverts"] = check(reverts, make, package)
-        if case.initialize:
-            cells["initializes"] = check(initializes, make, package)
-        if case.decode:
-            cells["decodes"] = check(decodes, pair, package)
-        cells["time"] = check(times, make, package)
-    return {"case": name, "note": case.note, "cells": cells}
-
-
-def main(package, result, *names):
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    module = importlib.import_module(f"{__package__}.{package}")
-    rows = [
-        run(name, make, getattr(module, "PACKAGE", package))
-        for name, make in module.CASES.items()
-        if name in names or not names
-    ]
-    Path(result).write_text(json.dumps(rows))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+# A check takes the pair that all may share, or builds models of its own since it changes them.
+COLUMNS = {
+    "converts": (converts, True),
+    "outputs": (outputs_equal, True),
+    "gradients": (gradients_equal, True),
+    "trains": (trains, False),
+    "saves": (saves, False),
+    "reverts": (reverts, False),
+    "initializes": (initializes, False),
+    "decodes": (decodes, True),
+    "time": (times, False),
+}

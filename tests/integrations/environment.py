@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -43,7 +44,7 @@ def prepare(package):
     shutil.rmtree(place, ignore_errors=True)
     venv.create(place, symlinks=True)
     # pip runs before the environment sees the packages beside it, so that it touches none of them.
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-warn-script-location"]
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--retries", "1"]
     try:
         done = subprocess.run([*pip, *wanted], capture_output=True, text=True, timeout=SECONDS)
     except subprocess.TimeoutExpired:
@@ -59,14 +60,14 @@ def prepare(package):
     return python
 
 
-def run(package, names, seconds):
-    """Run the checks of ``package`` in its environment: the rows, or the reason why there are none."""
+def run(package, options, seconds):
+    """Run the checks of ``package`` in its environment: the file of its rows, or None and the reason."""
     python, place = prepare(package), BUILD / package
     result, log = place / "result.json", place / "log"
     result.unlink(missing_ok=True)
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
     environment.update(MPLBACKEND="agg", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", OMP_WAIT_POLICY="passive")
-    command = [python, "-m", "integrations.checks", package, result, *names]
+    command = [python, "-m", "integrations.rows", package, result, json.dumps(options)]
     with log.open("w") as file:
         try:
             done = subprocess.run(
