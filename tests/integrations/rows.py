@@ -1,4 +1,4 @@
-"""The rows of a package's table, in JSON: ``python -m integrations.rows PACKAGE RESULT [OPTIONS]`` in its environment."""
+"""The rows of a package's table: ``python -m integrations.rows PACKAGE RESULT [OPTIONS]`` in its environment."""
 
 import importlib
 import json
