@@ -3,10 +3,11 @@
 import copy
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
-from integrations import environment, rows
+from integrations import environment, page, rows
 from integrations.case import Case
 from integrations.compare import Failed, compare
 from torch import nn
@@ -105,6 +106,49 @@ def test_a_case_that_fails_by_itself_is_not_blamed_on_convert(monkeypatch):
 
     cells = rows.row("wrong size", fails, "torch")["cells"]
     assert list(cells) == ["converts"] and cells["converts"][1].startswith("unconverted: RuntimeError: input.size(-1)")
+
+
+@pytest.mark.parametrize(("limit", "column"), [("no such thing", "outputs"), ("no other thing", "converts")])
+def test_a_known_limit_must_still_be_there(monkeypatch, limit, column):
+    def limited(size):
+        return replace(make(size), limit=limit)
+
+    def change(model):
+        def refuse(*args):
+            raise NotImplementedError("no such thing")
+
+        model["rnn"].register_forward_hook(refuse)
+
+    broken(monkeypatch, change)
+    cells = rows.row("limited", limited, "torch", times=False)["cells"]
+    if column == "converts":
+        assert cells["converts"] == (False, "nothing says 'no other thing' any more")
+        assert not cells["outputs"][0]
+    else:
+        assert cells["outputs"] == (True, "not possible: no such thing")
+
+
+def test_pip_that_fails_is_a_reason(monkeypatch, tmp_path):
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(environment, "pins", lambda package: ["not a requirement"])
+    with pytest.raises(environment.NotInstalled, match="not a requirement"):
+        environment.prepare("nothing")
+    assert not (tmp_path / "build" / "nothing" / "stamp").exists()
+
+
+def test_the_page(monkeypatch, tmp_path):
+    monkeypatch.setattr(page, "ROOT", tmp_path)
+    (tmp_path / "docs").mkdir()
+    cells = {"converts": (True, "1 of 1"), "outputs": (False, "a | b")}
+    rows = [{"case": "small", "note": "noted", "cells": cells}]
+    records = [
+        {"package": "one", "pin": "one==1", "rows": rows, "reason": "", "failed": True},
+        {"package": "two", "pin": "two==2", "rows": [], "reason": "skipped: pip: no", "failed": False},
+    ]
+    text = page.write(records).read_text()
+    assert "| one==1 | small | 1 of 1 | **fails**: a \\| b | " in text and "| noted |" in text
+    assert text.count("\n| two==2 |") == 1 and "| skipped: pip: no |" in text
 
 
 x = torch.tensor([1.0, -2.0, float("nan"), float("inf")])

@@ -41,6 +41,7 @@ def prepare(package):
     mark = hashlib.sha256(repr((wanted, sys.version, sys.prefix)).encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == mark:
         return python
+    print(f"  installing {len(wanted)} packages in {place.relative_to(ROOT)}", flush=True)
     shutil.rmtree(place, ignore_errors=True)
     venv.create(place, symlinks=True)
     # pip runs before the environment sees the packages beside it, so that it touches none of them.
@@ -54,7 +55,7 @@ def prepare(package):
         raise NotInstalled(lines[-1].strip() if lines else f"pip exited with {done.returncode}")
     config = {"base": str(place), "platbase": str(place)}
     beside = [sysconfig.get_path(name) for name in ("purelib", "platlib")]
-    paths = dict.fromkeys([*beside, str(ROOT), str(ROOT / "python"), str(ROOT / "tests")])
+    paths = dict.fromkeys([str(ROOT), str(ROOT / "python"), str(ROOT / "tests"), *beside])
     Path(sysconfig.get_path("purelib", vars=config), "beside.pth").write_text("\n".join(paths) + "\n")
     stamp.write_text(mark)
     return python

@@ -15,7 +15,7 @@ from .compare import Failed
 def guilty(error, package):
     """Where the package's own code was when this was raised."""
     frames = traceback.extract_tb(error.__traceback__)
-    inside = [f for f in frames if f"/{package}/" in f.filename and "/tests/integrations/" not in f.filename]
+    inside = [frame for frame in frames if f"/site-packages/{package}/" in frame.filename]
     frame = (inside or frames)[-1]
     return f"{'/'.join(Path(frame.filename).parts[-3:])}:{frame.lineno}"
 
@@ -51,6 +51,12 @@ def row(name, make, package, times=True):
             del columns[column]
     for column, (function, takes_pair) in columns.items():
         cells[column] = check(function, pair if takes_pair else make, package)
+    if case.limit:
+        met = [column for column, (passed, text) in cells.items() if not passed and case.limit in text]
+        for column in met:
+            cells[column] = True, f"not possible: {case.limit}"
+        if not met:
+            cells["converts"] = False, f"nothing says {case.limit!r} any more"
     return {"case": name, "note": case.note, "cells": cells}
 
 

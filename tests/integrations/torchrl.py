@@ -47,9 +47,7 @@ def rollout(size: Size, kind, layers):
     return data
 
 
-def case(kind, layers, converted=1, left=0, **options):
-    name = "lstm" if kind is LSTMModule else "gru"
-
+def case(kind, layers, converted=1, left=0, note="", **options):
     def make(size: Size) -> Case:
         hidden = size.hidden
         model = TensorDictSequential(
@@ -90,7 +88,7 @@ def case(kind, layers, converted=1, left=0, **options):
             converted=converted,
             left=left,
             decode=decode,
-            note="" if converted else f"its own {name.upper()}, which is written in Python and no nn.{name.upper()}",
+            note=note,
         )
 
     return make
@@ -101,6 +99,10 @@ CASES = {
     "LSTMModule, 2 layers, DQN": case(LSTMModule, 2),
     "GRUModule, DQN": case(GRUModule, 1),
     "GRUModule, 2 layers, DQN": case(GRUModule, 2),
-    "GRUModule, scan": case(GRUModule, 1, recurrent_backend="scan"),
-    "LSTMModule, python_based": case(LSTMModule, 1, converted=0, left=1, python_based=True),
+    "GRUModule, scan": case(
+        GRUModule, 1, recurrent_backend="scan", note="scan reads the weights itself: only single steps are fused"
+    ),
+    "LSTMModule, python_based": case(
+        LSTMModule, 1, converted=0, left=1, python_based=True, note="TorchRL's own LSTM, in Python, is no nn.LSTM"
+    ),
 }
