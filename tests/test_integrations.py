@@ -40,7 +40,7 @@ def make(size):
     )
 
 
-def failed(**options):
+def failed():
     """The columns that fail for ``make``."""
     cells = rows.row("a GRU", make, "torch", times=False)["cells"]
     return {name for name, (passed, _) in cells.items() if not passed}

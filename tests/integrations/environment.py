@@ -51,8 +51,9 @@ def prepare(package):
     except subprocess.TimeoutExpired:
         raise NotInstalled(f"pip took more than {SECONDS} s") from None
     if done.returncode:
-        lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise NotInstalled(lines[-1].strip() if lines else f"pip exited with {done.returncode}")
+        said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        errors = [line for line in said if line.startswith("ERROR: ")] or said or [f"exit {done.returncode}"]
+        raise NotInstalled(errors[-1])
     config = {"base": str(place), "platbase": str(place)}
     beside = [sysconfig.get_path(name) for name in ("purelib", "platlib")]
     paths = dict.fromkeys([str(ROOT), str(ROOT / "python"), str(ROOT / "tests"), *beside])
