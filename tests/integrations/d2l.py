@@ -100,7 +100,7 @@ class Letters:
 
 def translation(layers, attention):
     def make(size: Size) -> Case:
-        encoder = d2l.Seq2SeqEncoder(WORDS, size.hidden, size.hidden, layers)
+        encoder = d2l.Seq2SeqEncoder(WORDS, size.hidden, size.hidden, layers, dropout=0.2 if layers > 1 else 0)
         decoder = Decoder(WORDS, size.hidden, layers, attention(size))
         model = d2l.Seq2Seq(encoder, decoder, tgt_pad=PAD, lr=0.01)
         lengths = torch.arange(size.steps, size.steps - size.batch, -1).clamp(min=1)
@@ -128,11 +128,11 @@ def translation(layers, attention):
 
 
 def additive(size):
-    return d2l.AdditiveAttention(size.hidden, dropout=0)
+    return d2l.AdditiveAttention(size.hidden, dropout=0.2)
 
 
 def dot_product(size):
-    return d2l.DotProductAttention(dropout=0)
+    return d2l.DotProductAttention(dropout=0.2)
 
 
 def language(recurrence, converted, left=0):
@@ -162,7 +162,7 @@ def language(recurrence, converted, left=0):
 CASES = {
     "GRU encoder and decoder, additive attention": translation(2, additive),
     "GRU encoder and decoder, dot product attention": translation(1, dot_product),
-    "language model, GRU": language(lambda size: d2l.GRU(WORDS, size.hidden, 2), converted=1),
+    "language model, GRU": language(lambda size: d2l.GRU(WORDS, size.hidden, 2, dropout=0.2), converted=1),
     "language model, LSTM": language(lambda size: LSTM(WORDS, size.hidden, 2), converted=1),
     "language model, RNN": language(lambda size: d2l.RNN(WORDS, size.hidden), converted=0, left=1),
 }

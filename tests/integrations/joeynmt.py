@@ -58,8 +58,8 @@ def batch(size: Size, words):
 def case(rnn, attention, init_hidden="bridge", input_feeding=True, layers=1):
     def make(size: Size) -> Case:
         words = vocabulary(40)
-        common = {"type": "recurrent", "rnn_type": rnn, "num_layers": layers, "dropout": 0.0}
-        embeddings = {"embedding_dim": size.hidden, "scale": False, "dropout": 0.0}
+        common = {"type": "recurrent", "rnn_type": rnn, "num_layers": layers, "dropout": 0.2}
+        embeddings = {"embedding_dim": size.hidden, "scale": False, "dropout": 0.1}
         config = {
             "encoder": {**common, "embeddings": embeddings, "hidden_size": size.hidden, "bidirectional": True},
             "decoder": {

@@ -29,7 +29,7 @@ that its public classes build, called as its own training and decoding code call
 | converts | modules that were swapped, of all recurrent ones; what stays, and why; fused ops of one forward pass |
 | outputs, its search | float64; the largest difference, relative to the tensor's largest element; at most 1e-10 |
 | gradients | of every parameter (how many), relative to its largest element or 1e-3 of the largest of all gradients |
-| trains | three steps of Adam; the same, of the losses |
+| trains | three steps of Adam, dropout and all, from the same seed; the same, of the losses |
 | saves and loads | state_dict to and from an unconverted twin, through a file; the model pickled and copied |
 | reverts | `sk.revert`: the types, attributes and parameter objects as before, and the same bits |
 | its initialiser | the package's own, run after `sk.convert`: the same bits, others than before |

@@ -78,7 +78,7 @@ def cast(x):
 def case(kind, converted, shortest=1, samples=None, limit="", note="", **options):
     def make(size: Size) -> Case:
         dataset, (x, y) = series(size, shortest)
-        model = kind.from_dataset(dataset, hidden_size=size.hidden, dropout=0.0, log_interval=-1, **options)
+        model = kind.from_dataset(dataset, hidden_size=size.hidden, dropout=0.2, log_interval=-1, **options)
 
         def forward(model):
             # Without a copy, decoding in steps would write what it predicts into the batch.
