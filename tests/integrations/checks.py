@@ -39,6 +39,10 @@ def build(make, size=CHECKED, dtype=torch.float64):
     return make(size)
 
 
+def figure(difference):
+    return f"{difference:.0e}" if difference else "0"
+
+
 def outputs(case, model):
     seed()
     model.eval()
@@ -124,7 +128,7 @@ def converts(pair):
 
 def outputs_equal(pair):
     worst = compare("output", outputs(pair.case, pair.plain), outputs(pair.case, pair.converted))
-    return f"{worst:.0e}"
+    return figure(worst)
 
 
 def gradients_equal(pair):
@@ -142,7 +146,7 @@ def gradients_equal(pair):
     scale = 1e-3 * max(float(plain[name].abs().max()) for name in present)
     for name in present:
         worst = max(worst, compare(f"gradient of {name}", plain[name], converted[name], scale))
-    return f"{worst:.0e} ({len(present)})"
+    return f"{figure(worst)} ({len(present)})"
 
 
 def train(case, model):
@@ -165,7 +169,7 @@ def trains(make):
     if len(set(plain)) == 1:
         raise Failed("the loss does not change, even without convert")
     worst = compare("loss", plain, converted)
-    return f"{worst:.0e}"
+    return figure(worst)
 
 
 def initializes(make):
@@ -263,7 +267,7 @@ def reverts(make):
 
 def decodes(pair):
     worst = compare("decode", decode(pair.case, pair.plain), decode(pair.case, pair.converted))
-    return f"{worst:.0e}"
+    return figure(worst)
 
 
 def times(make):
