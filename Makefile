@@ -24,10 +24,10 @@ export PIP_NO_COMPILE := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test fuzz sanitize lint format bench gpu tune dist clean
+.PHONY: help setup demo test fuzz sanitize integrations lint format bench gpu tune dist clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: $(VENV)/.extension ## make .venv with everything in it and build the extension
 	@echo "Set-up: $(VENV) is up to date."
@@ -46,6 +46,9 @@ fuzz: setup ## random calls and wrong arguments of every op; ARGS="--cases 2000 
 
 sanitize: setup ## the CPU's kernels under AddressSanitizer, UBSan and ThreadSanitizer; ARGS="threads"
 	$(BIN)/python tests/sanitize.py $(ARGS)
+
+integrations: setup ## try sk.convert on ten public packages and write docs/integrations.md; ARGS="joeynmt" for one
+	$(BIN)/python -m tests.integrations $(ARGS)
 
 lint: $(VENV)/.requirements ## check style
 	$(BIN)/ruff check .
