@@ -19,9 +19,9 @@ Tensor undefined_if_none(const OptionalTensor& x) { return x.value_or(Tensor());
 // A gradient for autograd: undefined where it was not asked for.
 Tensor if_needed(const Tensor& grad, bool need) { return need ? grad : Tensor(); }
 
-// Stands around the call of an op that makes gradients: past the autograd that refuses a second derivative (which costs
-// microseconds), where none is being recorded. The saved tensors are unpacked before it: torch.utils.checkpoint
-// computes them again then, with autograd.
+// Stands around the call of an op that makes gradients: past its autograd, which is Python's (see
+// s2s_kernels/ops/second_derivative.py), where none is being recorded. The saved tensors are unpacked before it:
+// torch.utils.checkpoint computes them again then, with autograd.
 struct Unrecorded {
   std::optional<at::AutoDispatchBelowADInplaceOrView> below;
   Unrecorded() {
@@ -33,44 +33,6 @@ struct Unrecorded {
 void refuse_forward_mode(const char* name, const OptionalTensor& x) {
   TORCH_CHECK_NOT_IMPLEMENTED(!x.has_value() || !x->defined() || !x->_fw_grad(0).defined(), "torch.ops.s2s_kernels.",
                               name, " has no forward-mode derivative; s2s_kernels.", name, " has");
-}
-
-void add_tensors(variable_list& tensors, const c10::IValue& x) {
-  if (x.isTensor()) {
-    if (x.toTensor().defined()) tensors.push_back(x.toTensor());
-  } else if (x.isList()) {
-    for (const c10::IValue& y : x.toListRef()) add_tensors(tensors, y);
-  }
-}
-
-// The autograd of every op that makes gradients: a second derivative is refused when it is asked for.
-struct SecondDerivative : Function<SecondDerivative> {
-  static variable_list forward(AutogradContext* ctx, at::TensorList inputs, const std::string& name,
-                               const std::function<variable_list()>& gradients) {
-    ctx->saved_data["name"] = name;
-    return gradients();
-  }
-
-  static variable_list backward(AutogradContext* ctx, const variable_list&) {
-    TORCH_CHECK_NOT_IMPLEMENTED(false, "s2s_kernels.", ctx->saved_data["name"].toStringRef(),
-                                " has no second derivative in backward; torch.func.grad of torch.func.grad has");
-  }
-};
-
-void refuse_second_derivative(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
-  variable_list inputs;
-  for (const c10::IValue& x : torch::jit::last(*stack, op.schema().arguments().size())) add_tensors(inputs, x);
-  std::string name = op.schema().name();
-  name = name.substr(name.find("::") + 2, name.rfind("_backward") - name.find("::") - 2);
-  // What forward returns is given its history in place: the results on the stack are the same tensors.
-  SecondDerivative::apply(at::TensorList(inputs), name, std::function<variable_list()>([&] {
-                            at::AutoDispatchBelowADInplaceOrView below;
-                            op.redispatchBoxed(keys & c10::after_autograd_keyset, stack);
-                            variable_list outputs;
-                            for (const c10::IValue& x : torch::jit::last(*stack, op.schema().returns().size()))
-                              add_tensors(outputs, x);
-                            return outputs;
-                          }));
 }
 
 struct AdditiveAttention : Function<AdditiveAttention> {
@@ -234,7 +196,8 @@ struct LinearCrossEntropy : Function<LinearCrossEntropy> {
     at::AutoDispatchBelowADInplaceOrView below;
     auto [loss, grad_features, grad_weight, grad_bias] =
         op.call(features, weight, bias, targets, label_smoothing, needs);
-    ctx->save_for_backward({features, weight, undefined_if_none(bias), grad_features, grad_weight, grad_bias});
+    ctx->save_for_backward({features, weight, undefined_if_none(bias), targets, grad_features, grad_weight, grad_bias});
+    ctx->saved_data["label_smoothing"] = label_smoothing;
     ctx->mark_non_differentiable({grad_features, grad_weight, grad_bias});
     ctx->set_materialize_grads(false);
     return {loss, grad_features, grad_weight, grad_bias};
@@ -247,7 +210,8 @@ struct LinearCrossEntropy : Function<LinearCrossEntropy> {
     variable_list result(6);
     if (!grads[0].defined()) return result;
     auto [features, weight, bias] =
-        op.call(grads[0], saved[0], saved[1], optional(saved[2]), saved[3], saved[4], saved[5]);
+        op.call(grads[0], saved[0], saved[1], optional(saved[2]), saved[3],
+                ctx->saved_data["label_smoothing"].toDouble(), saved[4], saved[5], saved[6]);
     result[0] = if_needed(features, ctx->needs_input_grad(0));
     result[1] = if_needed(weight, ctx->needs_input_grad(1));
     if (saved[2].defined()) result[2] = if_needed(bias, ctx->needs_input_grad(2));
@@ -279,9 +243,6 @@ TORCH_LIBRARY_IMPL(s2s_kernels, Autograd, m) {
   m.impl("lstm_forward", TORCH_FN(recurrence_autograd<1>));
   m.impl("attention_gru_forward", TORCH_FN(recurrence_autograd<2>));
   m.impl("attention_lstm_forward", TORCH_FN(recurrence_autograd<3>));
-  for (std::string name : {"additive_attention", "gru_step", "lstm_step", "gru", "lstm", "attention_gru",
-                           "attention_lstm", "linear_cross_entropy"})
-    m.impl((name + "_backward").c_str(), torch::CppFunction::makeFromBoxedFunction<&refuse_second_derivative>());
 }
 
 }  // namespace s2s

@@ -132,7 +132,8 @@ TORCH_LIBRARY(s2s_kernels, m) {
       "float label_smoothing, bool[3] needs) -> (Tensor loss, Tensor, Tensor, Tensor)");
   m.def(
       "linear_cross_entropy_backward(Tensor grad_loss, Tensor features, Tensor weight, Tensor? bias, "
-      "Tensor grad_features, Tensor grad_weight, Tensor grad_bias) -> (Tensor, Tensor, Tensor)");
+      "Tensor targets, float label_smoothing, Tensor grad_features, Tensor grad_weight, Tensor grad_bias) -> (Tensor, "
+      "Tensor, Tensor)");
 
   auto def = [&](const std::string& schema, auto f) {
     m.def(schema.c_str(), torch::dispatch(c10::DispatchKey::CompositeImplicitAutograd, f));

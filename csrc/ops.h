@@ -92,8 +92,8 @@ Search beam_search;
 Four linear_cross_entropy_forward(const Tensor& features, const Tensor& weight, const OptionalTensor& bias,
                                   const Tensor& targets, double label_smoothing, Needs<3> needs);
 Three linear_cross_entropy_backward(const Tensor& grad_loss, const Tensor& features, const Tensor& weight,
-                                    const OptionalTensor& bias, const Tensor& grad_features, const Tensor& grad_weight,
-                                    const Tensor& grad_bias);
+                                    const OptionalTensor& bias, const Tensor& targets, double label_smoothing,
+                                    const Tensor& grad_features, const Tensor& grad_weight, const Tensor& grad_bias);
 RecurrenceForward gru_forward, lstm_forward, attention_gru_forward, attention_lstm_forward;
 RecurrenceBackward gru_backward, lstm_backward, attention_gru_backward, attention_lstm_backward;
 

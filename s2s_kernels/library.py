@@ -7,7 +7,7 @@ The tests hold these schemas against the compiled ones.
 from functools import partial
 
 import torch
-from torch.autograd.function import Function, once_differentiable
+from torch.autograd.function import Function
 
 from . import transforms
 
@@ -46,7 +46,8 @@ SCHEMAS = [
     "linear_cross_entropy_forward(Tensor features, Tensor weight, Tensor? bias, Tensor targets, "
     "float label_smoothing, bool[3] needs) -> (Tensor loss, Tensor, Tensor, Tensor)",
     "linear_cross_entropy_backward(Tensor grad_loss, Tensor features, Tensor weight, Tensor? bias, "
-    "Tensor grad_features, Tensor grad_weight, Tensor grad_bias) -> (Tensor, Tensor, Tensor)",
+    "Tensor targets, float label_smoothing, Tensor grad_features, Tensor grad_weight, Tensor grad_bias) -> "
+    "(Tensor, Tensor, Tensor)",
     *(name + schema for name, schema in RECURRENCES.items()),
     *(
         name + "_forward(Tensor?[] inputs, Tensor? lengths, Tensor? mask, bool reverse, bool save) -> Tensor[]"
@@ -79,7 +80,6 @@ class AdditiveAttention(Function):
         return context, weights
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad_context, grad_weights):
         if grad_context is None and grad_weights is None:
             return (None,) * 8
@@ -96,7 +96,6 @@ class GruStep(Function):
         return below(*inputs)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad):
         return None, *_op("gru_step_backward")(grad, *ctx.saved_tensors)
 
@@ -109,7 +108,6 @@ class LstmStep(Function):
         return below(*inputs)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad_h, grad_c):
         if grad_h is None and grad_c is None:
             return (None,) * 4
@@ -128,7 +126,6 @@ class Recurrence(Function):
         return tuple(outputs)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, *grads):
         grads = list(grads[: PUBLIC_OUTPUTS[ctx.name]])
         lengths, mask, *saved = ctx.saved_tensors

@@ -124,19 +124,19 @@ def test_meta_device(kind):
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_an_output_may_be_viewed_and_changed(kind, batch_first, bidirectional):
-    """As nn.GRU's; ours also where nn.LSTM's is saved for backward, and with batch_first."""
+    """As nn.GRU's; ours also where nn.LSTM's is saved for backward."""
     module = kind(5, 6, batch_first=batch_first, bidirectional=bidirectional).double()
     x, gradients = input_for(kind), []
     for step in (sk.revert, sk.convert):
         output = step(module)(x)[0]
-        if step is sk.revert and (kind is nn.LSTM or batch_first):
-            output = output.clone(memory_format=torch.contiguous_format)
+        if step is sk.revert and kind is nn.LSTM:
+            output = output.clone()
         output *= 2
-        output.view(-1, output.shape[-1])[0].zero_()
+        if not batch_first:
+            output.view(-1, output.shape[-1])[0].zero_()
         gradients.append(torch.autograd.grad(output.square().sum(), list(module.parameters())))
     assert_same(*gradients, 1e-12)
-    with torch.no_grad():
-        assert module(x)[0].is_contiguous()
+    assert module.eval()(x)[0].mul_(2).sum().backward() is None
     assert module(x[:, 0])[0].mul_(2).requires_grad  # unbatched
 
 
@@ -151,6 +151,19 @@ def test_the_same_seed_drops_the_same_units(kind, packed):
     for step in (sk.revert, sk.convert):
         torch.manual_seed(3)
         found.append(outputs(step(module), x))
+    assert_same(*found)
+
+
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
+@pytest.mark.parametrize("form", [{}, {"batch_first": True}, {"batch_first": True, "bidirectional": True}], ids=str)
+def test_dropout_of_the_output_draws_the_same(kind, form):
+    """It draws in the order of memory, which torch.nn's output has by time, with batch_first too."""
+    torch.use_deterministic_algorithms(False)
+    module, x, found = kind(5, 6, **form).double(), input_for(kind), []
+    for step in (sk.revert, sk.convert):
+        output = step(module)(x)[0]
+        torch.manual_seed(3)
+        found.append([nn.functional.dropout(output, 0.5).detach()])
     assert_same(*found)
 
 

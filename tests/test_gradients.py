@@ -67,3 +67,30 @@ def test_one_tensor_in_two_places(anywhere):
     context, _ = sk.additive_attention(inputs["query"], keys, values, inputs["v"])
     parts = torch.autograd.grad(context.sum(), [keys, values])
     assert torch.allclose(both, parts[0] + parts[1], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(("op", "form"), OPS, ids=str)
+@pytest.mark.parametrize("some", [False, True])
+def test_second_derivatives(kernel, op, form, some):
+    """Of inputs that are made of one another too, and where some need no gradient and some outputs are not used."""
+    sizes = {"B": 2, "S": 3, "T": 2, "I": 2, "H": 3, "A": 2, "D": 2}
+    if "attention" not in op:
+        sizes = {"B": 2, "H": 3} if "step" in op else {"B": 2, "T": 3, "I": 2, "H": 3}
+    elif op == "additive_attention":
+        sizes = {"B": 2, "S": 3, "A": 2, "D": 2}
+    inputs = place(example(op, **(sizes | form)), kernel.device)
+    names = [name for name, x in inputs.items() if is_float(x)]
+    if some:
+        names = names[::2]
+
+    def function(factor, *tensors):
+        given = dict(zip(names, tensors, strict=True))
+        first = next(iter(given))
+        made = {name: x * factor + (0 if name == first else given[first].sum()) for name, x in given.items()}
+        outputs = call(sk, op, inputs | made)
+        return tuple(outputs[-1:] if some else outputs)
+
+    factor = torch.tensor(0.7, dtype=torch.float64, device=kernel.device, requires_grad=True)
+    tensors = [factor, *(inputs[name].requires_grad_() for name in names)]
+    assert torch.autograd.gradgradcheck(function, tensors)
+    assert torch.autograd.gradcheck(function, tensors)

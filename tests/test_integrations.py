@@ -3,7 +3,6 @@
 import copy
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 import torch
@@ -106,26 +105,6 @@ def test_a_case_that_fails_by_itself_is_not_blamed_on_convert(monkeypatch):
 
     cells = rows.row("wrong size", fails, "torch")["cells"]
     assert list(cells) == ["converts"] and cells["converts"][1].startswith("unconverted: RuntimeError: input.size(-1)")
-
-
-@pytest.mark.parametrize(("limit", "column"), [("no such thing", "outputs"), ("no other thing", "converts")])
-def test_a_known_limit_must_still_be_there(monkeypatch, limit, column):
-    def limited(size):
-        return replace(make(size), limit=limit)
-
-    def change(model):
-        def refuse(*args):
-            raise NotImplementedError("no such thing")
-
-        model["rnn"].register_forward_hook(refuse)
-
-    broken(monkeypatch, change)
-    cells = rows.row("limited", limited, "torch", times=False)["cells"]
-    if column == "converts":
-        assert cells["converts"] == (False, "nothing says 'no other thing' any more")
-        assert not cells["outputs"][0]
-    else:
-        assert cells["outputs"] == (True, "not possible: no such thing")
 
 
 def test_pip_that_fails_is_a_reason(monkeypatch, tmp_path):

@@ -209,7 +209,8 @@ Four linear_cross_entropy_forward(const Tensor& features, const Tensor& weight, 
 
 // What forward made, times the gradient of the loss; the inputs are there for autograd to refuse a second derivative.
 Three linear_cross_entropy_backward(const Tensor& grad_loss, const Tensor&, const Tensor&, const OptionalTensor&,
-                                    const Tensor& grad_features, const Tensor& grad_weight, const Tensor& grad_bias) {
+                                    const Tensor&, double, const Tensor& grad_features, const Tensor& grad_weight,
+                                    const Tensor& grad_bias) {
   // A scalar of more dimensions would widen 16 bits; one of none does not.
   return {at::mul(grad_features, grad_loss), at::mul(grad_weight, grad_loss), at::mul(grad_bias, grad_loss)};
 }

@@ -97,12 +97,15 @@ class Recurrent(nn.RNNBase):
             states = tuple(state.index_select(1, packed.unsorted_indices) for state in states)
         return PackedSequence(data, batch_sizes, packed.sorted_indices, packed.unsorted_indices), states
 
-    def _hand_out(self, output):
-        """``output`` as torch.nn's: contiguous, and on a CPU the caller's own to change in place, where the op's is
-        saved for backward. (With two directions it is a copy already.)"""
-        if output.requires_grad and output.is_cpu and not self.bidirectional:
-            return output.clone(memory_format=torch.contiguous_format)
-        return output.contiguous()
+    def _hand_out(self, output, time_first):
+        """``output`` (B, T, F) as torch.nn's, which may be changed in place on a CPU, where the op's is saved for
+        backward, and of which a dropout that follows draws its mask in the order of memory: by time."""
+        saved = output.requires_grad and output.is_cpu and not self.bidirectional  # else it is a copy already
+        if not (time_first or saved or self.training):
+            return output
+        output = output.transpose(0, 1)
+        copy = output.clone(memory_format=torch.contiguous_format) if saved else output.contiguous()
+        return copy if time_first else copy.transpose(0, 1)
 
     def forward(self, input, hx=None, *, lengths=None):
         """``(output, h_n)`` of a GRU, ``(output, (h_n, c_n))`` of an LSTM, as torch.nn's.
@@ -144,9 +147,10 @@ class Recurrent(nn.RNNBase):
             if states is not None:
                 states = tuple(state.unsqueeze(1) for state in states)
             output, states = self._forward(input.unsqueeze(0), states, None)
-            return self._hand_out(output.squeeze(0)), self._from_states(tuple(state.squeeze(1) for state in states))
+            states = tuple(state.squeeze(1) for state in states)
+            return self._hand_out(output, True).squeeze(1), self._from_states(states)
         output, states = self._forward(input if self.batch_first else input.transpose(0, 1), states, lengths)
-        return self._hand_out(output if self.batch_first else output.transpose(0, 1)), self._from_states(states)
+        return self._hand_out(output, not self.batch_first), self._from_states(states)
 
 
 class GRU(Recurrent, nn.GRU):

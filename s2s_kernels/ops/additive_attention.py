@@ -2,7 +2,7 @@
 
 from .. import reference
 from ..checks import check_lengths, check_mask, dims, expect, floating, of_ops
-from . import registration
+from . import registration, second_derivative
 
 
 def additive_attention(query, keys, values, v, *, lengths=None, mask=None, bias=None):
@@ -76,4 +76,12 @@ def _(grad_context, grad_weights, query, keys, values, v, weights, lengths, mask
     return registration.gradients(inputs, needs)
 
 
+def replay(grad_context, grad_weights, query, keys, values, v, weights, lengths, mask, bias, needs):
+    def attend(query, keys, values, v, bias):
+        return reference.additive_attention(query, keys, values, v, lengths=lengths, mask=mask, bias=bias)
+
+    return attend, [query, keys, values, v, bias], needs, [grad_context, grad_weights]
+
+
+second_derivative.register("additive_attention", replay)
 registration.autocast("additive_attention")

@@ -1,8 +1,9 @@
 """Checks and shapes that the two attention scans share."""
 
+from .. import reference
 from ..checks import check_lengths, check_mask, dims, expect, of_ops, optional
 from . import registration
-from .recurrence import check_cell, register_backward, rounded, saved_like
+from .recurrence import check_cell, register_halves, rounded, saved_like
 
 
 def check_scan(
@@ -90,5 +91,12 @@ def register_scan(name, gates):
             *(saved_like(x, shape, rounded(x, save)) for shape in outputs),
         ]
 
-    register_backward(name)
+    def run(inputs, lengths, mask, reverse):
+        x, *states = inputs[: gates - 1]
+        *source_and_cell, w_feed, b_feed, first_feed = inputs[gates - 1 :]
+        feed = {"w_feed": w_feed, "b_feed": b_feed, "first_feed": first_feed}
+        state = states[0] if gates == 3 else states
+        return getattr(reference, name)(x, state, *source_and_cell, lengths=lengths, mask=mask, **feed)
+
+    register_halves(name, run)
     registration.autocast(name)

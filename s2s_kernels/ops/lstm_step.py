@@ -2,7 +2,7 @@
 
 from .. import reference
 from ..checks import dims, expect, floating, of_ops
-from . import registration
+from . import registration, second_derivative
 
 
 def lstm_step(gates_x, gates_h, c):
@@ -45,4 +45,12 @@ def _(grad_h, grad_c, gates_x, gates_h, c):
     return gates_x.new_empty(gates_x.shape), c.new_empty(c.shape)
 
 
+def replay(grad_h, grad_c, gates_x, gates_h, c):
+    def step(gates_x, c):  # the gradient of both gates is one
+        return reference.lstm_step(gates_x, gates_h, c)
+
+    return step, [gates_x, c], [True] * 2, [grad_h, grad_c]
+
+
+second_derivative.register("lstm_step", replay)
 registration.autocast("lstm_step")

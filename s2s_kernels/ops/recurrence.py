@@ -1,9 +1,11 @@
 """Checks and shapes that the sequence ops share."""
 
 import torch
+from torch.utils._pytree import tree_leaves
 
+from .. import reference
 from ..checks import check_lengths, dims, expect, floating, of_ops, optional
-from . import registration
+from . import registration, second_derivative
 from .lazy_values import register_plain_values
 
 
@@ -46,8 +48,8 @@ def rounded(x, save):
     return save and x.dtype in (torch.bfloat16, torch.float16)
 
 
-def register_backward(name):
-    """What the halves of the four recurrences share."""
+def register_halves(name, run):
+    """What the halves of the four recurrences share. ``run(inputs, lengths, mask, reverse)`` is the reference."""
     registration.refuse_batched_gradients(name)
     for half in ("forward", "backward"):
         register_plain_values(f"{name}_{half}")
@@ -55,6 +57,14 @@ def register_backward(name):
     @registration.fake(f"{name}_backward")
     def _(grads, inputs, lengths, mask, reverse, outputs, needs):
         return list(registration.gradients(inputs, needs))
+
+    def replay(grads, inputs, lengths, mask, reverse, outputs, needs):
+        def function(*inputs):
+            return tree_leaves(run(inputs, lengths, mask, reverse))
+
+        return function, inputs, needs, grads
+
+    second_derivative.register(name, replay)
 
 
 def register_recurrence(name, gates):
@@ -80,5 +90,10 @@ def register_recurrence(name, gates):
             *cells,
         ]
 
-    register_backward(name)
+    def run(inputs, lengths, mask, reverse):
+        x, *states = inputs[: gates - 1]
+        state = states[0] if gates == 3 else states
+        return getattr(reference, name)(x, state, *inputs[gates - 1 :], lengths=lengths, reverse=reverse)
+
+    register_halves(name, run)
     registration.autocast(name)

@@ -39,5 +39,4 @@ class Case:
     initialize: Callable[[nn.Module], object] | None = None  # the package's own initialiser, run on both twins
     # Loads a state_dict where the package's model has a way of its own; called with the model and the state_dict.
     load: Callable[[nn.Module, dict], object] = nn.Module.load_state_dict
-    limit: str = ""  # in the message of an error that ours are known to raise here: a cell that says so is no failure
     note: str = ""  # for the table's last column: what a reader of the row must know

@@ -75,7 +75,7 @@ def cast(x):
     return x.to(torch.get_default_dtype()) if x.is_floating_point() else x
 
 
-def case(kind, converted, shortest=1, samples=None, limit="", note="", **options):
+def case(kind, converted, shortest=1, samples=None, note="", **options):
     def make(size: Size) -> Case:
         dataset, (x, y) = series(size, shortest)
         model = kind.from_dataset(dataset, hidden_size=size.hidden, dropout=0.2, log_interval=-1, **options)
@@ -101,7 +101,6 @@ def case(kind, converted, shortest=1, samples=None, limit="", note="", **options
             loss=loss,
             converted=converted,
             decode=decode if samples else None,
-            limit=limit,
             note=note,
         )
 
@@ -117,7 +116,6 @@ CASES = {
     "TemporalFusionTransformer, monotone": case(
         TemporalFusionTransformer,
         2,
-        limit="no second derivative",
         note="monotone_constraints are a loss on a gradient, so it differentiates twice",
         monotone_constraints={"price": 1},
     ),
