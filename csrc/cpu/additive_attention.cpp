@@ -42,19 +42,14 @@ void for_tasks(const Inputs& in, int64_t parts, const F& f) {
   });
 }
 
-template <class T, class E>
-Source<T, E> tile(Source<T, E> source, int64_t first) {
-  source.positions += first, source.count = std::min(source.count - first, kTile);
-  return source;
-}
-
 // The weights of a task's queries, compact: one number a valid position, in order.
 template <class T, class E>
 void weigh(const Inputs& in, const Task& task, const Source<T, E>& source, const T* queries, T* w) {
   int64_t stride = in.heads * in.source, first_query = task.b * in.queries + task.first;
   for (int64_t first = 0; first < source.count; first += kTile)
     for (int64_t t = 0; t < task.count; t++)
-      source_kernels<T, E>().scores(tile(source, first), queries + t * in.heads * in.attention, w + t * stride + first);
+      source_kernels<T, E>().scores(tile(source, first, kTile), queries + t * in.heads * in.attention,
+                                    w + t * stride + first);
   for (int64_t t = 0; t < task.count; t++) {
     const T* bias =
         in.bias.defined() ? data<T>(in.bias) + (in.bias_stride ? first_query + t : task.b) * in.source : nullptr;
@@ -83,20 +78,27 @@ void forward(const Inputs& in, const Positions& positions, const Tensor& context
     auto source = memory.source(task.b, task.n);
     weigh(in, task, source, data<T>(in.query) + row * in.attention, w);
     if (task.count < kProductRows) {
-      for (int64_t t = 0; t < task.count; t++) attend.context(source, w + t * weight_stride, c + t * context_stride);
+      for (int64_t t = 0; t < task.count; t++) make_context(source, w + t * weight_stride, c + t * context_stride);
     } else if (source.count == 0) {
       for (int64_t t = 0; t < task.count; t++) std::fill_n(c + t * context_stride, in.width, T(0));
     } else {
       std::vector<T> panel(kernel.panel * kTile);
+      bool is_long = source.count > kTogether;
+      std::vector<double> sums(is_long ? task.count * in.width : 0);
       for (int64_t first = 0; first < source.count; first += kTile) {
-        auto part = tile(source, first);
+        auto part = tile(source, first, kTile);
         for (int64_t j = 0; j < in.width; j += kernel.panel) {
           int64_t n = std::min(kernel.panel, in.width - j);
           attend.pack_indexed(part.values + j, in.width, part.positions, true, part.count, n, panel.data());
           kernel.gemm(task.count, n, part.count, w + first, weight_stride, panel.data(), c + j, context_stride, nullptr,
-                      first > 0);
+                      is_long ? first % kTogether > 0 : first > 0);
         }
+        if (is_long && ((first + kTile) % kTogether == 0 || first + kTile >= source.count))
+          for (int64_t t = 0; t < task.count; t++)
+            for (int64_t j = 0; j < in.width; j++) sums[t * in.width + j] += c[t * context_stride + j];
       }
+      for (int64_t t = 0; is_long && t < task.count; t++)
+        for (int64_t j = 0; j < in.width; j++) c[t * context_stride + j] = static_cast<T>(sums[t * in.width + j]);
     }
     scatter(in, task, source, w);
   });
@@ -157,11 +159,7 @@ void backward(const Inputs& in, const Positions& positions, const Tensor& weight
       }
     }
 
-    T* grad_query = data<T>(grads.query) + row * attention;
     int64_t query_stride = in.heads * attention;
-    for (int64_t t = 0; t < task.count; t++) std::fill_n(grad_query + t * query_stride, attention, T(0));
-    T* grad_v = data<T>(grads.v) + (task.b * in.heads + task.n) * attention;
-    std::fill_n(grad_v, attention, T(0));
     E* grad_keys = bits<E>(grads.keys) + task.b * in.source * query_stride + task.n * attention;
     for (int64_t i = 0, s = 0; s < in.source; s++) {  // invalid positions, which nothing below touches
       if (i < count && p[i] == s)
@@ -169,20 +167,23 @@ void backward(const Inputs& in, const Positions& positions, const Tensor& weight
       else
         std::fill_n(grad_keys + s * source.key_stride, attention, E{});
     }
-    // grad_query of a tile is summed by itself first: one long sum would lose digits.
-    std::vector<T> sums(task.count * attention);
+    // The gradients of the queries and of v are summed by tiles first: one long sum would lose digits.
+    LongSum<T> of_queries(task.count * attention), of_v(attention);
+    std::vector<T>&sums = of_queries.part, &grad_v = of_v.part;
     for (int64_t first = 0; first < count; first += kTile) {
+      std::fill(grad_v.begin(), grad_v.end(), T(0));
       if (task.count == 1) {
-        attend.one_query_backward(tile(source, first), queries.queries, grad_scores.data() + first, sums.data(),
-                                  grad_keys, grad_v);
+        attend.one_query_backward(tile(source, first, kTile), queries.queries, grad_scores.data() + first, sums.data(),
+                                  grad_keys, grad_v.data());
       } else {
         std::fill(sums.begin(), sums.end(), T(0));
-        attend.queries_backward(tile(source, first), queries, grad_scores.data() + first, count, sums.data(), grad_keys,
-                                grad_v, scratch.data());
+        attend.queries_backward(tile(source, first, kTile), queries, grad_scores.data() + first, count, sums.data(),
+                                grad_keys, grad_v.data(), scratch.data());
       }
-      for (int64_t t = 0; t < task.count; t++)
-        kernel.add(grad_query + t * query_stride, sums.data() + t * attention, attention);
+      of_queries.add_part(), of_v.add_part();
     }
+    of_queries.write(data<T>(grads.query) + row * attention, attention, query_stride);
+    of_v.write(data<T>(grads.v) + (task.b * in.heads + task.n) * attention);
   });
 }
 

@@ -57,7 +57,7 @@ void forward(int64_t gates, const AttentionInputs& in, const Positions& position
         T* w = weights + ((b * (steps + 1) + t) * in.heads + n) * in.source;
         attend.scores(source, queries + (b * query_rows + query_t) * asked + n * in.attention, w);
         kernel.softmax(w, source.positions, source.count, nullptr);
-        attend.context(source, w, contexts + (b * (steps + 1) + t) * in.context() + n * in.width);
+        make_context(source, w, contexts + (b * (steps + 1) + t) * in.context() + n * in.width);
         kernel.scatter(w, source.positions, source.count, in.source);
       }
       team.sync();

@@ -37,6 +37,10 @@ struct Queries {
   int64_t count;
 };
 
+// Source positions that are summed one after the other; what there are more of is summed in double. A float's sum of a
+// hundred thousand would lose three digits.
+constexpr int64_t kTogether = 512;
+
 template <class T>
 using CellForward = void (*)(const T* gates_x, const T* gates_h, const T* h_previous, const T* c_previous, T* h, T* c,
                              T* saved, int64_t hidden, int64_t begin, int64_t end);

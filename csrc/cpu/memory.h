@@ -52,6 +52,48 @@ void dispatch_memory(const Tensor& keys, const F& f) {
   }
 }
 
+// Positions first.. of a source, at most so many.
+template <class T, class E>
+Source<T, E> tile(Source<T, E> source, int64_t first, int64_t most) {
+  source.positions += first, source.count = std::min(source.count - first, most);
+  return source;
+}
+
+// Sums of a long source: each part of it is summed in T, and the parts in double.
+template <class T>
+class LongSum {
+ public:
+  explicit LongSum(int64_t size) : part(size), sums_(size) {}
+
+  void add_part() {
+    for (size_t i = 0; i < part.size(); i++) sums_[i] += part[i];
+  }
+  void write(T* to) const { write(to, sums_.size(), 0); }
+  // In rows of `width`, so far apart.
+  void write(T* to, int64_t width, int64_t stride) const {
+    for (size_t i = 0; i < sums_.size(); i += width, to += stride)
+      for (int64_t j = 0; j < width; j++) to[j] = static_cast<T>(sums_[i + j]);
+  }
+
+  std::vector<T> part;
+
+ private:
+  std::vector<double> sums_;
+};
+
+// weights . values
+template <class T, class E>
+void make_context(const Source<T, E>& source, const T* weights, T* context) {
+  const auto& attend = source_kernels<T, E>();
+  if (source.count <= kTogether) return attend.context(source, weights, context);
+  LongSum<T> sum(source.width);
+  for (int64_t first = 0; first < source.count; first += kTogether) {
+    attend.context(tile(source, first, kTogether), weights + first, sum.part.data());
+    sum.add_part();
+  }
+  sum.write(context);
+}
+
 template <class T, class E = T>
 struct Memory {
   const E *keys, *values;

@@ -38,7 +38,7 @@ namespace products {
 constexpr int64_t kRows = 48, kPanels = 16;
 // Products summed one after the other. A gradient is a sum over all rows of the batch and steps: in one go it would
 // lose digits that a sum a step keeps.
-constexpr int64_t kDepth = 512, kDepthOfGradients = 128;
+constexpr int64_t kDepth = kDeepest, kDepthOfGradients = 128;
 
 // How numbers lie for the kernel: as they are,
 template <class T>

@@ -262,7 +262,7 @@ class SearchDecoder {
       T* context = both(row) + in_.hidden + n * in_.width;
       attention.scores(source, query(row) + n * in_.attention, weights);
       kernel.softmax(weights, source.positions, source.count, nullptr);
-      attention.context(source, weights, context);
+      make_context(source, weights, context);
       if (into_feed) std::copy_n(context, in_.width, feed(row) + n * in_.width);
     }
     if (!want_weights || !rows_[first].weights) return;

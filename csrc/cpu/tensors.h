@@ -87,6 +87,10 @@ std::pair<const T*, int64_t> spread(int64_t m, int64_t k, const T* a, int64_t ld
   return {buffer.data(), stride};
 }
 
+// Products that are summed one after the other; of more than these, the sums of as many are added up. One long sum
+// would lose digits that a library's product keeps.
+constexpr int64_t kDeepest = 512;
+
 // Weights packed for the skinny products of a recurrence: B (k, n), given as a matrix (n, k) or (k, n).
 template <class T>
 class Packed {
@@ -127,7 +131,15 @@ class Packed {
     }
     thread_local std::vector<T> rows;
     std::tie(a, lda) = spread(m, k_, a, lda, rows);
-    kernels<T>().gemm(m, end - begin, k_, a, lda, data<T>(panels_) + begin * k_, c, ldc, bias, accumulate);
+    const auto& kernel = kernels<T>();
+    const T* panels = data<T>(panels_) + begin * k_;
+    if (k_ <= kDeepest) return kernel.gemm(m, end - begin, k_, a, lda, panels, c, ldc, bias, accumulate);
+    // A panel lies in one piece, for all of k.
+    for (int64_t column = 0; column < end - begin; column += kernel.panel, panels += kernel.panel * k_)
+      for (int64_t p = 0; p < k_; p += kDeepest)
+        kernel.gemm(m, std::min(kernel.panel, end - begin - column), std::min(kDeepest, k_ - p), a + p, lda,
+                    panels + p * kernel.panel, c + column, ldc, bias && p == 0 ? bias + column : nullptr,
+                    accumulate || p > 0);
   }
 
  private:

@@ -24,6 +24,9 @@ def linear_cross_entropy(features, weight, bias, targets, label_smoothing=0.0):
     Returns:
         A scalar, float64 for float64, else float32.
 
+    With the same number of threads the same bits in every run; with another the last digit may differ, as threads share
+    the words and their sums are added.
+
     float32, float64, bfloat16 or float16, ``features``, ``weight`` and ``bias`` the same. The kernel is for the CPU;
     elsewhere, whatever the backend, the products are PyTorch's.
 

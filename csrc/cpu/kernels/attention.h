@@ -26,7 +26,7 @@ void softmax(T* x, const int64_t* positions, int64_t count, const T* bias) {
   if (count == 0) return;
   if (bias)
     for (int64_t i = 0; i < count; i++) x[i] += bias[positions[i]];
-  T most = x[0], total = 0;
+  T most = x[0];
 #pragma omp simd reduction(max : most)
   for (int64_t i = 0; i < count; i++) most = x[i] > most ? x[i] : most;
   if (most == -std::numeric_limits<T>::infinity()) {  // nothing that is larger: an empty row, or NaN
@@ -36,12 +36,18 @@ void softmax(T* x, const int64_t* positions, int64_t count, const T* bias) {
     for (int64_t i = 0; i < count; i++) x[i] = weight;
     return;
   }
+  double all = 0;
+  for (int64_t first = 0; first < count; first += kTogether) {
+    int64_t last = first + kTogether < count ? first + kTogether : count;
+    T total = 0;
 #pragma omp simd reduction(+ : total)
-  for (int64_t i = 0; i < count; i++) {
-    x[i] = math::exp(x[i] - most);
-    total += x[i];
+    for (int64_t i = first; i < last; i++) {
+      x[i] = math::exp(x[i] - most);
+      total += x[i];
+    }
+    all += total;
   }
-  T scale = T(1) / total;
+  T scale = static_cast<T>(1 / all);
 #pragma omp simd
   for (int64_t i = 0; i < count; i++) x[i] *= scale;
 }
@@ -108,8 +114,14 @@ void outer(const T* a, const T* b, int64_t m, int64_t n, E* out) {
 
 template <class T>
 void softmax_backward(const T* weights, const int64_t* positions, int64_t count, T* grad) {
-  T mean = 0;
-  for (int64_t i = 0; i < count; i++) mean += weights[positions[i]] * grad[i];
+  double all = 0;
+  for (int64_t first = 0; first < count; first += kTogether) {
+    int64_t last = first + kTogether < count ? first + kTogether : count;
+    T sum = 0;
+    for (int64_t i = first; i < last; i++) sum += weights[positions[i]] * grad[i];
+    all += sum;
+  }
+  T mean = static_cast<T>(all);
   for (int64_t i = 0; i < count; i++) grad[i] = weights[positions[i]] * (grad[i] - mean);
 }
 
