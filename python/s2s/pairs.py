@@ -9,27 +9,16 @@ import numpy as np
 from tqdm import tqdm
 
 from .errors import S2SError
+from .files import check_regular, open_file, writing
 
 SHOWN = 5  # numbers of bad lines in a report
-
-
-def open_text(path):
-    """A file opened for reading bytes, or one clear sentence."""
-    try:
-        return Path(path).open("rb")
-    except FileNotFoundError:
-        raise S2SError(f"{path} does not exist.") from None
-    except IsADirectoryError:
-        raise S2SError(f"{path} is a folder, expected a file.") from None
-    except OSError as error:
-        raise S2SError(f"{path} cannot be read ({error.strerror}).") from None
 
 
 def lines_of(path):
     """The lines of a UTF-8 file one by one, without their ends, the way one sees them in an editor."""
     # In bytes: reading text would also break lines at a lone carriage return, and str.splitlines at U+2028, U+0085
     # and form feeds, which shifts parallel files.
-    with open_text(path) as file:
+    with open_file(path) as file:
         for number, line in enumerate(file, 1):
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -78,6 +67,7 @@ class PairFile:
         if len(self.paths) == 2:
             self.columns = (1, 2)
         for path in self.paths:
+            check_regular(path)
             check_not_empty(path)
         self.name = " and ".join(map(str, self.paths))
         self.count, bad, several = 0, [], []
@@ -219,9 +209,7 @@ def fingerprint(text):
 
 def write_pairs(path, pairs):
     """A tab-separated file."""
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(f"{source}\t{target}\n" for source, target in pairs)
-    except OSError as error:
-        raise S2SError(f"{path} cannot be written ({error.strerror}).") from None

@@ -27,7 +27,7 @@ class Perplexity(NamedTuple):
 def perplexity(model, pairs: Sequence[tuple[str, str]], source_vocab, target_vocab) -> Perplexity:
     """Of a Seq2Seq with its vocabularies, on pairs of any length."""
     config = model.config
-    rows = Dataset(pairs, source_vocab, target_vocab, config.updated(max_length=2**31 - 1))
+    rows = Dataset(pairs, source_vocab, target_vocab, config, max_length=2**31 - 1)
     tokens = int(rows.lengths[:, 1].sum())
     unknown = sum(int((target == UNK).sum()) for _, target in (rows[i] for i in range(len(rows))))
     words = sum(len(target_text(target, config).split()) for _, target in pairs)

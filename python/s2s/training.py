@@ -119,6 +119,7 @@ class Trainer:
         self.history, self.best_loss, self.best_weights, self.bad = [], math.inf, None, 0
         self.step, self.tokens, self.losses, self.shown_loss = 0, 0, [], None
         self.epoch, self.done = 1, 0  # the batches of this epoch that are behind us
+        self.notes = None  # a record of the run, kept with its state
         self.start, self.outside = time.monotonic(), 0.0  # seconds spent on anything but training steps
 
     def run(self) -> list[dict]:
@@ -210,6 +211,8 @@ class Trainer:
             "lr": self.optimizer.param_groups[0]["lr"],
             "tokens_per_second": round(rate),
         }
+        if not math.isfinite(found := record["train_loss"]):
+            raise S2SError(f"the loss is {found} before step {self.step}; try an lr under {self.config.lr}.")
         self.losses = []
         self.history.append(record)
         improved = loss < self.best_loss
