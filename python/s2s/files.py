@@ -192,7 +192,7 @@ def read_listed(folder, manifest, values, name) -> bytes:
         if (data := fits(candidate, entry)) is not None:
             return data
     read_bytes(path)  # the sentence for a file that is not there, or may not be read
-    raise S2SError(f"{path} is damaged: it is not the file that {folder / manifest} was saved with.")
+    raise S2SError(f"{path} cannot be read: it is damaged, or not the file that {manifest} beside it was saved with.")
 
 
 def listed(values, path):

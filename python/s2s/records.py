@@ -32,9 +32,11 @@ class Clock:
     """Seconds since it was made, on the wall and of the processors: on a machine shared with other work the second
     is less than the number of threads times the first."""
 
-    def __init__(self):
+    def __init__(self, before=None):
+        """``before``: what another clock read, to go on from."""
         self.wall, self.processor = time.monotonic(), time.process_time()
         self.date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+        self.go_on(before)
 
     def go_on(self, before):
         """As if it had been made as long ago as another clock read; None for no other."""

@@ -41,7 +41,7 @@ def need(values, name, kind, low=None, high=None, within=""):
     if name not in values:
         raise S2SError(f"{within}{name} is missing.")
     value = values[name]
-    number = type(value) in (int, float) and math.isfinite(value) if kind is float else type(value) is kind
+    number = type(value) in (int, float) and abs(value) < 1e300 if kind is float else type(value) is kind
     if not number:
         raise S2SError(f"{within}{name} is {shown(value)}, expected {NAMES[kind]}.")
     if (low is not None and value < low) or (high is not None and value > high):
@@ -74,7 +74,9 @@ def _check_counts(numbers, config):
 def _check_history(numbers):
     history = need(numbers, "history", list)
     check_history(history)
-    if [record["step"] for record in history] and history[-1]["step"] != numbers["step"]:
+    for i, record in enumerate(history):
+        need(record, "epoch", int, 1, numbers["epoch"], within=f"history[{i}].")
+    if history and history[-1]["step"] != numbers["step"]:
         raise S2SError(f"history ends at step {history[-1]['step']}, expected {numbers['step']}.")
     if not history and numbers["step"]:
         raise S2SError(f"history is empty after {numbers['step']} steps.")
