@@ -340,7 +340,7 @@ def test_every_field_missing_or_absurd(folder, name):
 
 @pytest.mark.parametrize("name", ["config.json", "training.json", "source.vocab", "run.json", "history.json"])
 @pytest.mark.parametrize(
-    "text", [DEEP, '{"a":' * 100_000, "null", "[]", "", "\0", '"' + "x" * 10**6, "9" * 5000, b"\xff"]
+    "text", [DEEP, '{"a":' * 100_000, "null", "[]", "", "\0", '"' + "x" * 10**6, "9" * 5000, b"\xff"], ids=range(9)
 )
 def test_files_that_hold_something_else(command, pairs, folder, tmp_path, name, text):
     data = text if isinstance(text, bytes) else text.encode()

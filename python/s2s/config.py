@@ -215,7 +215,7 @@ def check_fields(made):
     for f in fields(made):
         value, low, high = getattr(made, f.name), f.metadata["low"], f.metadata["high"]
         if low is not None and not (low <= value and value < math.inf and (high is None or value <= high)):
-            open_end = high is None or (high >= WIDEST and value < low)  # the end is not what is wrong
+            open_end = high is None or (type(value) is int and value < low)  # the other end is not what is wrong
             span = f"{low} or more" if open_end else f"from {low} to {high}"
             if value == math.inf and high is None:
                 span = "a finite number"

@@ -86,7 +86,8 @@ def read_json(path):
 
 
 def to_json(value) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+    # A file name that is no UTF-8 holds halves of surrogate pairs; written as \\udcff they are JSON again.
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
 
 
 # One file

@@ -9,22 +9,30 @@ import numpy as np
 from tqdm import tqdm
 
 from .errors import S2SError
-from .files import check_regular, open_file, writing
+from .files import cannot, check_regular, open_file, writing
 
 SHOWN = 5  # numbers of bad lines in a report
 
 
 def lines_of(path):
     """The lines of a UTF-8 file one by one, without their ends, the way one sees them in an editor."""
+    with open_file(path) as file:
+        try:
+            yield from decoded(file, path)
+        except OSError as error:
+            raise cannot("read", path, error) from None
+
+
+def decoded(file, name):
+    """The lines of a file of bytes as ``lines_of`` gives them."""
     # In bytes: reading text would also break lines at a lone carriage return, and str.splitlines at U+2028, U+0085
     # and form feeds, which shifts parallel files.
-    with open_file(path) as file:
-        for number, line in enumerate(file, 1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError:
-                raise S2SError(f"{path} is not UTF-8 text (line {number}); iconv can convert it.") from None
-            yield text.removesuffix("\n").removesuffix("\r")
+    for number, line in enumerate(file, 1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError:
+            raise S2SError(f"{name} is not UTF-8 text (line {number}); iconv can convert it.") from None
+        yield text.removesuffix("\n").removesuffix("\r")
 
 
 def read_text(path) -> str:

@@ -19,6 +19,9 @@ class SearchOptions:
     coverage_penalty: float = option(0.0, "Coverage penalty (Wu et al. 2016): above 0 to use all of the input.", 0, 10)
     n_best: int = option(1, "Outputs for each input.", 1, 1024)
     max_length: int = option(0, "Most tokens of an output, 0 for as many as in training.", 0, LONGEST)
+    max_source_length: int = option(
+        0, "Most tokens read of an input, 0 for 1000 or as many as in training, if that is more.", 0, LONGEST
+    )
     no_repeat_ngram: int = option(0, "No output has the same so many tokens in a row twice; 0 for no such limit.", 0)
     allow_unknown: bool = option(False, "Let outputs have <unk> in them.")
     sample: bool = option(False, "Draw outputs at random.")

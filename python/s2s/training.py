@@ -1,6 +1,7 @@
 """Teacher-forced training with validation, early stopping and a progress bar."""
 
 import math
+import os
 import sys
 import time
 from contextlib import closing
@@ -18,9 +19,26 @@ from .training_state import save_state
 
 
 def build_model(config, source_vocab, target_vocab, device="cpu") -> Seq2Seq:
-    """A new Seq2Seq, its initial values set by ``config.seed``."""
+    """A new Seq2Seq, its initial values set by ``config.seed``. S2SError if this machine cannot hold and train it."""
+    check_memory(config, len(source_vocab), len(target_vocab), device)
     torch.manual_seed(config.seed)
     return Seq2Seq(config, len(source_vocab), len(target_vocab)).to(device)
+
+
+def check_memory(config, source_size, target_size, device):
+    """The system grants more memory than there is, and kills who uses it; so that is counted beforehand."""
+    with torch.device("meta"):
+        count = count_parameters(Seq2Seq(config, source_size, target_size))
+    needed = 4 * 4 * count  # bytes of a float32, its gradient and Adam's two moments
+    if torch.device(device).type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+    else:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > memory:
+        raise S2SError(
+            f"the model has {count:,} parameters, which take {needed / 2**30:,.0f} GiB to train, but {device} has "
+            f"{memory / 2**30:,.0f} GiB."
+        )
 
 
 def count_parameters(model) -> int:

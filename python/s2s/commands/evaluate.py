@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from ..errors import S2SError
 from ..files import writing
+from .lines import report_cuts
 from .options import DeviceOption, FilesArgument, ModelArgument, pick_device, say, with_search_options
 
 
@@ -38,14 +39,16 @@ def evaluate(
     begun = begin_record(record, model, translator.config) if record else None  # what is wrong with it is said now
     pairs = read_pairs(files, say, **translator.config.reading)
     with tqdm(total=len(pairs), disable=None, unit="line", leave=False) as bar:
-        outputs = translator.translate([source for source, _ in pairs], done=bar.update, **asdict(options))
+        sources = [source for source, _ in pairs]
+        outputs = translator.translate(sources, done=bar.update, cut=report_cuts(1), **asdict(options))
     if output:
         with writing(output):
             output.write_text("".join(line + "\n" for line in outputs), encoding="utf-8")
     references = [target_text(target, translator.config) for _, target in pairs]
     scores = score(outputs, references)
     print(scores)
-    found = perplexity(translator.model, pairs, translator.source_vocab, translator.target_vocab)
+    limit = translator.source_limit(options.max_source_length)
+    found = perplexity(translator.model, pairs, translator.source_vocab, translator.target_vocab, limit, say)
     print(found)
     if record:
         replies = translator.translate(ask or [], **asdict(options))
