@@ -270,7 +270,10 @@ def test_a_process_of_its_own(shell, model):
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.decode().splitlines()) == 2 and done.stderr == b""
     done = shell("translate", model, input=b"\xff\n")
-    assert done.returncode == 1 and done.stderr == b"s2s: standard input is not UTF-8 text.\n"
+    assert (
+        done.returncode == 1
+        and done.stderr == b"s2s: standard input is not UTF-8 text (line 1); iconv can convert it.\n"
+    )
 
 
 def test_help_shows_what_stands_in_brackets(s2s, monkeypatch):

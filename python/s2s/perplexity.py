@@ -29,14 +29,13 @@ class Perplexity(NamedTuple):
 def perplexity(
     model, pairs: Sequence[tuple[str, str]], source_vocab, target_vocab, max_length=2**31 - 1, say=print
 ) -> Perplexity:
-    """Of a Seq2Seq with its vocabularies, on pairs of any length; those of more tokens than ``max_length`` on a side are
-    left out, and said. Raises S2SError if none is left."""
+    """Of a Seq2Seq with its vocabularies; pairs with more tokens than ``max_length`` on a side are left out, which is
+    said. Raises S2SError if none is left."""
     config = model.config
     rows = Dataset(pairs, source_vocab, target_vocab, config, max_length)
     if long := rows.too_long:
-        say(
-            f"perplexity: left out {counted(len(long), 'pair')} longer than {max_length:,} tokens (--max-source-length)"
-        )
+        longer = f"{counted(len(long), 'pair')} longer than {max_length:,} tokens"
+        say(f"perplexity: left out {longer} (--max-source-length)")
         lost = set(long)
         pairs = [pair for i, pair in enumerate(pairs) if i not in lost]
     if not pairs:

@@ -52,7 +52,8 @@ class Translator:
     >>> translator.align(["March 5, 2024"])[0].weights.shape  # (T, S), a row for </s> at the end
     torch.Size([14, 13])
 
-    A text of which nothing is left, as of an empty line, has the empty output. Every method takes the fields of ``SearchOptions`` by name (``beam=5, length_penalty=1.0``), and
+    A text of which nothing is left, as of an empty line, has the empty output. Every method takes the fields of
+    ``SearchOptions`` by name (``beam=5, length_penalty=1.0``), and
 
     - one text instead of several, for which they return one result instead of a list;
     - ``batch``, how many texts are searched at once, which changes no result;
