@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from .cleaning import source_text, target_text
+from .files import writing
 from .pairs import watched
 from .vocab import BOS, EOS, PAD
 
@@ -71,7 +72,7 @@ class Dataset:
         self.vocabularies = source_vocab, target_vocab
         max_length = max_length or config.max_length
         lengths = [np.empty((0, 2), dtype=np.int32)]
-        with tempfile.TemporaryFile() as file:
+        with writing(tempfile.gettempdir()), tempfile.TemporaryFile() as file:
             pairs = iter(watched(pairs, "encoding", len(pairs)))
             while chunk := list(islice(pairs, CHUNK)):
                 rows = [

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from .data import prefetch
 from .errors import S2SError
-from .model import Seq2Seq
+from .model import Seq2Seq, outline
 from .schedules import Schedule, sampling_probability
 from .training_state import save_state
 
@@ -27,8 +27,7 @@ def build_model(config, source_vocab, target_vocab, device="cpu") -> Seq2Seq:
 
 def check_memory(config, source_size, target_size, device):
     """The system grants more memory than there is, and kills who uses it; so that is counted beforehand."""
-    with torch.device("meta"):
-        count = count_parameters(Seq2Seq(config, source_size, target_size))
+    count = count_parameters(outline(config, source_size, target_size))
     needed = 4 * 4 * count  # bytes of a float32, its gradient and Adam's two moments
     if torch.device(device).type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory

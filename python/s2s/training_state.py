@@ -15,8 +15,8 @@ from .checkpoint import MANIFEST as MODEL
 from .checkpoint import WEIGHTS, check_tensors, deserialise, serialise
 from .config import Config
 from .errors import S2SError, shown
-from .files import read_set, save_set
-from .model import Seq2Seq
+from .files import finish_save, read_set, save_set, writing
+from .model import Seq2Seq, outline
 from .state_numbers import check_numbers
 from .vocab import read_vocabulary
 
@@ -97,6 +97,12 @@ def check_free(folder):
         )
 
 
+def finish_state(folder):
+    """Puts the files of a save that was stopped in their place; for who holds the lock."""
+    with writing(folder):
+        finish_save(Path(folder), MANIFEST, [TENSORS])
+
+
 def read_state(folder) -> State:
     """The training in a folder. Raises S2SError if there is none, or any of it is missing, absurd or damaged."""
     folder, config = Path(folder), None
@@ -126,11 +132,7 @@ def read_state(folder) -> State:
 
 def _check_tensors(state):
     """S2SError, before a model takes memory, if the tensors are not those of such a training."""
-    try:
-        with torch.device("meta"):
-            model = Seq2Seq(state.config, *map(len, state.vocabularies))
-    except RuntimeError:  # more elements than can be counted
-        raise S2SError(f"{state.path} does not fit {MANIFEST}, whose model no memory could hold.") from None
+    model = outline(state.config, *map(len, state.vocabularies))
     weights, parameters, numbers = model.state_dict(), list(model.parameters()), state.numbers
     count = torch.empty((), device="meta")
     expected = {f"model.{name}": value for name, value in weights.items()}

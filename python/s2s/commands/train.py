@@ -58,13 +58,14 @@ def train(
     if not files:
         raise S2SError("no file given, expected one tab-separated file or two parallel ones.")
     from ..files import locked
-    from ..training_state import check_free, check_there, read_state
+    from ..training_state import check_free, check_there, finish_state, read_state
 
     write_curves = curves(tensorboard) if tensorboard else None
     if resume:
         check_there(out)  # before the folder is made
     with locked(out):
         if resume:
+            finish_state(out)
             state = read_state(out)
             run(files, valid, out, state.config.updated(**options), device, write_curves, clock, state)
         else:
