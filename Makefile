@@ -24,7 +24,7 @@ export PIP_NO_COMPILE := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint format bench gpu tune dist clean
+.PHONY: help setup demo test crash lint format bench gpu tune dist clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,9 @@ demo: setup ## train and show an English to Marathi date translator, about three
 test: setup ## run the test suite
 	OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive \
 		$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --durations=10 $(ARGS)
+
+crash: setup ## kill trainings, fill the disk and cut the power at every system call; ARGS=--quick for a few
+	@$(BIN)/python -m tests.crash $(ARGS)
 
 lint: $(VENV)/.requirements ## check style
 	$(BIN)/ruff check .

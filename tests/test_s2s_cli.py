@@ -110,7 +110,7 @@ def test_translate_arguments_file_and_standard_input(s2s, model, files, tmp_path
     assert code == 0 and len(out.splitlines()) == 2
     (tmp_path / "lines").write_text("as\nhz\n")
     assert s2s("translate", model, "--file", tmp_path / "lines")[1] == out
-    monkeypatch.setattr(sys, "stdin", io.StringIO("as\nhz\n"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"as\nhz\n")))
     assert s2s("translate", model)[1] == out
 
 

@@ -39,9 +39,9 @@ def main(arguments=None):
     # cores, and make a training step ten times slower as soon as another process wants one of them.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Whatever the locale says; the texts are UTF-8, and a file name that is not can still be reported.
-    for stream, errors in ((sys.stdin, "strict"), (sys.stdout, "strict"), (sys.stderr, "backslashreplace")):
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors=errors)
+            stream.reconfigure(encoding="utf-8", errors="strict" if stream is sys.stdin else "backslashreplace")
     sys.exit(run(arguments))
 
 
@@ -54,7 +54,7 @@ def run(arguments) -> int:
         sys.stdout.flush()
         return code or 0
     except S2SError as error:
-        say(f"s2s: {error}")
+        say(sentence(str(error)))
     except BrokenPipeError:
         # The reader of our output has gone, as head does; nothing more can be written, not even at exit.
         sys.stdout = None
@@ -68,9 +68,15 @@ def run(arguments) -> int:
     except Exception as error:
         if not hasattr(error, "format_message"):  # what typer raises for wrong usage
             raise
-        say(f"s2s: {' '.join(error.format_message().split())}")
+        say(sentence(error.format_message()))
         return error.exit_code
     return 1
+
+
+def sentence(text, most=1000):
+    """One line, cut in the middle where a user's own words make it long."""
+    text = " ".join(text.split())
+    return "s2s: " + (text if len(text) <= most else f"{text[: most - 300]} ... {text[-300:]}")
 
 
 def out_of_memory(error):

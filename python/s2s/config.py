@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .combinations import check_combinations
 from .errors import S2SError, shown
-from .files import parse_json, to_json, write_file, writing
+from .files import parse_json, read_bytes, to_json, write_file, writing
 
 # What a value may be at most, so that a slip of the finger is a sentence and not a machine out of memory.
 WIDEST = 65_536  # a layer
@@ -250,23 +250,20 @@ def _checked(name, kind, value):
 
 def read_mapping(path) -> dict:
     """The dictionary in a .toml or .json file."""
-    from .pairs import read_text
-
     path = Path(path)
-    if path.suffix == ".toml":
-        values = _parse_toml(read_text(path), path)
-    else:
-        values = parse_json(read_text(path).encode(), path)
+    values = (_parse_toml if path.suffix == ".toml" else parse_json)(read_bytes(path), path)
     if not isinstance(values, dict):
         raise S2SError(f"{path} holds a {type(values).__name__}, expected fields and their values.")
     return values
 
 
-def _parse_toml(text, path):
+def _parse_toml(data, path):
     try:
         import tomllib
 
-        return tomllib.loads(text)
+        return tomllib.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise S2SError(f"{path} is not UTF-8 text.") from None
     except ModuleNotFoundError:
         raise S2SError(f"{path} cannot be read: TOML needs Python 3.11 or newer, use a .json file.") from None
     except RecursionError:

@@ -39,7 +39,7 @@ def check_regular(path):
         return  # open_file says it better
     if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
         name = "pipe" if stat.S_ISFIFO(kind) else "socket" if stat.S_ISSOCK(kind) else "device"
-        raise S2SError(f"{path} is a {name}, expected a file: it is read more than once.")
+        raise S2SError(f"{path} is a {name}, expected a file.")
 
 
 def read_bytes(path) -> bytes:

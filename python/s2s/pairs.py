@@ -11,6 +11,7 @@ from tqdm import tqdm
 from .errors import S2SError
 from .files import cannot, check_regular, open_file, writing
 
+LONGEST_LINE = 1 << 26  # bytes; what never ends, such as /dev/zero, must not fill the memory
 SHOWN = 5  # numbers of bad lines in a report
 
 
@@ -27,7 +28,9 @@ def decoded(file, name):
     """The lines of a file of bytes as ``lines_of`` gives them."""
     # In bytes: reading text would also break lines at a lone carriage return, and str.splitlines at U+2028, U+0085
     # and form feeds, which shifts parallel files.
-    for number, line in enumerate(file, 1):
+    for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), 1):
+        if len(line) > LONGEST_LINE:
+            raise S2SError(f"line {number} of {name} has more than {LONGEST_LINE >> 20} MiB, which is no sentence.")
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:

@@ -39,8 +39,7 @@ def chunks(lines, size):
 
 def standard_input():
     """Its lines one by one, as they come."""
-    file = getattr(sys.stdin, "buffer", None) or (line.encode() for line in sys.stdin)
-    return decoded(file, "standard input")
+    return decoded(sys.stdin.buffer, "standard input")
 
 
 def at_terminal():
