@@ -1,7 +1,7 @@
 """A trained model with its vocabularies: text in, text out."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -24,7 +24,9 @@ READ = 1000  # tokens of a text, if neither an option nor the training says more
 
 def check_texts(name, texts):
     """TypeError for what is no text, S2SError for text that UTF-8 cannot write."""
-    for i, text in enumerate([texts] if isinstance(texts, str) else texts):
+    if not isinstance(texts, Iterable):
+        raise TypeError(f"{name} is {type(texts).__name__}, expected texts.")
+    for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(f"{name}[{i}] is {type(text).__name__}, expected str.")
         if not is_text(text):
@@ -205,6 +207,8 @@ class Translator:
             TypeError: a text that is none.
         """
         for i, pair in enumerate(pairs):
+            if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+                raise TypeError(f"pairs[{i}] is {pair!r}, expected a source and a target.")
             check_texts(f"pairs[{i}]", pair)
         texts = [(source_text(source, self.config), target_text(target, self.config)) for source, target in pairs]
         rows = [(self.source_vocab.encode(a) or [EOS], self.target_vocab.encode(b)) for a, b in texts]

@@ -39,6 +39,7 @@ def chunks(lines, size):
 
 def standard_input():
     """Its lines one by one, as they come."""
+    at_terminal()  # whether there is one at all
     return decoded(sys.stdin.buffer, "standard input")
 
 
