@@ -1,11 +1,12 @@
 """Checkpoints: what is written is what is read, and anything else is refused in one sentence."""
 
+import hashlib
 import json
 import pickle
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 import s2s
 from s2s import Config, S2SError, Translator
@@ -68,6 +69,13 @@ def refused(folder, message):
     assert "\n" not in str(error.value)
 
 
+def replace(folder, name, data):
+    """A file in the place of another, with its checksum: what only someone who means it can make."""
+    (folder / name).write_bytes(data)
+    entry = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    change(folder, files=json.loads((folder / "config.json").read_text())["files"] | {name: entry})
+
+
 def change(folder, **values):
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
@@ -81,7 +89,7 @@ def test_not_a_checkpoint(tmp_path, folder):
 
 def test_another_version(folder):
     change(folder, version=99)
-    refused(folder, "is a checkpoint of version 99, but this s2s reads version 1")
+    refused(folder, "is a checkpoint of version 99, but this s2s reads versions 1 and 2")
 
 
 def test_broken_config(folder):
@@ -101,8 +109,14 @@ def test_missing_or_broken_file(folder, name):
 
 def test_weights_that_do_not_fit(folder):
     weights = load_file(folder / "model.safetensors")
-    save_file({name: w for name, w in weights.items() if "output" not in name}, folder / "model.safetensors")
-    refused(folder, "does not fit the model")
+    replace(folder, "model.safetensors", save({name: w for name, w in weights.items() if "output" not in name}))
+    refused(folder, "does not fit the model that it is for: output.weight is missing")
+    replace(folder, "model.safetensors", save(weights | {"more": torch.ones(1)}))
+    refused(folder, "does not fit the model that it is for: 'more' is too many")
+    replace(folder, "model.safetensors", save(weights | {"output.bias": weights["output.bias"].long()}))
+    refused(folder, "output.bias is torch.int64, expected torch.float32")
+    replace(folder, "model.safetensors", save(weights | {"output.bias": weights["output.bias"][1:]}))
+    refused(folder, r"output.bias is \(6,\), expected \(7,\)")
 
 
 class Trap:
@@ -111,7 +125,7 @@ class Trap:
 
 
 def test_no_pickle_is_loaded(folder):
-    (folder / "model.safetensors").write_bytes(pickle.dumps(Trap()))
+    replace(folder, "model.safetensors", pickle.dumps(Trap()))
     refused(folder, "cannot be read")
 
 

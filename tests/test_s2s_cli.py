@@ -110,7 +110,7 @@ def test_translate_arguments_file_and_standard_input(s2s, model, files, tmp_path
     assert code == 0 and len(out.splitlines()) == 2
     (tmp_path / "lines").write_text("as\nhz\n")
     assert s2s("translate", model, "--file", tmp_path / "lines")[1] == out
-    monkeypatch.setattr(sys, "stdin", io.StringIO("as\nhz\n"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"as\nhz\n")))
     assert s2s("translate", model)[1] == out
 
 
@@ -270,7 +270,10 @@ def test_a_process_of_its_own(shell, model):
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.decode().splitlines()) == 2 and done.stderr == b""
     done = shell("translate", model, input=b"\xff\n")
-    assert done.returncode == 1 and done.stderr == b"s2s: standard input is not UTF-8 text.\n"
+    assert (
+        done.returncode == 1
+        and done.stderr == b"s2s: standard input is not UTF-8 text (line 1); iconv can convert it.\n"
+    )
 
 
 def test_help_shows_what_stands_in_brackets(s2s, monkeypatch):

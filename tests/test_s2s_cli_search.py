@@ -42,7 +42,7 @@ def s2s(capsys, monkeypatch):
     """Runs the command in this process; returns (exit code, standard output, standard error)."""
 
     def run(*arguments, stdin=""):
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((stdin).encode())))
         with pytest.raises(SystemExit) as stop:
             main([str(a) for a in arguments])
         out, err = capsys.readouterr()

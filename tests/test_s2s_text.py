@@ -71,7 +71,10 @@ def test_sentencepiece(tmp_path):
     assert len(vocab.pieces(ids)) == len(ids)
     vocab.save(tmp_path / "v")
     assert SentencePieceVocabulary.load(tmp_path / "v").encode(texts[0]) == ids
+    (tmp_path / "v").write_bytes(b"{}")
     with pytest.raises(S2SError, match="no sentencepiece model"):
+        SentencePieceVocabulary.load(tmp_path / "v")
+    with pytest.raises(S2SError, match="does not exist"):
         SentencePieceVocabulary.load(tmp_path / "none")
     with pytest.raises(S2SError, match="sentencepiece cannot make"):
         SentencePieceVocabulary.build(["a"], 3)

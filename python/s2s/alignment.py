@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from .errors import S2SError
+from .files import writing
 from .vocab import EOS, JOINER, SPECIALS
 
 TEMPLATE = Path(__file__).with_suffix(".html")
@@ -49,8 +49,6 @@ def to_html(translations: Sequence) -> str:
 
 def write(path: Path, text: str):
     """S2SError where the file cannot be written."""
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise S2SError(f"{path} cannot be written ({error.strerror}).") from None

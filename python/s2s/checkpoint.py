@@ -1,91 +1,129 @@
 """A trained model as a folder: config.json, model.safetensors, the vocabularies. No pickle anywhere.
 
-- config.json: format, version and every field of the Config
+- config.json: format, version, every field of the Config, and the checksums of the others; see ``files``
 - model.safetensors: the weights
 - source.vocab, target.vocab: JSON for words and characters, else sentencepiece's own format; with
   ``shared_vocab`` there is only the first
 - history.json: one record a validation
 """
 
-import json
 import os
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 
-from .config import Config, read_mapping
-from .errors import S2SError
-from .model import Seq2Seq
-from .vocab import SentencePieceVocabulary, Vocabulary
+from .config import Config
+from .errors import S2SError, shown
+from .files import read_bytes, read_json, read_set, save_set, to_json, write_file, writing
+from .model import Seq2Seq, outline
+from .vocab import read_vocabulary
 
-FORMAT, VERSION = "s2s checkpoint", 1
+MANIFEST, WEIGHTS, VOCABULARIES = "config.json", "model.safetensors", ("source.vocab", "target.vocab")
+FORMAT, VERSION, WITHOUT_CHECKSUMS = "s2s checkpoint", 2, 1
 
 
 def save_checkpoint(folder, model, source_vocab, target_vocab, history=()):
-    """Writes the folder; each file appears whole or not at all, config.json last."""
-    folder = Path(folder)
-    config = model.config
-    vocabularies = {"source": source_vocab}
-    if not config.shared_vocab:
-        vocabularies["target"] = target_vocab
+    """Writes the folder, in the place of the checkpoint that is there; at every moment one of the two is whole."""
+    folder, config = Path(folder), model.config
+    vocabularies = (source_vocab,) if config.shared_vocab else (source_vocab, target_vocab)
+    contents = {WEIGHTS: serialise(model.state_dict())}
+    contents |= {name: vocab.to_bytes() for name, vocab in zip(VOCABULARIES, vocabularies)}
+    save_set(folder, MANIFEST, {"format": FORMAT, "version": VERSION, "config": config.to_dict()}, contents)
+    with writing(folder):
+        write_file(folder / "history.json", to_json(list(history)))
+
+
+def serialise(tensors) -> bytes:
+    """Tensors by name in safetensors' format."""
+    # contiguous clones: safetensors refuses tensors that share memory, as tied embeddings do. And bytes rather than
+    # its own files, whose errors are no OSErrors and which no other user may read.
+    return save({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()})
+
+
+def deserialise(data: bytes, path) -> dict:
+    """What ``serialise`` made bytes of; ``path`` names them in the S2SError if they are none."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for side, vocab in vocabularies.items():
-            write(folder / f"{side}.vocab", vocab.save)
-        # contiguous clones: safetensors refuses tensors that share memory, as tied embeddings do.
-        weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-        write(folder / "model.safetensors", lambda path: save_file(weights, path))
-        write_json(folder / "history.json", list(history))
-        write_json(folder / "config.json", {"format": FORMAT, "version": VERSION, "config": config.to_dict()})
-    except OSError as error:
-        raise S2SError(f"{folder} cannot be written ({error.strerror}).") from None
-
-
-def write(path, save):
-    partial = path.with_name(path.name + ".partial")
-    save(partial)
-    os.replace(partial, path)
-
-
-def write_json(path, value):
-    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-    write(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+        return load(data)
+    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise S2SError(f"{path} cannot be read ({str(error).splitlines()[0]}).") from None
 
 
 def read_config(folder) -> Config:
     """The Config of the model in a checkpoint folder. Raises S2SError if it is none."""
-    folder = Path(folder)
-    if not (folder / "config.json").is_file():
-        raise S2SError(f"{folder} is no checkpoint: it has no config.json.")
-    values = read_mapping(folder / "config.json")
-    if values.get("format") != FORMAT:
-        raise S2SError(f"{folder} is no checkpoint of s2s.")
-    if values.get("version") != VERSION:
+    path = Path(folder) / MANIFEST
+    check_is_there(path, "checkpoint")
+    return checked_config(read_json(path), path)
+
+
+def check_is_there(path, kind):
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise S2SError(f"{path.parent} is no {kind}: it has no {path.name}.") from None
+    except (OSError, ValueError):
+        read_bytes(path)  # whose sentence it is
+
+
+def checked_config(values, path) -> Config:
+    """The Config in a config.json, the whole of which is checked."""
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise S2SError(f"{path.parent} is no checkpoint of s2s.")
+    version = values.get("version")
+    if type(version) is not int or version not in (WITHOUT_CHECKSUMS, VERSION):
         raise S2SError(
-            f"{folder} is a checkpoint of version {values.get('version')}, but this s2s reads version {VERSION}."
+            f"{path.parent} is a checkpoint of version {shown(version)}, but this s2s reads versions "
+            f"{WITHOUT_CHECKSUMS} and {VERSION}."
         )
     try:
-        return Config.from_dict(values.get("config", {}))
+        # A field that is missing is a default only where there was no such field yet; a new one needs a new version.
+        return Config.from_dict(values.get("config"), whole=version == VERSION)
     except S2SError as error:
-        raise S2SError(f"{folder / 'config.json'}: {error}") from None
+        raise S2SError(f"{path}: {error}") from None
 
 
 def load_checkpoint(folder, device="cpu") -> tuple:
-    """(model in eval mode, source vocabulary, target vocabulary)."""
-    folder, config = Path(folder), read_config(folder)
-    kind = SentencePieceVocabulary if config.tokens == "sentencepiece" else Vocabulary
-    source_vocab = kind.load(folder / "source.vocab")
-    target_vocab = source_vocab if config.shared_vocab else kind.load(folder / "target.vocab")
-    model = Seq2Seq(config, len(source_vocab), len(target_vocab))
-    path = folder / "model.safetensors"
-    try:
-        model.load_state_dict(load_file(path))
-    except FileNotFoundError:
-        raise S2SError(f"{path} does not exist.") from None
-    except (SafetensorError, OSError) as error:
-        raise S2SError(f"{path} cannot be read ({error}).") from None
-    except RuntimeError:
-        raise S2SError(f"{path} does not fit the model that {folder / 'config.json'} describes.") from None
-    return model.to(torch.device(device)).eval(), source_vocab, target_vocab
+    """(model in eval mode, source vocabulary, target vocabulary). S2SError if any of it is missing or damaged."""
+    folder, config = Path(folder), None
+
+    def names(values):
+        nonlocal config
+        config = checked_config(values, folder / MANIFEST)
+        return [WEIGHTS, *VOCABULARIES[: 1 if config.shared_vocab else 2]]
+
+    check_is_there(folder / MANIFEST, "checkpoint")
+    values = read_json(folder / MANIFEST)
+    wanted = names(values)
+    if values["version"] == WITHOUT_CHECKSUMS:
+        contents = {name: read_bytes(folder / name) for name in wanted}
+    else:
+        _, contents = read_set(folder, MANIFEST, names)
+    vocabularies = [read_vocabulary(config, contents[name], folder / name) for name in wanted[1:]]
+    weights = deserialise(contents[WEIGHTS], folder / WEIGHTS)
+    model = model_of(config, vocabularies[0], vocabularies[-1], weights, folder / WEIGHTS)
+    return model.to(torch.device(device)).eval(), vocabularies[0], vocabularies[-1]
+
+
+def model_of(config, source_vocab, target_vocab, weights, path) -> Seq2Seq:
+    """The Seq2Seq with these weights. Raises S2SError, before it takes memory, if they are not those of one."""
+    sizes = len(source_vocab), len(target_vocab)
+    check_tensors(weights, outline(config, *sizes).state_dict(), path)
+    model = Seq2Seq(config, *sizes)
+    model.load_state_dict(weights)
+    return model
+
+
+def check_tensors(found, expected, path):
+    """S2SError if the names, shapes or kinds of two dictionaries of tensors differ."""
+    for name in [*expected, *found]:
+        have, want = found.get(name), expected.get(name)
+        if have is None or want is None:
+            wrong = f"{name} is missing" if have is None else f"{shown(name)} is too many"
+        elif have.shape != want.shape:
+            wrong = f"{name} is {tuple(have.shape)}, expected {tuple(want.shape)}"
+        elif have.is_floating_point() != want.is_floating_point():
+            wrong = f"{name} is {have.dtype}, expected {want.dtype}"
+        else:
+            continue
+        raise S2SError(f"{path} does not fit the model that it is for: {wrong}.")

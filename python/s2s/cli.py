@@ -33,22 +33,57 @@ for name in COMMANDS:
 
 
 def main(arguments=None):
-    """Runs the command line; a user's error is one sentence on standard error and exit code 1."""
+    """Runs the command line and exits: with 0, or with one sentence on standard error and 1, 2 for wrong usage, 130
+    for Ctrl-C."""
     # Read when torch is imported, which is later. Threads that spin while they wait gain nothing on idle
     # cores, and make a training step ten times slower as soon as another process wants one of them.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    for stream in (sys.stdout, sys.stderr, sys.stdin):
-        if stream is not None and hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8")  # whatever the locale says; the texts are
+    # Whatever the locale says; the texts are UTF-8, and a file name that is not can still be reported.
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="strict" if stream is sys.stdin else "backslashreplace")
+    sys.exit(run(arguments))
+
+
+def run(arguments) -> int:
+    """The exit code of the command; every error that is not a fault of the program is said in one sentence."""
     try:
-        app(arguments)
+        if sys.stdout is None:
+            raise S2SError("standard output is closed.")
+        code = app(arguments, standalone_mode=False)
+        sys.stdout.flush()
+        return code or 0
     except S2SError as error:
-        say(f"s2s: {error}")
-        sys.exit(1)
+        say(sentence(str(error)))
     except BrokenPipeError:
         # The reader of our output has gone, as head does; nothing more can be written, not even at exit.
         sys.stdout = None
-        sys.exit(1)
+    except OSError as error:
+        say(f"s2s: {error.filename or 'standard output'} cannot be used ({error.strerror or error}).")
+        sys.stdout = None
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        say("s2s: there is not enough memory; a smaller --batch-size, --batch, --beam or --n-best needs less.")
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # what typer raises for wrong usage
+            raise
+        say(sentence(error.format_message()))
+        return error.exit_code
+    return 1
+
+
+def sentence(text, most=1000):
+    """One line, cut in the middle where a user's own words make it long."""
+    text = " ".join(text.split())
+    return "s2s: " + (text if len(text) <= most else f"{text[: most - 300]} ... {text[-300:]}")
+
+
+def out_of_memory(error):
+    """Whether Python, numpy, torch on the CPU or torch on a GPU has found no memory."""
+    return isinstance(error, MemoryError) or any(
+        text in str(error) for text in ("allocate memory", "out of memory", "bad_alloc")
+    )
 
 
 if __name__ == "__main__":

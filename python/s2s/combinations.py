@@ -2,7 +2,7 @@
 
 import re
 
-from .errors import S2SError
+from .errors import S2SError, shown
 
 
 def refuse(wrong, message):
@@ -21,8 +21,8 @@ def check_combinations(c):
 
 def check_text(c):
     refuse(
-        not re.fullmatch("[1-9][0-9]*,[1-9][0-9]*", c.columns),
-        f"columns is {c.columns!r}, expected two numbers, the first column being 1, such as '1,2'.",
+        not re.fullmatch("[1-9][0-9]{0,8},[1-9][0-9]{0,8}", c.columns),
+        f"columns is {shown(c.columns)}, expected two numbers, the first column being 1, such as '1,2'.",
     )
     refuse(
         c.tokens == "sentencepiece" and c.vocab_size == 0,

@@ -1,16 +1,28 @@
 """Every choice of a model and of its training, in one dataclass."""
 
-import json
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .combinations import check_combinations
-from .errors import S2SError
+from .errors import S2SError, shown
+from .files import parse_json, read_bytes, to_json, write_file, writing
+
+# What a value may be at most, so that a slip of the finger is a sentence and not a machine out of memory.
+WIDEST = 65_536  # a layer
+LONGEST = 100_000  # tokens of a text
+LARGEST = 1_000_000_000  # any other whole number
+LARGEST_SEED = 2**63 - 1
 
 
 def option(default, help, low=None, high=None) -> Any:
-    """A field with what the command line says about it and the range its value must lie in."""
+    """A field with what the command line says about it and the range its value must lie in.
+
+    A whole number is at most LARGEST where nothing else is said, a fraction always finite.
+    """
+    if high is None and type(default) is int:
+        high = LARGEST
     return field(default=default, metadata={"help": help, "low": low, "high": high})
 
 
@@ -30,11 +42,11 @@ class Config:
         "As the English to Marathi seed: lower case, no digits, and (fixed) no punctuation, which seed keeps; or "
         "(detokenize) no spaces around punctuation.",
     )
-    vocab_size: int = option(8000, "Most tokens in a vocabulary, 0 for no limit.", 0)
+    vocab_size: int = option(8000, "Most tokens in a vocabulary, 0 for no limit.", 0, 10_000_000)
     min_count: int = option(1, "A word seen less often becomes <unk>.", 1)
     shared_vocab: bool = option(False, "One vocabulary for both languages.")
     lowercase: bool = option(False, "Lower-case the source.")
-    max_length: int = option(100, "Longer pairs are left out of training; output stops there.", 1)
+    max_length: int = option(100, "Longer pairs are left out of training; output stops there.", 1, LONGEST)
     valid_fraction: float = option(0.05, "Share kept to validate on, if no such data is given.", 0, 0.5)
     split: Literal["source", "row"] = option("source", "Split by distinct source, or by row (leaks).")
 
@@ -43,20 +55,20 @@ class Config:
     gru_reset: Literal["after", "before"] = option(
         "after", "Reset gate after the recurrent product (torch, cuDNN, Keras) or before it (Cho, TensorFlow 1)."
     )
-    embedding_size: int = option(256, "Width of the embeddings.", 1)
-    encoder_size: int = option(256, "Width of one direction of the encoder.", 1)
-    encoder_layers: int = option(1, "Layers of the encoder.", 1)
+    embedding_size: int = option(256, "Width of the embeddings.", 1, WIDEST)
+    encoder_size: int = option(256, "Width of one direction of the encoder.", 1, WIDEST)
+    encoder_layers: int = option(1, "Layers of the encoder.", 1, 64)
     bidirectional: bool = option(True, "Read the source both ways.")
 
     # Decoder
-    hidden_size: int = option(256, "Width of the decoder's state.", 1)
-    decoder_layers: int = option(1, "Layers of the decoder.", 1)
+    hidden_size: int = option(256, "Width of the decoder's state.", 1, WIDEST)
+    decoder_layers: int = option(1, "Layers of the decoder.", 1, 64)
     attention: Literal["additive", "dot", "general", "concat", "none", "fixed"] = option(
         "additive",
         "Score: v tanh(W s + U h + b), s h, s W h, v tanh(W [s;h]); or no context, or the same at every step (Cho).",
     )
-    attention_size: int = option(256, "Width of the score of one head.", 1)
-    attention_heads: int = option(1, "Heads, each with its own weights and context.", 1)
+    attention_size: int = option(256, "Width of the score of one head.", 1, WIDEST)
+    attention_heads: int = option(1, "Heads, each with its own weights and context.", 1, 1024)
     attention_bias: bool = option(True, "The b of the additive score.")
     normalize_attention: bool = option(False, "Weight normalisation of the score vector v.")
     attention_window: Literal["global", "local-m", "local-p"] = option(
@@ -79,7 +91,7 @@ class Config:
     readout: Literal["state", "state_context", "state_context_input", "linear", "tanh", "maxout"] = option(
         "tanh", "What the output layer reads: s, [s;c], [s;c;y], W [s;c], tanh(W [s;c]), maxout(W [s;c;y])."
     )
-    readout_size: int = option(256, "Width of the linear, tanh or maxout readout.", 1)
+    readout_size: int = option(256, "Width of the linear, tanh or maxout readout.", 1, WIDEST)
     tied_embeddings: bool = option(False, "Output layer and target embedding share their weights.")
 
     # Training
@@ -117,7 +129,7 @@ class Config:
     max_seconds: float = option(0.0, "Stop after this time, 0 for no limit.", 0)
     eval_every: int = option(0, "Steps between validations, 0 for one an epoch.", 0)
     patience: int = option(5, "Stop after this many validations without improvement, 0 for never.", 0)
-    seed: int = option(1, "Seed of everything random.", 0)
+    seed: int = option(1, "Seed of everything random.", 0, LARGEST_SEED)
 
     def __post_init__(self):
         check_fields(self)
@@ -174,16 +186,21 @@ class Config:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict) -> "Config":
-        """Raises S2SError on a name that is no field."""
-        return cls(**_known(values))
+    def from_dict(cls, values: dict, whole=False) -> "Config":
+        """Raises S2SError on a name that is no field, and with ``whole`` on a field that is missing."""
+        made = cls(**_known(values))
+        missing = [f.name for f in fields(cls) if whole and f.name not in values]
+        if missing:
+            raise S2SError(f"{missing[0]} is missing.")
+        return made
 
     def updated(self, **changes) -> "Config":
         """A copy with these fields changed; raises S2SError on a name that is no field."""
         return replace(self, **_known(changes))
 
     def save(self, path):
-        Path(path).write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+        with writing(path):
+            write_file(path, to_json(self.to_dict()))
 
     @classmethod
     def load(cls, path) -> "Config":
@@ -197,19 +214,24 @@ def check_fields(made):
         object.__setattr__(made, name, _checked(name, kind, getattr(made, name)))
     for f in fields(made):
         value, low, high = getattr(made, f.name), f.metadata["low"], f.metadata["high"]
-        if low is not None and not (low <= value and (high is None or value <= high)):
-            span = f"{low} or more" if high is None else f"from {low} to {high}"
-            raise S2SError(f"{f.name} is {value}, expected {span}.")
+        if low is not None and not (low <= value and value < math.inf and (high is None or value <= high)):
+            open_end = high is None or (type(value) is int and value < low)  # the other end is not what is wrong
+            span = f"{low} or more" if open_end else f"from {low} to {high}"
+            if value == math.inf and high is None:
+                span = "a finite number"
+            raise S2SError(f"{f.name} is {shown(value)}, expected {span}.")
 
 
 def _known(values):
+    if not isinstance(values, dict):
+        raise S2SError(f"the configuration is {shown(values)}, expected fields and their values.")
     names = [f.name for f in fields(Config)]
     for name in values:
         if name not in names:
             import difflib
 
-            near = difflib.get_close_matches(name, names, 1)
-            raise S2SError(f"there is no option {name!r}{f'; did you mean {near[0]!r}?' if near else '.'}")
+            near = difflib.get_close_matches(name[:99], names, 1)
+            raise S2SError(f"there is no option {shown(name)}{f'; did you mean {near[0]!r}?' if near else '.'}")
     return values
 
 
@@ -217,30 +239,34 @@ def _checked(name, kind, value):
     """value as kind, int to float allowed."""
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
-            raise S2SError(f"{name} is {value!r}, expected one of {', '.join(get_args(kind))}.")
+            raise S2SError(f"{name} is {shown(value)}, expected one of {', '.join(get_args(kind))}.")
         return value
     if kind is float and type(value) is int:
-        return float(value)
+        return float(max(min(value, 2**1023), -(2**1023)))  # what is beyond is refused all the same
     if type(value) is not kind:
-        raise S2SError(f"{name} is {value!r}, expected {'an' if kind is int else 'a'} {kind.__name__}.")
+        raise S2SError(f"{name} is {shown(value)}, expected {'an' if kind is int else 'a'} {kind.__name__}.")
     return value
 
 
 def read_mapping(path) -> dict:
     """The dictionary in a .toml or .json file."""
-    from .pairs import read_text
-
-    path, text = Path(path), read_text(path)
-    try:
-        if path.suffix == ".toml":
-            import tomllib
-
-            return tomllib.loads(text)
-        values = json.loads(text)
-    except ModuleNotFoundError:
-        raise S2SError(f"{path} cannot be read: TOML needs Python 3.11 or newer, use a .json file.") from None
-    except ValueError as error:
-        raise S2SError(f"{path} is no valid {path.suffix[1:].upper() or 'JSON'} ({error}).") from None
+    path = Path(path)
+    values = (_parse_toml if path.suffix == ".toml" else parse_json)(read_bytes(path), path)
     if not isinstance(values, dict):
         raise S2SError(f"{path} holds a {type(values).__name__}, expected fields and their values.")
     return values
+
+
+def _parse_toml(data, path):
+    try:
+        import tomllib
+
+        return tomllib.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise S2SError(f"{path} is not UTF-8 text.") from None
+    except ModuleNotFoundError:
+        raise S2SError(f"{path} cannot be read: TOML needs Python 3.11 or newer, use a .json file.") from None
+    except RecursionError:
+        raise S2SError(f"{path} is no valid TOML (nested too deep).") from None
+    except ValueError as error:
+        raise S2SError(f"{path} is no valid TOML ({error}).") from None

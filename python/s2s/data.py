@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from .cleaning import source_text, target_text
+from .files import writing
 from .pairs import watched
 from .vocab import BOS, EOS, PAD
 
@@ -62,20 +63,23 @@ class Dataset:
     Args:
         pairs: a PairFile, a Selection or a list; it is walked over once.
         source_vocab, target_vocab: their vocabularies.
-        config: a Config; pairs longer than ``config.max_length`` are left out; ``too_long`` has their indices.
+        config: a Config.
+        max_length: longer pairs are left out, ``config.max_length`` if None; ``too_long`` has their indices.
     """
 
-    def __init__(self, pairs, source_vocab, target_vocab, config):
+    def __init__(self, pairs, source_vocab, target_vocab, config, max_length=None):
         self.config, self.too_long, seen = config, [], 0
+        self.vocabularies = source_vocab, target_vocab
+        max_length = max_length or config.max_length
         lengths = [np.empty((0, 2), dtype=np.int32)]
-        with tempfile.TemporaryFile() as file:
+        with writing(tempfile.gettempdir()), tempfile.TemporaryFile() as file:
             pairs = iter(watched(pairs, "encoding", len(pairs)))
             while chunk := list(islice(pairs, CHUNK)):
                 rows = [
                     (source_vocab.encode(source_text(source, config)), target_vocab.encode(target_text(target, config)))
                     for source, target in chunk
                 ]
-                long = [max(map(len, row)) > config.max_length for row in rows]
+                long = [max(map(len, row)) > max_length for row in rows]
                 kept = [row for row, out in zip(rows, long) if not out]
                 self.too_long += [i for i, out in enumerate(long, seen) if out]
                 seen += len(rows)

@@ -8,11 +8,13 @@ Shapes: B batch, S source, T target, N heads; widths: E embedding, M memory, H s
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 import s2s_kernels as sk
 
 from .decoder import Decoder
 from .encoder import Bridge, Encoder, Memory
+from .errors import S2SError
 from .vocab import PAD
 
 
@@ -114,3 +116,23 @@ class Seq2Seq(nn.Module):
         """tokens (B,) -> float32 log probabilities (B, V) of the next, weights (B, [N,] S) or None, next state."""
         features, weights, state = self.decoder.step(self.dropout(self.embedding(tokens)), state, memory)
         return torch.log_softmax(self.output(self.dropout(features)).float(), -1), weights, state
+
+
+class _NoValues(TorchFunctionMode):
+    """Initial values are not computed: on meta tensors that would only import half of torch."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func.__name__ in ("normal_", "uniform_", "zero_", "fill_", "ones_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def outline(config, source_size, target_size) -> Seq2Seq:
+    """A Seq2Seq that has shapes and takes no memory. S2SError if its weights are more than can be counted."""
+    try:
+        with torch.device("meta"), _NoValues():
+            return Seq2Seq(config, source_size, target_size)
+    except RuntimeError as error:
+        if "overflow" not in str(error):
+            raise
+        raise S2SError("no memory can hold a model of these sizes.") from None

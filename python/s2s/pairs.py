@@ -9,33 +9,33 @@ import numpy as np
 from tqdm import tqdm
 
 from .errors import S2SError
+from .files import cannot, check_regular, open_file, writing
 
+LONGEST_LINE = 1 << 26  # bytes; what never ends, such as /dev/zero, must not fill the memory
 SHOWN = 5  # numbers of bad lines in a report
-
-
-def open_text(path):
-    """A file opened for reading bytes, or one clear sentence."""
-    try:
-        return Path(path).open("rb")
-    except FileNotFoundError:
-        raise S2SError(f"{path} does not exist.") from None
-    except IsADirectoryError:
-        raise S2SError(f"{path} is a folder, expected a file.") from None
-    except OSError as error:
-        raise S2SError(f"{path} cannot be read ({error.strerror}).") from None
 
 
 def lines_of(path):
     """The lines of a UTF-8 file one by one, without their ends, the way one sees them in an editor."""
+    with open_file(path) as file:
+        try:
+            yield from decoded(file, path)
+        except OSError as error:
+            raise cannot("read", path, error) from None
+
+
+def decoded(file, name):
+    """The lines of a file of bytes as ``lines_of`` gives them."""
     # In bytes: reading text would also break lines at a lone carriage return, and str.splitlines at U+2028, U+0085
     # and form feeds, which shifts parallel files.
-    with open_text(path) as file:
-        for number, line in enumerate(file, 1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError:
-                raise S2SError(f"{path} is not UTF-8 text (line {number}); iconv can convert it.") from None
-            yield text.removesuffix("\n").removesuffix("\r")
+    for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), 1):
+        if len(line) > LONGEST_LINE:
+            raise S2SError(f"line {number} of {name} has more than {LONGEST_LINE >> 20} MiB, which is no sentence.")
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError:
+            raise S2SError(f"{name} is not UTF-8 text (line {number}); iconv can convert it.") from None
+        yield text.removesuffix("\n").removesuffix("\r")
 
 
 def read_text(path) -> str:
@@ -78,6 +78,7 @@ class PairFile:
         if len(self.paths) == 2:
             self.columns = (1, 2)
         for path in self.paths:
+            check_regular(path)
             check_not_empty(path)
         self.name = " and ".join(map(str, self.paths))
         self.count, bad, several = 0, [], []
@@ -219,9 +220,7 @@ def fingerprint(text):
 
 def write_pairs(path, pairs):
     """A tab-separated file."""
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(f"{source}\t{target}\n" for source, target in pairs)
-    except OSError as error:
-        raise S2SError(f"{path} cannot be written ({error.strerror}).") from None

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from .cleaning import target_text
 from .data import Dataset
+from .errors import S2SError
+from .pairs import counted
 from .training import validation_loss
 from .vocab import UNK
 
@@ -24,14 +26,32 @@ class Perplexity(NamedTuple):
         )
 
 
-def perplexity(model, pairs: Sequence[tuple[str, str]], source_vocab, target_vocab) -> Perplexity:
-    """Of a Seq2Seq with its vocabularies, on pairs of any length."""
+def perplexity(
+    model, pairs: Sequence[tuple[str, str]], source_vocab, target_vocab, max_length=2**31 - 1, say=print
+) -> Perplexity:
+    """Of a Seq2Seq with its vocabularies; pairs with more tokens than ``max_length`` on a side are left out, which is
+    said. Raises S2SError if none is left."""
     config = model.config
-    rows = Dataset(pairs, source_vocab, target_vocab, config.updated(max_length=2**31 - 1))
+    rows = Dataset(pairs, source_vocab, target_vocab, config, max_length)
+    if long := rows.too_long:
+        longer = f"{counted(len(long), 'pair')} longer than {max_length:,} tokens"
+        say(f"perplexity: left out {longer} (--max-source-length)")
+        lost = set(long)
+        pairs = [pair for i, pair in enumerate(pairs) if i not in lost]
+    if not pairs:
+        raise S2SError(f"no pair is at most {max_length:,} tokens long, so there is no perplexity.")
     tokens = int(rows.lengths[:, 1].sum())
     unknown = sum(int((target == UNK).sum()) for _, target in (rows[i] for i in range(len(rows))))
     words = sum(len(target_text(target, config).split()) for _, target in pairs)
     nats = validation_loss(model, rows)  # of a token, one </s> a target among them
     return Perplexity(
-        math.exp(nats), math.exp(nats * (tokens + len(rows)) / (words + len(rows))), unknown / max(tokens, 1)
+        exponential(nats), exponential(nats * (tokens + len(rows)) / (words + len(rows))), unknown / max(tokens, 1)
     )
+
+
+def exponential(x):
+    """math.exp, and infinity where that is too large for a float."""
+    try:
+        return math.exp(x)
+    except OverflowError:
+        return math.inf

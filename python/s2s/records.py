@@ -1,16 +1,17 @@
 """What a run was: the machine, the command, the time, the curve and the scores, as JSON that can be published."""
 
 import datetime
-import json
 import os
 import shlex
 import sys
 import time
 from pathlib import Path
 
-from .config import Config, read_mapping
-from .errors import S2SError
-from .pairs import fingerprint, read_text
+from .config import Config
+from .errors import S2SError, shown
+from .files import read_json, to_json, write_file, writing
+from .pairs import fingerprint
+from .state_numbers import check_history, check_run
 
 
 def command_line() -> str:
@@ -33,10 +34,15 @@ class Clock:
 
     def __init__(self, before=None):
         """``before``: what another clock read, to go on from."""
-        before = before or {"seconds": 0, "cpu_seconds": 0}
-        self.wall = time.monotonic() - before["seconds"]
-        self.processor = time.process_time() - before["cpu_seconds"]
+        self.wall, self.processor = time.monotonic(), time.process_time()
         self.date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+        self.go_on(before)
+
+    def go_on(self, before):
+        """As if it had been made as long ago as another clock read; None for no other."""
+        if before:
+            self.wall -= before["seconds"]
+            self.processor -= before["cpu_seconds"]
 
     def read(self) -> dict:
         return {
@@ -77,36 +83,46 @@ def evaluation_record(clock, data, references, search, scores, perplexity, sampl
     }
 
 
-def write_record(path, model, config, evaluation):
-    """Adds an evaluation of the checkpoint ``model`` to the record in ``path``.
+SAME = ("data", "count", "search")  # an evaluation of which these are the same replaces the one before
 
-    A record is of one training: one of another training is written over. An evaluation of the same data by the same
-    search replaces the one before.
+
+def begin_record(path, model, config) -> dict:
+    """The record in ``path`` of the checkpoint ``model``, or a new one where there is none or one of another training.
+
+    Raises S2SError if the files that it is made of are none.
     """
     path, model = Path(path), Path(model)
+    training, curve = read_json(model / "run.json"), read_json(model / "history.json")
+    for check, value, source in ((check_run, training, "run.json"), (check_history, curve, "history.json")):
+        try:
+            check(value)
+        except S2SError as error:
+            raise S2SError(f"{model / source}: {error}") from None
     defaults = Config().to_dict()
     record = {
-        "training": read_json(model / "run.json"),
+        "training": training,
         "config": {name: value for name, value in config.to_dict().items() if value != defaults[name]},
         "seed": config.seed,
-        "curve": read_json(model / "history.json"),
+        "curve": curve,
         "evaluations": [],
     }
-    if path.exists():
-        old = read_mapping(path)
-        if old.get("training") == record["training"]:
-            same = ("data", "count", "search")
-            record["evaluations"] = [e for e in old["evaluations"] if any(e[n] != evaluation[n] for n in same)]
-    record["evaluations"].append(evaluation)
-    try:
+    if os.path.exists(path):
+        old = read_json(path)
+        if not isinstance(old, dict):
+            raise S2SError(f"{path} is {shown(old)}, expected the record of a run.")
+        if old.get("training") == training:
+            record["evaluations"] = old.get("evaluations")
+            if not isinstance(old.get("evaluations"), list) or not all(
+                isinstance(found, dict) and set(SAME) <= set(found) for found in old["evaluations"]
+            ):
+                raise S2SError(f"{path}: evaluations is {shown(old.get('evaluations'))}, expected a list of records.")
+    return record
+
+
+def write_record(path, record, evaluation):
+    """Adds an evaluation to a record that ``begin_record`` made, and writes it."""
+    kept = [found for found in record["evaluations"] if any(found[name] != evaluation[name] for name in SAME)]
+    path = Path(path)
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise S2SError(f"{path} cannot be written ({error.strerror}).") from None
-
-
-def read_json(path):
-    try:
-        return json.loads(read_text(path))
-    except ValueError as error:
-        raise S2SError(f"{path} is no valid JSON ({error}).") from None
+        write_file(path, to_json({**record, "evaluations": [*kept, evaluation]}))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from .config import check_fields, option
+from .config import LARGEST_SEED, LONGEST, check_fields, option
 from .errors import S2SError
 
 
@@ -14,18 +14,21 @@ class SearchOptions:
         S2SError: a value of the wrong type or out of its range, or choices that contradict each other.
     """
 
-    beam: int = option(1, "Width of the beam; 1 is greedy search.", 1)
+    beam: int = option(1, "Width of the beam; 1 is greedy search.", 1, 1024)
     length_penalty: float = option(0.0, "Length penalty (Wu et al. 2016): above 0 for longer outputs.", -10, 10)
     coverage_penalty: float = option(0.0, "Coverage penalty (Wu et al. 2016): above 0 to use all of the input.", 0, 10)
-    n_best: int = option(1, "Outputs for each input.", 1)
-    max_length: int = option(0, "Most tokens of an output, 0 for as many as in training.", 0)
+    n_best: int = option(1, "Outputs for each input.", 1, 1024)
+    max_length: int = option(0, "Most tokens of an output, 0 for as many as in training.", 0, LONGEST)
+    max_source_length: int = option(
+        0, "Most tokens read of an input, 0 for 1000 or as many as in training, if that is more.", 0, LONGEST
+    )
     no_repeat_ngram: int = option(0, "No output has the same so many tokens in a row twice; 0 for no such limit.", 0)
     allow_unknown: bool = option(False, "Let outputs have <unk> in them.")
     sample: bool = option(False, "Draw outputs at random.")
     temperature: float = option(1.0, "Of sampling: above 1 more even, below 1 more like greedy search.", 0, 100)
     top_k: int = option(0, "Sample among the k most probable tokens only, 0 for all.", 0)
     top_p: float = option(1.0, "Sample among the most probable tokens that have this probability together.", 0, 1)
-    seed: int = option(1, "Seed of sampling.", 0)
+    seed: int = option(1, "Seed of sampling.", 0, LARGEST_SEED)
 
     def __post_init__(self):
         check_fields(self)

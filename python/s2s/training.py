@@ -1,6 +1,7 @@
 """Teacher-forced training with validation, early stopping and a progress bar."""
 
 import math
+import os
 import sys
 import time
 from contextlib import closing
@@ -12,15 +13,31 @@ from tqdm import tqdm
 
 from .data import prefetch
 from .errors import S2SError
-from .model import Seq2Seq
+from .model import Seq2Seq, outline
 from .schedules import Schedule, sampling_probability
 from .training_state import save_state
 
 
 def build_model(config, source_vocab, target_vocab, device="cpu") -> Seq2Seq:
-    """A new Seq2Seq, its initial values set by ``config.seed``."""
+    """A new Seq2Seq, its initial values set by ``config.seed``. S2SError if this machine cannot hold and train it."""
+    check_memory(config, len(source_vocab), len(target_vocab), device)
     torch.manual_seed(config.seed)
     return Seq2Seq(config, len(source_vocab), len(target_vocab)).to(device)
+
+
+def check_memory(config, source_size, target_size, device):
+    """The system grants more memory than there is, and kills who uses it; so that is counted beforehand."""
+    count = count_parameters(outline(config, source_size, target_size))
+    needed = 4 * 4 * count  # bytes of a float32, its gradient and Adam's two moments
+    if torch.device(device).type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+    else:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > memory:
+        raise S2SError(
+            f"the model has {count:,} parameters, which take {needed / 2**30:,.0f} GiB to train, but {device} has "
+            f"{memory / 2**30:,.0f} GiB."
+        )
 
 
 def count_parameters(model) -> int:
@@ -119,6 +136,7 @@ class Trainer:
         self.history, self.best_loss, self.best_weights, self.bad = [], math.inf, None, 0
         self.step, self.tokens, self.losses, self.shown_loss = 0, 0, [], None
         self.epoch, self.done = 1, 0  # the batches of this epoch that are behind us
+        self.notes = None  # a record of the run, kept with its state
         self.start, self.outside = time.monotonic(), 0.0  # seconds spent on anything but training steps
 
     def run(self) -> list[dict]:
@@ -210,6 +228,8 @@ class Trainer:
             "lr": self.optimizer.param_groups[0]["lr"],
             "tokens_per_second": round(rate),
         }
+        if not math.isfinite(found := record["train_loss"]):
+            raise S2SError(f"the loss is {found} before step {self.step}; try an lr under {self.config.lr}.")
         self.losses = []
         self.history.append(record)
         improved = loss < self.best_loss

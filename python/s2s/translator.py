@@ -1,6 +1,7 @@
 """A trained model with its vocabularies: text in, text out."""
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,13 +11,30 @@ from .checkpoint import load_checkpoint, save_checkpoint
 from .cleaning import source_text, target_text
 from .config import Config
 from .data import make_batch, source_batch
-from .errors import S2SError
+from .errors import S2SError, shown
 from .evaluate import Scores, score
 from .forced import force
 from .hypothesis import Hypothesis
 from .search import search, uniform
 from .search_options import SearchOptions
-from .vocab import EOS, JOINER, SPECIALS, UNK, join_words
+from .vocab import EOS, JOINER, SPECIALS, UNK, is_text, join_words
+
+READ = 1000  # tokens of a text, if neither an option nor the training says more
+
+
+def check_texts(name, texts):
+    """TypeError for what is no text, S2SError for text that UTF-8 cannot write."""
+    if not isinstance(texts, Iterable):
+        raise TypeError(f"{name} is {type(texts).__name__}, expected texts.")
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"{name}[{i}] is {type(text).__name__}, expected str.")
+        if not is_text(text):
+            raise S2SError(f"{name}[{i}] is {shown(text)}, which is not UTF-8 text.")
+
+
+def warn_of_cut(index, tokens, limit):
+    warnings.warn(f"texts[{index}] has {tokens:,} tokens, of which the first {limit:,} are read.", stacklevel=4)
 
 
 class Translation(NamedTuple):
@@ -36,9 +54,13 @@ class Translator:
     >>> translator.align(["March 5, 2024"])[0].weights.shape  # (T, S), a row for </s> at the end
     torch.Size([14, 13])
 
-    Every method takes the fields of ``SearchOptions`` by name (``beam=5, length_penalty=1.0``), and
+    A text of which nothing is left, as of an empty line, has the empty output. Every method takes the fields of
+    ``SearchOptions`` by name (``beam=5, length_penalty=1.0``), and
 
+    - one text instead of several, for which they return one result instead of a list;
     - ``batch``, how many texts are searched at once, which changes no result;
+    - ``cut(index, tokens, limit)``, called for every text of more tokens than ``max_source_length``, of which only the
+      first are read; by default it warns;
     - ``done(n)``, called after every batch with its number of texts, for a progress bar;
     - ``generator``, the torch.Generator of sampling, by default a new one of ``seed``.
     """
@@ -64,46 +86,70 @@ class Translator:
 
     def search(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str] | str,
         *,
         attention: bool = False,
         batch: int = 64,
         done: Callable[[int], object] | None = None,
+        cut: Callable[[int, int, int], object] | None = None,
         generator: torch.Generator | None = None,
         **options,
-    ) -> list[list[Hypothesis]]:
+    ) -> list[list[Hypothesis]] | list[Hypothesis]:
         """Hypotheses of ids, up to n_best a text, best first; with ``attention`` they have weights (T + 1, S)."""
+        if isinstance(texts, str):
+            arguments = {"attention": attention, "batch": batch, "done": done, "cut": cut, "generator": generator}
+            return self.search([texts], **arguments, **options)[0]
         options = SearchOptions(**options)
+        check_texts("texts", texts)
         rows = [self.source_vocab.encode(source_text(text, self.config)) for text in texts]
+        limit = self.source_limit(options.max_source_length)
+        for i, row in enumerate(rows):
+            if len(row) > limit:
+                (cut or warn_of_cut)(i, len(row), limit)
+                rows[i] = row[:limit]
         random = None
         if options.sample:  # drawn in the order of the texts, so that batches do not matter
             max_length = options.max_length or self.config.max_length
             random = uniform(len(rows), options.n_best, max_length, generator or options.generator())
         results = [None] * len(rows)
+        if not all(rows):
+            empty = force(self.model, make_batch([([], [])]).to(self.device), attention)
+            results = [results[i] if row else list(empty) for i, row in enumerate(rows)]
         for indices in self._batches(rows, batch, done):
+            indices = [i for i in indices if rows[i]]
+            if not indices:
+                continue
             source, lengths = (x.to(self.device) for x in source_batch([rows[i] for i in indices]))
             drawn = None if random is None else random[indices]
             for i, found in zip(indices, search(self.model, source, lengths, options, drawn, attention)):
                 results[i] = found
         return results
 
-    def translate(self, texts: Sequence[str], **options) -> list[str]:
+    def source_limit(self, max_source_length: int = 0) -> int:
+        """How many tokens of a text are read, as the option says."""
+        return max_source_length or max(READ, self.config.max_length)
+
+    def translate(self, texts: Sequence[str] | str, **options) -> list[str] | str:
         """The best output for each text; options as ``candidates``."""
+        if isinstance(texts, str):
+            return self.translate([texts], **options)[0]
         return [best.text for best, *_ in self.candidates(texts, **options)]
 
-    def align(self, texts: Sequence[str], **options) -> list[Translation]:
+    def align(self, texts: Sequence[str] | str, **options) -> list[Translation] | Translation:
         """As ``translate``, but Translations, which have scores, pieces and attention weights."""
+        if isinstance(texts, str):
+            return self.align([texts], **options)[0]
         return [best for best, *_ in self.candidates(texts, attention=True, **options)]
 
     def candidates(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str] | str,
         *,
         replace_unknown: bool = False,
         dictionary: Mapping[str, str] | None = None,
         attention: bool = False,
         **options,
-    ) -> list[list[Translation]]:
+    ) -> list[list[Translation]] | list[Translation]:
         """Translations, up to n_best a text, best first.
 
         Args:
@@ -116,15 +162,19 @@ class Translator:
 
         Raises:
             S2SError: weights asked of a model without attention, or words of one without words.
+            TypeError: a text that is none.
         """
+        if isinstance(texts, str):
+            arguments = {"replace_unknown": replace_unknown, "dictionary": dictionary, "attention": attention}
+            return self.candidates([texts], **arguments, **options)[0]
         if replace_unknown and self.config.tokens != "word":
             raise S2SError(f"only words can be replaced, but this model's tokens are {self.config.tokens!r}.")
         if replace_unknown:
             options["allow_unknown"] = True
         found = self.search(texts, attention=attention or replace_unknown, **options)
-        results = []
+        results, limit = [], self.source_limit(options.get("max_source_length", 0))
         for text, row in zip(texts, found):
-            source = self.source_vocab.split(source_text(text, self.config)) or [SPECIALS[EOS]]
+            source = self.source_vocab.split(source_text(text, self.config))[:limit] or [SPECIALS[EOS]]
             results.append([])
             for best in row:
                 target = self.target_vocab.pieces(best.ids)
@@ -146,13 +196,26 @@ class Translator:
         attention: bool = True,
         batch: int = 64,
         done: Callable[[int], object] | None = None,
+        max_length: int = 0,
     ) -> list[Translation]:
         """Scores of given outputs and where each of their tokens looked: a Translation for each (source, target).
 
         The score is log P(target, </s> | source), by teacher forcing.
+
+        Raises:
+            S2SError: a text of more tokens than ``max_length``, 0 for as many as are read of an input.
+            TypeError: a text that is none.
         """
+        for i, pair in enumerate(pairs):
+            if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+                raise TypeError(f"pairs[{i}] is {pair!r}, expected a source and a target.")
+            check_texts(f"pairs[{i}]", pair)
         texts = [(source_text(source, self.config), target_text(target, self.config)) for source, target in pairs]
         rows = [(self.source_vocab.encode(a) or [EOS], self.target_vocab.encode(b)) for a, b in texts]
+        limit = self.source_limit(max_length)
+        for number, row in enumerate(rows, 1):
+            if (longest := max(map(len, row))) > limit:
+                raise S2SError(f"pair {number} has {longest:,} tokens, expected at most {limit:,} (max_source_length).")
         results = [None] * len(rows)
         for indices in self._batches(rows, batch, done):
             found = force(self.model, make_batch([rows[i] for i in indices]).to(self.device), attention)

@@ -6,10 +6,10 @@ import unicodedata
 from collections import Counter
 from functools import lru_cache
 from itertools import chain, pairwise
-from pathlib import Path
 
 from .cleaning import source_text, target_text
-from .errors import S2SError
+from .errors import S2SError, shown
+from .files import parse_json, read_bytes, write_file, writing
 from .pairs import watched
 
 PAD, UNK, BOS, EOS = range(4)
@@ -25,28 +25,35 @@ def is_punctuation(character):
 
 def words(text):
     """Words and punctuation marks; an apostrophe within a word stays in it."""
-    return [token for part in text.replace(JOINER, "").split() for token in _words_of(part)]
+    return [token for part in text.replace(JOINER, "").split() for token in words_of(part)]
 
 
-@lru_cache(1 << 16)  # a text's parts are mostly the same few, and this loop is slow
-def _words_of(text):
+def words_of(text):
     """The tokens of a text without white space."""
-    tokens, in_word = [], False
-    previous_space = True
+    # Few and short parts make most of a text, and this loop is slow; long ones would only fill the memory.
+    return _known_words_of(text) if len(text) <= 64 else _words_of(text)
+
+
+def _words_of(text):
+    tokens, start = [], None  # start: of the word that goes on
     for i, character in enumerate(text):
-        inner = character in "'’" and in_word and text[i + 1 : i + 2].isalpha()
-        if is_punctuation(character) and not inner:
-            tokens.append(character if previous_space else JOINER + character)
-            in_word = False
-        elif in_word:
-            tokens[-1] += character
-        else:
-            if not previous_space:  # a word right after a punctuation mark
+        if is_punctuation(character) and not (
+            start is not None and character in "'’" and text[i + 1 : i + 2].isalpha()  # within a word
+        ):
+            if start is not None:
+                tokens.append(text[start:i])
+                start = None
+            tokens.append(JOINER + character if i else character)
+        elif start is None:
+            if tokens:  # a word right after a punctuation mark
                 tokens[-1] += JOINER
-            tokens.append(character)
-            in_word = True
-        previous_space = False
+            start = i
+    if start is not None:
+        tokens.append(text[start:])
     return tokens
+
+
+_known_words_of = lru_cache(1 << 16)(_words_of)
 
 
 def join_words(tokens):
@@ -58,7 +65,19 @@ def join_words(tokens):
     return text.replace(JOINER, "")
 
 
-class Vocabulary:
+class Saved:
+    """What can be a file of its own."""
+
+    def save(self, path):
+        with writing(path):
+            write_file(path, self.to_bytes())
+
+    @classmethod
+    def load(cls, path):
+        return cls.from_bytes(read_bytes(path), path)
+
+
+class Vocabulary(Saved):
     """Tokens and their ids. ``encode`` and ``decode`` leave <s> and </s> to the caller."""
 
     def __init__(self, tokens, kind):
@@ -95,23 +114,28 @@ class Vocabulary:
         tokens = self.pieces(i for i in ids if i not in (PAD, BOS, EOS))
         return join_words(tokens) if self.kind == "word" else "".join(tokens)
 
-    def save(self, path):
-        """One JSON file."""
-        text = json.dumps({"kind": self.kind, "tokens": self.tokens}, ensure_ascii=False, indent=0)
-        Path(path).write_text(text + "\n", encoding="utf-8")
+    def to_bytes(self):
+        """A JSON file."""
+        return (json.dumps({"kind": self.kind, "tokens": self.tokens}, ensure_ascii=False, indent=0) + "\n").encode()
 
     @classmethod
-    def load(cls, path):
-        from .config import read_mapping
-
-        values = read_mapping(path)
-        tokens, kind = values.get("tokens"), values.get("kind")
-        if kind not in ("word", "char") or not isinstance(tokens, list) or tokens[:4] != SPECIALS:
+    def from_bytes(cls, data, path, kind=None):
+        """What ``to_bytes`` made; S2SError, with the name of the file, if it is no vocabulary of this kind."""
+        values = parse_json(data, path)
+        tokens, found = (values.get("tokens"), values.get("kind")) if isinstance(values, dict) else (None, None)
+        if not isinstance(tokens, list) or tokens[: len(SPECIALS)] != SPECIALS or found not in ("word", "char"):
             raise S2SError(f"{path} is no vocabulary of words or characters.")
-        return cls(tokens, kind)
+        if kind not in (None, found):
+            raise S2SError(f"{path} is a vocabulary of kind {found!r}, expected {kind!r}.")
+        for i, token in enumerate(tokens):
+            if type(token) is not str or not is_text(token):
+                raise S2SError(f"{path}: token {i} is {shown(token)}, expected text.")
+        if len(set(tokens)) < len(tokens):
+            raise S2SError(f"{path} has a token twice.")
+        return cls(tokens, found)
 
 
-class SentencePieceVocabulary:
+class SentencePieceVocabulary(Saved):
     """A sentencepiece model with the same ids for padding, unknown, begin and end."""
 
     kind = "sentencepiece"
@@ -163,16 +187,37 @@ class SentencePieceVocabulary:
     def decode(self, ids):
         return self.processor.decode([int(i) for i in ids if i not in (PAD, BOS, EOS)])
 
-    def save(self, path):
-        """One file in sentencepiece's own format."""
-        Path(path).write_bytes(self.model)
+    def to_bytes(self):
+        """A file in sentencepiece's own format."""
+        return self.model
 
     @classmethod
-    def load(cls, path):
+    def from_bytes(cls, data, path):
+        """What ``to_bytes`` made; S2SError, with the name of the file, if it is none."""
         try:
-            return cls(Path(path).read_bytes())
-        except (OSError, RuntimeError):
+            made = cls(data)
+            specials = [made.processor.id_to_piece(i) for i in range(min(len(made), len(SPECIALS)))]
+        except RuntimeError:
             raise S2SError(f"{path} is no sentencepiece model.") from None
+        if specials != SPECIALS:
+            raise S2SError(f"{path} is a sentencepiece model of another kind: it begins with {shown(specials)}.")
+        return made
+
+
+def read_vocabulary(config, data, path):
+    """The vocabulary in the bytes of a file, of the kind that the Config says."""
+    if config.tokens == "sentencepiece":
+        return SentencePieceVocabulary.from_bytes(data, path)
+    return Vocabulary.from_bytes(data, path, config.tokens)
+
+
+def is_text(text):
+    """Whether UTF-8 can write it: a file name or JSON may bring half a surrogate pair, which is no character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def build_vocabularies(pairs, config):

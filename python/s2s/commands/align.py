@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import S2SError
-from .lines import progress, read_chunks
+from .lines import progress, read_chunks, report_cuts
 from .options import BatchOption, DeviceOption, ModelArgument, pick_device, say, with_search_options
 
 PICTURES = (".png", ".pdf", ".svg")
@@ -49,9 +49,9 @@ def align(
     translator = Translator.load(model, pick_device(device))
     with progress(len(lines)) as bar:
         if pairs:
-            found = translator.force(pairs, batch=batch, done=bar.update)
+            found = translator.force(pairs, batch=batch, done=bar.update, max_length=options.max_source_length)
         else:
-            found = translator.align(lines, batch=batch, done=bar.update, **asdict(options))
+            found = translator.align(lines, batch=batch, done=bar.update, cut=report_cuts(1), **asdict(options))
     if format == "png":
         for number, alignment in enumerate(found, 1):
             path = out if len(found) == 1 else out.with_stem(f"{out.stem}-{number}")

@@ -4,7 +4,7 @@ import sys
 from dataclasses import asdict
 
 from ..errors import S2SError
-from .lines import standard_input
+from .lines import at_terminal, report_cuts, standard_input
 from .options import DeviceOption, ModelArgument, pick_device, say, with_search_options
 
 
@@ -20,10 +20,10 @@ def chat(model: ModelArgument, device: DeviceOption = "auto", options=None):
 
     translator = Translator.load(model, pick_device(device))
     generator = options.generator()
-    for line in typed_lines() if sys.stdin.isatty() and sys.stdout.isatty() else standard_input():
+    for number, line in enumerate(typed_lines() if at_terminal() and sys.stdout.isatty() else standard_input(), 1):
         reply = ""
         if line.strip():  # nothing is said to nothing; a pipe still gets a line for each of its own
-            (reply,) = translator.translate([line], generator=generator, **asdict(options))
+            reply = translator.translate(line, generator=generator, cut=report_cuts(number), **asdict(options))
         print(" ".join(reply.split()), flush=True)
 
 
@@ -34,9 +34,12 @@ def typed_lines():
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401 (input() uses it once it is loaded)
     say("Ctrl-D ends the chat.")
-    with contextlib.suppress(EOFError, KeyboardInterrupt):
-        while True:
-            line = input("> ")
-            if line.strip():
-                yield line
+    try:
+        with contextlib.suppress(EOFError, KeyboardInterrupt):
+            while True:
+                line = input("> ")
+                if line.strip():
+                    yield line
+    except UnicodeDecodeError:
+        raise S2SError("what was typed is not UTF-8 text.") from None
     print()

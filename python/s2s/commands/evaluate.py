@@ -8,6 +8,8 @@ import typer
 from tqdm import tqdm
 
 from ..errors import S2SError
+from ..files import writing
+from .lines import report_cuts
 from .options import DeviceOption, FilesArgument, ModelArgument, pick_device, say, with_search_options
 
 
@@ -24,7 +26,7 @@ def evaluate(
     """Score a model: BLEU and chrF by sacrebleu, with their signatures, exact match and perplexity."""
     if ask and not record:
         raise S2SError("--ask is given without --record, where its output would go.")
-    from ..records import Clock, evaluation_record, write_record
+    from ..records import Clock, begin_record, evaluation_record, write_record
 
     clock = Clock()  # before torch is imported, which takes its time
     from ..cleaning import target_text
@@ -34,23 +36,24 @@ def evaluate(
     from ..translator import Translator
 
     translator = Translator.load(model, pick_device(device))
+    begun = begin_record(record, model, translator.config) if record else None  # what is wrong with it is said now
     pairs = read_pairs(files, say, **translator.config.reading)
     with tqdm(total=len(pairs), disable=None, unit="line", leave=False) as bar:
-        outputs = translator.translate([source for source, _ in pairs], done=bar.update, **asdict(options))
+        sources = [source for source, _ in pairs]
+        outputs = translator.translate(sources, done=bar.update, cut=report_cuts(1), **asdict(options))
     if output:
-        try:
+        with writing(output):
             output.write_text("".join(line + "\n" for line in outputs), encoding="utf-8")
-        except OSError as error:
-            raise S2SError(f"{output} cannot be written ({error.strerror}).") from None
     references = [target_text(target, translator.config) for _, target in pairs]
     scores = score(outputs, references)
     print(scores)
-    found = perplexity(translator.model, pairs, translator.source_vocab, translator.target_vocab)
+    limit = translator.source_limit(options.max_source_length)
+    found = perplexity(translator.model, pairs, translator.source_vocab, translator.target_vocab, limit, say)
     print(found)
     if record:
         replies = translator.translate(ask or [], **asdict(options))
         data = " ".join(path.name for path in files)
         samples = list(zip(ask or [], replies))
         evaluation = evaluation_record(clock, data, references, str(options), scores, found, samples)
-        write_record(record, model, translator.config, evaluation)
+        write_record(record, begun, evaluation)
         say(f"record: {record}")

@@ -6,7 +6,8 @@ from itertools import islice
 from tqdm import tqdm
 
 from ..errors import S2SError
-from ..pairs import check_not_empty, lines_of
+from ..pairs import check_not_empty, decoded, lines_of
+from .options import say
 
 LONG = 200  # lines from which on progress is shown
 
@@ -23,7 +24,7 @@ def read_chunks(texts, file, batch):
     if texts:
         return chunks(texts, len(texts)), len(texts)
     if not file:
-        return chunks(standard_input(), 1 if sys.stdin.isatty() else batch), None
+        return chunks(standard_input(), 1 if at_terminal() else batch), None
     total = None
     if file.is_file():  # not a pipe, which can be read once only
         check_not_empty(file)
@@ -37,14 +38,28 @@ def chunks(lines, size):
 
 
 def standard_input():
-    try:
-        for line in sys.stdin:
-            yield line.rstrip("\n")
-    except UnicodeDecodeError:
-        raise S2SError("standard input is not UTF-8 text.") from None
+    """Its lines one by one, as they come."""
+    at_terminal()  # whether there is one at all
+    return decoded(sys.stdin.buffer, "standard input")
+
+
+def at_terminal():
+    """Whether a person types the input."""
+    if sys.stdin is None:
+        raise S2SError("standard input is closed.")
+    return sys.stdin.isatty()
 
 
 def progress(total):
     """A bar on standard error with lines a second: for long input, where that is a terminal."""
-    short = sys.stdin.isatty() if total is None else total < LONG
+    short = at_terminal() if total is None else total < LONG
     return tqdm(total=total, disable=short or None, unit="line", leave=False)
+
+
+def report_cuts(first):
+    """For ``cut`` of a Translator: says which line had more tokens than are read; the first text is line ``first``."""
+
+    def report(index, tokens, limit):
+        say(f"line {first + index} has {tokens:,} tokens, of which the first {limit:,} are read (--max-source-length)")
+
+    return report

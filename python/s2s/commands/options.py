@@ -83,7 +83,7 @@ FilesArgument = Annotated[
 ]
 ModelArgument = Annotated[Path, typer.Argument(help="A folder that s2s train wrote.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one.")]
-BatchOption = Annotated[int, typer.Option(min=1, help="How many lines are searched at once.")]
+BatchOption = Annotated[int, typer.Option(min=1, max=100_000, help="How many lines are searched at once.")]
 
 
 def pick_device(name):
@@ -92,7 +92,7 @@ def pick_device(name):
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=name)
+        torch.zeros(1, device=name).item()  # "meta" has no numbers to compute with
     except Exception as error:
         raise S2SError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}).") from None
     return name

@@ -26,6 +26,8 @@ def prepare(
     from ..cleaning import clean, normalize
     from ..pairs import PairFile, counted, split_pairs, write_pairs
 
+    if not 0 <= held_out <= 1:  # NaN is in every range of typer's
+        raise S2SError(f"held_out is {held_out}, expected from 0 to 1.")
     pairs = PairFile(files, say, quotes=cleaning == "seed")
     cleaned, lost = Cleaned(pairs, lambda text, side: clean(normalize(text), cleaning, side)), []
     words, longest = {"source": set(), "target": {"START_", "_END"}}, {"source": 0, "target": 0}

@@ -27,6 +27,10 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the training in --out, from its last validation.")
     ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Train anew where a model is, which stays until the first validation."),
+    ] = False,
     explain: Annotated[
         bool,
         typer.Option("--explain", help="Print what each part would run on, and why not on a fused op; no training."),
@@ -36,11 +40,12 @@ def train(
     options=None,
 ):
     """Train a model on pairs of sentences. Options change the file, which changes the preset."""
-    from ..records import Clock, read_json, training_record
+    from ..records import Clock
 
-    clock, before = Clock(), None  # before torch is imported, which takes its time
-    if resume and (preset or config):
-        raise S2SError("--resume goes on with the configuration in --out, expected no --preset and no --config.")
+    clock = Clock()  # before torch is imported, which takes its time
+    if resume and (preset or config or overwrite):
+        refused = "--overwrite" if overwrite else "--preset and no --config"
+        raise S2SError(f"--resume goes on with what is in --out, its configuration too, expected no {refused}.")
     settings = None if resume else configure(preset, config, options)
     device = pick_device(device)
     if explain:
@@ -52,39 +57,47 @@ def train(
         return
     if not files:
         raise S2SError("no file given, expected one tab-separated file or two parallel ones.")
-    import torch
-
-    from ..checkpoint import load_checkpoint, save_checkpoint, write_json
-    from ..cleaning import source_text
-    from ..data import Dataset
-    from ..pairs import PairFile, counted, split_pairs
+    from ..files import locked
+    from ..training_state import check_free, check_there, finish_state, read_state
 
     write_curves = curves(tensorboard) if tensorboard else None
     if resume:
-        model, source_vocab, target_vocab = load_checkpoint(out, device)
-        settings = model.config = model.config.updated(**options)
-        before = read_json(out / "run.json")
-        clock = Clock(before)
-    pairs = PairFile(files, say, **settings.reading)
-    if valid:
-        train_pairs, valid_pairs = pairs, PairFile(valid, say, **settings.reading)
-    else:
+        check_there(out)  # before the folder is made
+    with locked(out):
+        if resume:
+            finish_state(out)
+            state = read_state(out)
+            run(files, valid, out, state.config.updated(**options), device, write_curves, clock, state)
+        else:
+            if not overwrite:
+                check_free(out)
+            run(files, valid, out, settings, device, write_curves, clock)
 
-        def key(source):
-            return source_text(source, settings)
 
-        train_pairs, valid_pairs = split_pairs(pairs, settings.valid_fraction, settings.split, settings.seed, say, key)
-        if not train_pairs or not valid_pairs:
-            raise S2SError(f"too few pairs ({len(pairs)}) to keep some for validation; give --valid.")
+def run(files, valid, out, settings, device, write_curves, clock, state=None):
+    """Trains in the folder ``out``; ``state``: what to go on from."""
+    import torch
+
+    from ..checkpoint import save_checkpoint
+    from ..data import Dataset
+    from ..files import to_json, write_file, writing
+    from ..pairs import counted
+    from ..records import training_record
     from ..training import Trainer, build_model, count_parameters
-    from ..training_state import load_state, save_state
+    from ..training_state import restore, save_state
     from ..vocab import build_vocabularies
 
+    parts = read_parts(files, valid, settings)
     torch.set_float32_matmul_precision(settings.matmul_precision)
-    if not resume:
-        source_vocab, target_vocab = build_vocabularies(train_pairs, settings)
+    if state:
+        source_vocab, target_vocab = state.vocabularies
+        model = state.model(device)
+        model.config = settings
+    else:
+        source_vocab, target_vocab = build_vocabularies(parts[0], settings)
         model = build_model(settings, source_vocab, target_vocab, device)
-    parts = (train_pairs, valid_pairs)
+    before = state and state.numbers["notes"]
+    clock.go_on(before)
     sets = [Dataset(part, source_vocab, target_vocab, settings) for part in parts]
     for part, dataset in zip(parts, sets):
         if lost := dataset.too_long:
@@ -95,31 +108,49 @@ def train(
         f"{len(source_vocab):,} and {len(target_vocab):,}; {count_parameters(model):,} parameters on {device}"
     )
 
+    def record():
+        return training_record(clock, len(sets[0]), model, before)
+
     def save(model, history):
         save_checkpoint(out, model, source_vocab, target_vocab, history)
-        save_record()
+        with writing(out):
+            write_file(out / "run.json", to_json(record()))
 
-    def save_record():
-        write_json(out / "run.json", training_record(clock, len(sets[0]), model, before))
-
-    def validated(model, record):
+    def validated(model, found):
         """A Trainer's ``stop`` that never stops."""
-        save_record()  # also when it is not the best so far: its time was used, and --resume goes on from it
+        trainer.notes = record()  # also when it is not the best so far: its time was used, and --resume goes on from it
         if write_curves:
-            write_curves(record)
+            write_curves(found)
 
     trainer = Trainer(model, *sets, on_best=save, stop=validated, say=say, state=out)
-    if resume:
-        load_state(trainer, out)
-        say(f"going on at step {trainer.step}")
+    if state:
+        restore(trainer, state)
+        say(f"going on at step {trainer.step}, in epoch {trainer.epoch}")
     else:
-        # Fails now rather than after the first epoch if the folder cannot be written.
-        save(model, [])
-        save_state(trainer, out)
+        trainer.notes = record()
+        save_state(trainer, out)  # fails now rather than after the first epoch if the folder cannot be written
     history = trainer.run()
     save(model, history)
     best = min(history, key=lambda record: record["valid_loss"])
     say(f"best validation loss {best['valid_loss']:.4f} at step {best['step']}; saved in {out}")
+
+
+def read_parts(files, valid, settings):
+    """(pairs to train on, pairs to validate on)."""
+    from ..cleaning import source_text
+    from ..pairs import PairFile, split_pairs
+
+    pairs = PairFile(files, say, **settings.reading)
+    if valid:
+        return pairs, PairFile(valid, say, **settings.reading)
+
+    def key(source):
+        return source_text(source, settings)
+
+    parts = split_pairs(pairs, settings.valid_fraction, settings.split, settings.seed, say, key)
+    if not all(parts):
+        raise S2SError(f"too few pairs ({len(pairs)}) to keep some for validation; give --valid.")
+    return parts
 
 
 def curves(folder):

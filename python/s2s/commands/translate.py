@@ -9,7 +9,7 @@ import typer
 
 from ..errors import S2SError
 from ..pairs import read_pairs
-from .lines import progress, read_chunks
+from .lines import progress, read_chunks, report_cuts
 from .options import BatchOption, DeviceOption, ModelArgument, pick_device, say, with_search_options
 
 
@@ -43,6 +43,7 @@ def translate(
     number = 0
     with progress(total) as bar:
         for chunk in chunks:
+            how["cut"] = report_cuts(number + 1)
             found = translator.candidates(chunk, done=bar.update, **how, **asdict(options))
             with bar.external_write_mode():  # takes the bar away for as long
                 for outputs in found:
