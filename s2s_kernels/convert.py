@@ -76,8 +76,8 @@ def convert(model: nn.Module, *, report: bool = False) -> nn.Module | Conversion
         if reason is None:
             try:
                 _rebase(module, _converted)
-            except TypeError as error:  # of Python: a metaclass or a hook that does not allow such a subclass
-                reason = f"its class cannot be derived from: {error}"
+            except Exception as error:  # of a metaclass or of __init_subclass__, which is other people's code
+                reason = f"its class cannot be derived from: {type(error).__name__}: {error}"
         if reason is None:
             done.append((path, kind))
         else:

@@ -201,6 +201,19 @@ class OwnCheck(nn.GRU):
         pass
 
 
+class Registered(nn.GRU):
+    known = {}  # noqa: RUF012
+
+    def __init_subclass__(cls):
+        if cls.__name__ in Registered.known:
+            raise ValueError(f"{cls.__name__} is registered already")
+        Registered.known[cls.__name__] = cls
+
+
+class OfRegistered(Registered):
+    pass
+
+
 class OwnLayer(nn.GRU):
     def _layer(self):
         pass
@@ -219,6 +232,7 @@ def test_what_has_no_counterpart_stays_and_is_named():
             "own": OwnForward(5, 6),
             "check": OwnCheck(5, 6),
             "layer": OwnLayer(5, 6),
+            "registered": OfRegistered(5, 6),
             "hand": by_hand,
             "taken": taken,
             "quantizable": torch.ao.nn.quantizable.LSTM(5, 6),
@@ -233,6 +247,7 @@ def test_what_has_no_counterpart_stays_and_is_named():
         "own": "does not call super().forward",
         "check": "its own check_input",
         "layer": "its own _layer",
+        "registered": "cannot be derived from: ValueError: OfRegistered is registered already",
         "hand": "its forward is an attribute",
         "taken": "it has an attribute _layer",
         "script": "neither GRU nor LSTM",
@@ -253,7 +268,7 @@ def test_what_has_no_counterpart_stays_and_is_named():
         (path, True) for path in reasons
     ]
     text = str(report)
-    assert text.startswith("1 module runs on the fused kernels now:\n  fine") and "9 modules run as before:" in text
+    assert text.startswith("1 module runs on the fused kernels now:\n  fine") and "10 modules run as before:" in text
     assert str(sk.convert(nn.Linear(2, 2), report=True)) == "0 modules run on the fused kernels now."
 
 
