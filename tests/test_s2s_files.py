@@ -129,6 +129,9 @@ def test_a_training_that_was_stopped_is_not_written_over_either(tmp_path):
     run.run()
     with pytest.raises(S2SError, match="holds a training that was stopped; --resume goes on with it"):
         check_free(tmp_path)
+    (tmp_path / "training.json").write_text("{")
+    with pytest.raises(S2SError, match="holds a training that was stopped"):
+        check_free(tmp_path)
 
 
 def test_resume_and_overwrite_contradict(command, pairs, folder):
