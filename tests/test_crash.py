@@ -17,7 +17,7 @@ def test_trainings_survive():
     run = [sys.executable, "-W", "ignore", "-m", "tests.crash", "--quick"]
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    rows = [line.split(" | ") for line in done.stdout.splitlines() if " of " in line]
+    rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| ") and " of " in line]
     assert len(rows) == 3
     for row in rows:
         survived = [cell.strip(" |").split(" of ") for cell in row[2:]]

@@ -250,6 +250,8 @@ def test_usage_errors(s2s):
     assert s2s("evaluate")[0] == 2
     assert s2s("translate", "x", "--batch", "0")[0] == 2
     assert s2s("fly")[0] == 2
+    code, out, err = s2s()
+    assert code == 2 and "Commands" in out + err and "s2s: " not in err
 
 
 @pytest.fixture

@@ -68,7 +68,8 @@ def run(arguments) -> int:
     except Exception as error:
         if not hasattr(error, "format_message"):  # what typer raises for wrong usage
             raise
-        say(sentence(error.format_message()))
+        if message := error.format_message():  # none where help was printed instead
+            say(sentence(message))
         return error.exit_code
     return 1
 

@@ -90,11 +90,19 @@ def check_free(folder):
             f"{folder} holds a model; --resume goes on with its training, --overwrite writes over it, --out leads "
             "elsewhere."
         )
-    if os.path.lexists(folder / MANIFEST) and read_state(folder).numbers["step"]:
+    if os.path.lexists(folder / MANIFEST) and _got_somewhere(folder):
         raise S2SError(
             f"{folder} holds a training that was stopped; --resume goes on with it, --overwrite begins anew, --out "
             "leads elsewhere."
         )
+
+
+def _got_somewhere(folder):
+    """Whether something would be lost with the training there; one that cannot be read may be worth mending."""
+    try:
+        return read_state(folder).numbers["step"] > 0
+    except S2SError:
+        return True
 
 
 def finish_state(folder):

@@ -109,7 +109,8 @@ def table(rows):
     for name, calls, tried, lived in rows:
         cells = [f"{lived[fault]} of {tried[fault]}" for fault in names]
         lines.append(f"| {name} | {calls} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    tries, lives = (sum(sum(row[i].values()) for row in rows) for i in (2, 3))
+    return "\n".join([*lines, "", f"{lives:,} of {tries:,} faults survived."])
 
 
 def write(page, text, options):
