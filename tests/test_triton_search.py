@@ -135,6 +135,13 @@ def test_weights_that_are_no_numbers(name, value):
     check_spoiled(name, value, beam=2, n_best=2, coverage_penalty=0.3, max_length=2)
 
 
+def test_nan_that_only_the_penalty_reads():
+    inputs = search_inputs(B=2, order="after", fed=False, readout="state", lengths=False)
+    inputs["v"].fill_(torch.nan)
+    found = run(sk.beam_search, inputs, coverage_penalty=0.3, beam=2, max_length=1)
+    assert (found.scores == -torch.inf).all() and (found.ids == EOS).all()
+
+
 def test_no_rows_and_no_source():
     inputs = search_inputs(B=2, lengths=False)
     none = inputs | {name: inputs[name][:0] for name in ("keys", "values")} | {"state": (inputs["state"][0][:0],)}
