@@ -25,6 +25,15 @@ def test_scores_and_weights_are_those_of_teacher_forcing(search_anywhere):
         assert (found.ids[b, length:] == EOS).all() and not found.weights[b, length + 1 :].any()
 
 
+@pytest.mark.parametrize("certainty", [5, 60])
+def test_a_token_that_is_nearly_certain(certainty, search_anywhere):
+    """Its log probability keeps the digits of the probability that is left."""
+    inputs = search_inputs(lengths=False, biases=True)
+    inputs["w_output"] *= 0.01
+    inputs["b_output"][EOS] += certainty
+    check_parity("greedy_search", inputs, max_length=2)
+
+
 def test_equally_probable_tokens(search_anywhere):
     inputs = search_inputs(V=300, lengths=False)
     inputs["w_output"][:], inputs["b_output"][:] = 0, 0

@@ -90,6 +90,17 @@ def test_some_gradients(anywhere, wrt):
     assert_parity(made(400), torch.float32, anywhere.device, 0.1, wrt=wrt)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_sums_of_many_equal_terms(anywhere, dtype):
+    """Rows, or words, that are all alike: whatever is added one by one is rounded to the same side each time."""
+    features, weight, bias, targets = made(64, 5, 2)
+    assert_parity((features * 0, weight, bias, targets), dtype, anywhere.device, 0.1)
+    features, weight, _, targets = made(7, 7, 160)
+    alike = (features[:1].expand(7, 7), weight[:1].expand(160, 7), None, targets)
+    found, errors, truth = draw(alike, dtype, anywhere.device, 1.0)
+    assert_within_rule([tuple({"loss": x["loss"]} for x in (found, errors, truth))], dtype)
+
+
 def test_without_a_bias(anywhere):
     assert_parity(made(bias=False), torch.float32, anywhere.device, 0.1)
 

@@ -157,9 +157,10 @@ class BeamSearch {
     int64_t count = 0;
     for (int64_t j = 0; j < prefix_count_[b]; j++) {
       int64_t row = first_row_[b] + j;
-      T score = prefixes[j].score - decoder_.log_sum(row, parts);
-      auto add = [&](int64_t token, T logit) {
-        if (is_real(score + logit)) insert(candidates, &count, candidates_, {score + logit, j, token});
+      auto [largest, log_sum] = decoder_.log_sum(row, parts);
+      auto add = [&, largest = largest, log_sum = log_sum](int64_t token, T logit) {
+        T score = prefixes[j].score + ((logit - largest) - log_sum);
+        if (is_real(score)) insert(candidates, &count, candidates_, {score, j, token});
       };
       if (last)
         add(options_.eos, decoder_.eos_logit(row));

@@ -143,13 +143,15 @@ double run(const Inputs& in, Needs<3> needs, const Tensor& grad_features, const 
       T* part = needs[0] ? data<T>(parts) + index * most * in.width : nullptr;
       if (part) std::fill_n(part, rows * in.width, T(0));
       WeightBlock<T> weights(in.width, in.pairs);
+      std::vector<T> hits(kWords);  // how often a word is a target
       blocks([&](int64_t word, int64_t words, T* block, const T* b) {
         T* sums = data<T>(grad_bias) + word;
         kernel.words_backward(block, stride, b, words, rows, top.data(), scale.data(), off, sums);
         at_targets(word, words, [&](int64_t i, int64_t w) {
           block[w * stride + i] -= on;
-          sums[w] -= on;
+          hits[w]++;
         });
+        for (int64_t w = 0; w < words; w++) sums[w] -= on * hits[w], hits[w] = 0;
         for (size_t i = 0; i < parts_of_features.size(); i++)
           parts_of_features[i].columns(0, in.width, words, block + i * kDepth, stride,
                                        data<T>(grad_weight) + word * in.width, in.width, nullptr, chunk + i > 0);

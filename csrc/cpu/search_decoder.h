@@ -196,14 +196,15 @@ class SearchDecoder {
   }
 
   // After step() in all threads, with as many parts a row as its team had threads:
-  // log(sum(exp(logits))) of a row,
-  T log_sum(int64_t row, int64_t parts) const {
+  // the largest of a row's logits and log(sum(exp(logit - largest))): a log probability is the difference of the two
+  // from its logit, one after the other, or a token that is nearly certain would lose its digits;
+  std::pair<T, T> log_sum(int64_t row, int64_t parts) const {
     const LogitsSummary<T>* part = &summaries_[row * parts];
     T maximum = part[0].maximum, sum = 0;
     for (int64_t p = 1; p < parts; p++) maximum = std::max(maximum, part[p].maximum);
     for (int64_t p = 0; p < parts; p++)
       if (part[p].sum != 0) sum += part[p].sum * std::exp(part[p].maximum - maximum);
-    return maximum + std::log(sum);
+    return {maximum, std::log(sum)};
   }
 
   T eos_logit(int64_t row) const { return eos_logits_[row]; }

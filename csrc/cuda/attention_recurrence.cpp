@@ -63,7 +63,7 @@ void* columns_of(const Tensor& x, int64_t t, int64_t column) {
 
 Tensors forward(int64_t gates, const OptionalTensors& inputs, const OptionalTensor& lengths, const OptionalTensor& mask,
                 bool save) {
-  c10::DeviceGuard guard(inputs.get(0)->device());
+  c10::DeviceGuard guard(device_of(inputs));
   Inputs in(gates, inputs, lengths, mask);
   auto type = type_of(in.x);
   auto stream = current_stream(in.x);
@@ -146,7 +146,7 @@ Tensors forward(int64_t gates, const OptionalTensors& inputs, const OptionalTens
 Tensors backward(int64_t gates, const OptionalTensors& grads, const OptionalTensors& inputs,
                  const OptionalTensor& lengths, const OptionalTensor& mask, at::TensorList outputs,
                  const c10::List<bool>& needs) {
-  c10::DeviceGuard guard(inputs.get(0)->device());
+  c10::DeviceGuard guard(device_of(inputs));
   Inputs in(gates, inputs, lengths, mask);
   in.check_backward(grads, outputs, needs);
   auto type = type_of(in.x);

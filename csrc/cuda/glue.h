@@ -20,6 +20,12 @@ namespace s2s::cuda {
 // Of the device of x: what torch runs its own kernels on. In stream.cpp.
 cudaStream_t current_stream(const Tensor& x);
 
+// Where the first of the inputs is, before they are looked at.
+inline at::Device device_of(const OptionalTensors& inputs) {
+  TORCH_CHECK_VALUE(inputs.size() > 0 && given(inputs.get(0)), "inputs[0] is None, expected a tensor");
+  return inputs.get(0)->device();
+}
+
 inline Type type_of(const Tensor& x) {
   switch (x.scalar_type()) {
     case at::kFloat:

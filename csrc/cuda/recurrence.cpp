@@ -32,7 +32,7 @@ struct Inputs : RecurrenceArguments {
 };
 
 Tensors forward(int64_t gates, const OptionalTensors& inputs, const OptionalTensor& lengths, bool reverse, bool save) {
-  c10::DeviceGuard guard(inputs.get(0)->device());
+  c10::DeviceGuard guard(device_of(inputs));
   Inputs in(gates, inputs, lengths);
   auto type = type_of(in.x);
   auto stream = current_stream(in.x);
@@ -66,7 +66,7 @@ Tensors forward(int64_t gates, const OptionalTensors& inputs, const OptionalTens
 
 Tensors backward(int64_t gates, const OptionalTensors& grads, const OptionalTensors& inputs,
                  const OptionalTensor& lengths, bool reverse, at::TensorList outputs, const c10::List<bool>& needs) {
-  c10::DeviceGuard guard(inputs.get(0)->device());
+  c10::DeviceGuard guard(device_of(inputs));
   Inputs in(gates, inputs, lengths);
   in.check_backward(grads, outputs, needs);
   auto type = type_of(in.x);

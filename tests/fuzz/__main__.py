@@ -9,6 +9,7 @@ A failing case is printed as Python: paste it.
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -73,7 +74,7 @@ class Hunt:
         tqdm.write(f"\n{why}\n")
         if module:
             call = f"from fuzz.{module} import *; nan = float('nan'); inf = float('inf'); {case}.run()"
-            tqdm.write(f"PYTHONPATH=tests OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']} python -c {call!r}\n")
+            tqdm.write(f"PYTHONPATH=tests:. OMP_NUM_THREADS=2 {sys.executable} -c {shlex.quote(call)}\n")
         else:
             tqdm.write(f"{case}\n")
 
@@ -97,7 +98,6 @@ def main():
     os.environ.setdefault("OMP_NUM_THREADS", "2")
     os.environ["OMP_WAIT_POLICY"] = "passive"
     os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
-    os.environ.setdefault("TRITON_INTERPRET", "1")
     can = available()
     backends = options.backend or can
     if missing := [name for name in backends if name not in can]:
