@@ -186,3 +186,21 @@ def test_standard_streams_that_fail(model, redirect, message):
     command = f"'{sys.executable}' -W ignore -m s2s translate '{model}' {redirect}"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, input="ab\n" * 3)
     assert done.returncode == 1 and done.stderr == message + "\n"
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
+)
+def test_too_little_memory(s2s, model, monkeypatch, error):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("s2s.translator.search", fail)
+    code, out, err = s2s("translate", model, "ab")
+    assert (code, out) == (1, "") and err.startswith("s2s: there is not enough memory; a smaller --batch-size")
+
+
+def test_a_fault_of_the_program_is_not_hidden(model, monkeypatch):
+    monkeypatch.setattr("s2s.translator.search", lambda *args, **kwargs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        command_line.main(["translate", str(model), "ab"])
