@@ -1,5 +1,6 @@
 """Texts that nobody would write: huge, empty, with marks of other programs, or not text at all."""
 
+import io
 import random
 import resource
 import subprocess
@@ -15,6 +16,7 @@ from test_s2s_cli_search import results, save
 from test_s2s_translator import make
 
 from s2s import S2SError
+from s2s.commands.lines import standard_input
 from s2s.perplexity import perplexity
 from s2s.vocab import JOINER, is_punctuation, join_words, words
 
@@ -78,6 +80,7 @@ def test_long_lines_are_cut_and_said(s2s, model, tmp_path):
     assert code == 0 and out.splitlines()[4] == results(s2s("translate", model, cut))[0] and err == f"line 5 {said}"
     code, out, err = s2s("align", model, line, "--max-source-length", 2)
     assert code == 0 and out.splitlines()[1].split("\t") == ["", "ab", "cd"] and err == f"line 1 {said}"
+    assert {len(row.split("\t")) for row in out.splitlines()[2:]} == {3}  # as many weights as were read
     code, out, err = s2s("chat", model, "--max-source-length", 2, stdin=f"ab\n{line}\n")
     assert code == 0 and len(out.splitlines()) == 2 and err == f"line 2 {said}"
     (tmp_path / "pairs").write_text(f"ab\tAB\n{line}\tAB CD\n")
@@ -120,8 +123,11 @@ def test_what_cleaning_leaves_nothing_of(tmp_path, s2s):
     assert make().align("").target_pieces == ["</s>"] and make().align("").weights.shape == (1, 1)
 
 
-def test_marks_and_line_ends_of_standard_input(s2s, model):
-    """As in files: a BOM is no text, a lone carriage return is none either but ends no line."""
+def test_marks_and_line_ends_of_standard_input(s2s, model, monkeypatch):
+    """As in files: a BOM is no text, and a lone carriage return ends no line."""
+    typed = "\ufeffab\r\nc\rd\u2028e\x0c\n\n\ufefff"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed.encode())))
+    assert list(standard_input()) == ["ab", "c\rd\u2028e\x0c", "", "\ufefff"]
     expected = results(s2s("translate", model, "ab", "cd"))
     assert results(s2s("translate", model, stdin="\ufeffab\ncd")) == expected
     assert results(s2s("translate", model, stdin="ab\r\ncd\r\n")) == expected
@@ -180,3 +186,21 @@ def test_standard_streams_that_fail(model, redirect, message):
     command = f"'{sys.executable}' -W ignore -m s2s translate '{model}' {redirect}"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, input="ab\n" * 3)
     assert done.returncode == 1 and done.stderr == message + "\n"
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
+)
+def test_too_little_memory(s2s, model, monkeypatch, error):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("s2s.translator.search", fail)
+    code, out, err = s2s("translate", model, "ab")
+    assert (code, out) == (1, "") and err.startswith("s2s: there is not enough memory; a smaller --batch-size")
+
+
+def test_a_fault_of_the_program_is_not_hidden(model, monkeypatch):
+    monkeypatch.setattr("s2s.translator.search", lambda *args, **kwargs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        command_line.main(["translate", str(model), "ab"])

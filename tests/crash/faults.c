@@ -13,13 +13,13 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum fault { NONE, KILL, TORN, FULL, POWER }; // TORN: half of a write is made; POWER: what is not synced is lost
+enum fault { NONE, KILL, TORN, FULL, POWER };  // TORN: half of a write is made; POWER: what is not synced is lost
 
 static char folder[4096];
 static long count, at;
 static enum fault fault;
 static int journal = -1;
-static int unsynced[256], unsynced_count; // descriptors of our own of files with data that only memory holds
+static int unsynced[256], unsynced_count;  // descriptors of our own of files with data that only memory holds
 
 // Called in the child before the command runs. `path` is absolute, `log` a descriptor for one line a call.
 void faults_arm(const char* path, long number, int what, int log) {
@@ -61,7 +61,7 @@ static int strike(const char* call, const char* path, int fills, void (*half)(vo
   if (fault == NONE || count < at) return 0;
   if (fault == FULL) {
     if (count == at && half) half(argument);
-    return fills > 0 || (!fills && count == at); // a full disk still gives files other names, and takes them away
+    return fills > 0 || (!fills && count == at);  // a full disk still gives files other names, and takes them away
   }
   if (fault == TORN && half) half(argument);
   die();
@@ -132,13 +132,13 @@ ssize_t pwrite64(int fd, const void* bytes, size_t size, off64_t where) {
   return syscall(SYS_pwrite64, fd, bytes, size, where);
 }
 
-#define ON_DESCRIPTOR(name, call, synced)                                                                    \
-  int name(int fd) {                                                                                         \
-    char path[4096];                                                                                         \
-    if (descriptor_inside(fd, path, sizeof path) && strike("fsync", path, 1, NULL, NULL)) return full();     \
-    int result = syscall(call, fd);                                                                          \
-    if (synced && !result) mark_synced(fd);                                                                  \
-    return result;                                                                                           \
+#define ON_DESCRIPTOR(name, call, synced)                                                                \
+  int name(int fd) {                                                                                     \
+    char path[4096];                                                                                     \
+    if (descriptor_inside(fd, path, sizeof path) && strike("fsync", path, 1, NULL, NULL)) return full(); \
+    int result = syscall(call, fd);                                                                      \
+    if (synced && !result) mark_synced(fd);                                                              \
+    return result;                                                                                       \
   }
 ON_DESCRIPTOR(fsync, SYS_fsync, 1)
 ON_DESCRIPTOR(fdatasync, SYS_fdatasync, 1)
@@ -168,15 +168,17 @@ static int open_at(int where, const char* path, int flags, mode_t mode) {
   return syscall(SYS_openat, where, path, flags, mode);
 }
 
-#define MODE                                      \
-  mode_t mode = 0;                                \
-  if (flags & (O_CREAT | O_TMPFILE)) {            \
-    va_list rest;                                 \
-    va_start(rest, flags);                        \
-    mode = va_arg(rest, mode_t);                  \
-    va_end(rest);                                 \
+#define MODE                           \
+  mode_t mode = 0;                     \
+  if (flags & (O_CREAT | O_TMPFILE)) { \
+    va_list rest;                      \
+    va_start(rest, flags);             \
+    mode = va_arg(rest, mode_t);       \
+    va_end(rest);                      \
   }
 int open(const char* path, int flags, ...) { MODE return open_at(AT_FDCWD, path, flags, mode); }
 int open64(const char* path, int flags, ...) { MODE return open_at(AT_FDCWD, path, flags | O_LARGEFILE, mode); }
 int openat(int where, const char* path, int flags, ...) { MODE return open_at(where, path, flags, mode); }
-int openat64(int where, const char* path, int flags, ...) { MODE return open_at(where, path, flags | O_LARGEFILE, mode); }
+int openat64(int where, const char* path, int flags, ...) {
+  MODE return open_at(where, path, flags | O_LARGEFILE, mode);
+}
