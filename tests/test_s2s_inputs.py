@@ -188,9 +188,7 @@ def test_standard_streams_that_fail(model, redirect, message):
     assert done.returncode == 1 and done.stderr == message + "\n"
 
 
-@pytest.mark.parametrize(
-    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
-)
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
 def test_too_little_memory(s2s, model, monkeypatch, error):
     def fail(*args, **kwargs):
         raise error
