@@ -55,6 +55,11 @@ def is_auto():
     return _chosen == "auto"
 
 
+def is_cpp():
+    """Whether CPU tensors run on the compiled kernels: `resolve("cpu") == "cpp"`, in a fraction of the time."""
+    return extension.built and (_chosen == "auto" or _chosen == "cpp")
+
+
 def resolve(device_type):
     """The backend an op on ``device_type`` tensors runs on now; ``RuntimeError`` if the chosen one cannot."""
     can = _available(device_type)

@@ -168,7 +168,8 @@ void backward(const Inputs& in, const Positions& positions, const Tensor& weight
         std::fill_n(grad_keys + s * source.key_stride, attention, E{});
     }
     // The gradients of the queries and of v are summed by tiles first: one long sum would lose digits.
-    LongSum<T> of_queries(task.count * attention), of_v(attention);
+    thread_local LongSum<T> of_queries, of_v;
+    of_queries.reset(task.count * attention), of_v.reset(attention);
     std::vector<T>&sums = of_queries.part, &grad_v = of_v.part;
     for (int64_t first = 0; first < count; first += kTile) {
       std::fill(grad_v.begin(), grad_v.end(), T(0));

@@ -63,7 +63,10 @@ Source<T, E> tile(Source<T, E> source, int64_t first, int64_t most) {
 template <class T>
 class LongSum {
  public:
-  explicit LongSum(int64_t size) : part(size), sums_(size) {}
+  explicit LongSum(int64_t size) { reset(size); }
+  LongSum() = default;
+
+  void reset(int64_t size) { part.assign(size, T(0)), sums_.assign(size, 0); }
 
   void add_part() {
     for (size_t i = 0; i < part.size(); i++) sums_[i] += part[i];

@@ -101,7 +101,7 @@ class Recurrent(nn.RNNBase):
         """``output`` (B, T, F) as torch.nn's, which may be changed in place on a CPU, where the op's is saved for
         backward, and of which a dropout that follows draws its mask in the order of memory: by time."""
         saved = output.requires_grad and output.is_cpu and not self.bidirectional  # else it is a copy already
-        if not (time_first or saved or self.training):
+        if not (time_first or saved or (self.training and torch.is_grad_enabled())):
             return output
         output = output.transpose(0, 1)
         copy = output.clone(memory_format=torch.contiguous_format) if saved else output.contiguous()

@@ -4,7 +4,7 @@ import torch
 from torch.utils._pytree import tree_map
 
 from .. import transforms
-from ..backend import NAMES, is_auto, resolve
+from ..backend import NAMES, is_auto, is_cpp, resolve
 from ..recording import for_onnx
 
 _library = torch.library.Library("s2s_kernels", "IMPL")
@@ -92,17 +92,21 @@ def check_and_run(name, reference, check, first, *args, kernels=NAMES, different
 
     differentiable: what takes the reference's place under a function transform, where that has its own gradient.
     """
-    if transforms.at_work():
-        check(first, *args, **kwargs)
-        return run_transformed(name, differentiable or reference, first.device.type, first, *args, **kwargs)
     refusal = None
-    plain = type(first) is torch.Tensor and first.is_cpu and not torch.compiler.is_compiling()
-    if plain and not torch._C._is_tracing() and resolve("cpu") == "cpp":
+    if (
+        not torch.compiler.is_compiling()
+        and type(first) is torch.Tensor
+        and first.is_cpu
+        and is_cpp()
+        and not (torch._C._is_tracing() or torch._C._functorch.peek_interpreter_stack())
+    ):
         try:
             return getattr(torch.ops.s2s_kernels, name).default(first, *args, **kwargs)
-        except (TypeError, ValueError, RuntimeError) as error:
+        except (TypeError, ValueError, RuntimeError) as error:  # forward-mode differentiation is refused too
             refusal = error
     check(first, *args, **kwargs)
+    if transforms.at_work():
+        return run_transformed(name, differentiable or reference, first.device.type, first, *args, **kwargs)
     if refusal is not None:
         raise refusal
     return run(name, reference, first.device.type, first, *args, kernels=kernels, **kwargs)
