@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# ESPnet 202511: initialize(model, "chainer"), one of the choices of --init, sets "forget biases" of 1 by position, the second
-# quarter of every bias of every recurrent module, which is an LSTM's forget gate and nobody else's. A GRU, whose
-# biases are in three parts, gets 1 for the last quarter of its reset gate and the first half of its update gate; nn.RNN for
-# the second quarter of its units. And nn.LSTM and nn.GRU have two biases that are added, both set, and so 2, where their
+# ESPnet 202511: initialize(model, "chainer"), one of the choices of --init, sets "forget biases" of 1 by position, the
+# second quarter of every bias of every recurrent module, which is an LSTM's forget gate and nobody else's. A GRU, whose
+# biases are in three parts, gets them in the last quarter of its reset gate and the first half of its update gate; nn.RNN
+# in the second quarter of its units. And nn.LSTM and nn.GRU have two biases that are added, both set, and so 2, where their
 # cells, with one set, have 1.
 # Seen, sums of both biases by gate, 8 units: nn.LSTM forget 2 x 8; nn.LSTMCell forget 1 x 8; nn.GRU reset 0 x 6, 2 x 2
 # and update 2 x 4, 0 x 4; nn.GRUCell the same with 1; nn.RNN 0 0 2 2 0 0 0 0.
