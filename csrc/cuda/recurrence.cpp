@@ -23,7 +23,8 @@ struct Inputs : RecurrenceArguments {
   bool rounded() const { return type != accumulate_type(type); }
   Tensor accumulate(at::IntArrayRef shape) const { return at::empty(shape, x.options().dtype(accumulate_type(type))); }
 
-  // x with zeros past each row's length: what stands there, NaN included, must not reach a weight's gradient.
+  // x with zeros past each row's length: what stands there, NaN included, must not reach a weight's gradient, nor a
+  // product in which a library lets one row reach another (as PyTorch's own of bfloat16 on a CPU does).
   Tensor valid_part() const {
     if (!lengths.defined()) return x;
     Tensor past = at::ge(at::arange(steps, lengths.options()).unsqueeze(0), lengths.unsqueeze(1));
@@ -38,7 +39,7 @@ Tensors forward(int64_t gates, const OptionalTensors& inputs, const OptionalTens
   auto stream = current_stream(in.x);
   bool has_cell = gates == kLstm;
   int64_t steps = in.steps, hidden = in.hidden, wide = gates * hidden;
-  Tensor gates_x = product(rows(in.x), in.weight_ih.t(), in.bias_ih);
+  Tensor gates_x = product(rows(in.valid_part()), in.weight_ih.t(), in.bias_ih);
   Tensor gates_h = in.empty({in.batch, wide}), output = in.empty({in.batch, steps, hidden});
   Tensor saved = save ? in.accumulate({in.batch, steps, 4 * hidden}) : in.accumulate({0});
   Tensor exact = save && in.rounded() ? in.accumulate(output.sizes()) : in.accumulate({0});

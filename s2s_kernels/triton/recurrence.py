@@ -78,7 +78,7 @@ def recurrence_forward(cell, inputs, lengths, reverse, save):
     x, *states, weight_ih, weight_hh, bias_ih, bias_hh = inputs
     B, T, H = x.shape[0], x.shape[1], weight_hh.shape[1]
     lengths = None if lengths is None else lengths.contiguous()
-    gates_x, gates_h = linear(x, weight_ih, bias_ih), x.new_empty(B, cell.gates * H)
+    gates_x, gates_h = linear(valid_part(x, lengths), weight_ih, bias_ih), x.new_empty(B, cell.gates * H)
     output, kept = x.new_empty(B, T, H), Saved(x, save)
     gates, exact = kept.make(B, T, 4 * H), kept.make(B, T, H, wanted=not is_wide(x))
     cells = kept.make(B, T, H) if cell.gates == 4 else None
@@ -106,7 +106,8 @@ def before_each_step(first, states, lengths=None, reverse=False):
 
 
 def valid_part(x, lengths):
-    """x with zeros past each row's length: what stands there, NaN included, must not reach a weight's gradient."""
+    """x with zeros past each row's length: what stands there, NaN included, must not reach a weight's gradient, nor a
+    product in which a library lets one row reach another (as PyTorch's own of bfloat16 on a CPU does)."""
     if lengths is None:
         return x
     valid = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
