@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "reliability.md"
 
 
 def main():
@@ -17,7 +16,7 @@ def main():
     parser.add_argument("--kills", type=int, default=100, help="kills at random moments")
     parser.add_argument("--seed", type=int, default=1, help="of the random moments")
     parser.add_argument("--only", help="one kind of training")
-    parser.add_argument("--write", action="store_true", help=f"write the table to {PAGE.relative_to(ROOT)}")
+    parser.add_argument("--write", action="store_true", help="write the table to docs/reliability.md")
     options = parser.parse_args()
     if "S2S_FAULTS" not in os.environ:
         with tempfile.TemporaryDirectory() as folder:
@@ -29,7 +28,7 @@ def main():
 
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # where fsync takes no time
     with tempfile.TemporaryDirectory(dir=memory) as folder:
-        sys.exit(report(options, Path(folder), PAGE))
+        sys.exit(report(options, Path(folder)))
 
 
 def preloaded(library) -> int:

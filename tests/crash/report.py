@@ -8,6 +8,7 @@ from functools import partial
 
 from tqdm import tqdm
 
+from .. import pages
 from . import child
 from .trial import KINDS, Broken, Trial
 
@@ -57,7 +58,7 @@ def at_random(trial, kills, length):
     trial.survived(f"{kills} kills at random moments")
 
 
-def report(options, place, page) -> int:
+def report(options, place) -> int:
     random.seed(options.seed)
     tqdm.monitor_interval = 0  # no thread may hold a lock when this process forks
     began, rows, failures = time.monotonic(), [], []
@@ -97,7 +98,7 @@ def report(options, place, page) -> int:
     print(text)
     print(f"{time.monotonic() - began:.0f} s")
     if options.write and not failures:
-        write(page, text, options)
+        pages.write("reliability.md", "crash", f"\n{text}\n\n")
     if failures:
         print(f"crash: {len(failures)} faults were not survived; the first: {failures[0]}", file=sys.stderr)
     return 1 if failures else 0
@@ -111,10 +112,3 @@ def table(rows):
         lines.append(f"| {name} | {calls} | " + " | ".join(cells) + " |")
     tries, lives = (sum(sum(row[i].values()) for row in rows) for i in (2, 3))
     return "\n".join([*lines, "", f"{lives:,} of {tries:,} faults survived."])
-
-
-def write(page, text, options):
-    """The table between its markers."""
-    head, _, rest = page.read_text(encoding="utf-8").partition("<!-- crash -->")
-    _, _, tail = rest.partition("<!-- /crash -->")
-    page.write_text(f"{head}<!-- crash -->\n\n{text}\n\n<!-- /crash -->{tail}", encoding="utf-8")
