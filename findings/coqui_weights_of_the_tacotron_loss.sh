@@ -37,8 +37,8 @@ predicted, stop = (torch.rand(2, 32, 513), torch.rand(2, 32, 80)), (torch.zeros(
 
 def losses(**options):
     """All terms of the loss, with those off that ``options`` do not turn on."""
-    names = ("decoder_ssim_alpha", "postnet_ssim_alpha", "decoder_diff_spec_alpha", "postnet_diff_spec_alpha", "ga_alpha")
-    loss = TacotronLoss(TacotronConfig(**{**dict.fromkeys(names, 0.0), **options}))
+    ssim, diff = ("decoder_ssim_alpha", "postnet_ssim_alpha"), ("decoder_diff_spec_alpha", "postnet_diff_spec_alpha")
+    loss = TacotronLoss(TacotronConfig(**{**dict.fromkeys((*ssim, *diff, "ga_alpha"), 0.0), **options}))
     return loss(*predicted, mel, linear, *stop, None, frames, None, None, None, None, None)
 
 
@@ -47,7 +47,8 @@ for decoder, postnet in ((1.0, 0.0), (0.25, 1.0)):
     terms = losses(decoder_ssim_alpha=decoder, postnet_ssim_alpha=postnet)
     s, p = (terms.get(f"{part}_ssim_loss", torch.zeros(())).item() for part in ("decoder", "postnet"))
     added = terms["loss"].item() - without
-    print(f"weights {decoder} and {postnet} of {s:.4f} and {p:.4f}: {decoder * s + postnet * p:.4f}; added: {added:.4f}")
+    right = decoder * s + postnet * p
+    print(f"weights {decoder} and {postnet} of {s:.4f} and {p:.4f} should add {right:.4f}, add {added:.4f}")
     assert abs(added - postnet * (s + p)) < 1e-5 and s > 0.1
 
 for name, value, kind, message in (

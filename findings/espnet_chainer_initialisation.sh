@@ -13,7 +13,6 @@ python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install -q torch==2.13.0 numpy==2.4.6
 "$work/venv/bin/pip" install -q --no-deps espnet==202511 typeguard==4.6.1
 "$work/venv/bin/python" -W ignore - <<'PYTHON'
-import torch
 from espnet2.torch_utils.initialize import initialize
 from torch import nn
 
