@@ -147,7 +147,8 @@ def cases(backend, largest):
         if op == "linear_cross_entropy":
             sizes = {"rows": size(largest), "width": size(largest), "words": st.integers(2, 3 * largest)}
             form = {name: draw(strategy) for name, strategy in sizes.items()}
-            form["scale"] = draw(st.sampled_from((1e-8, 1e-2, 1.0, 1.0, 30.0)))
+            # Of large logits few rows have a gradient at all: of few rows one would carry the whole error.
+            form["scale"] = draw(st.sampled_from((1e-8, 1e-2, 1.0, 1.0, 30.0 if form["rows"] >= 16 else 1.0)))
             form["bias"] = draw(st.booleans())
             # What the target is like already, and words that are all alike, have no gradient but rounding.
             smoothing = draw(st.sampled_from((0.0, 0.1, 1.0) if form["scale"] >= 1 else (0.0, 0.1)))
