@@ -84,13 +84,19 @@ def test_second_derivatives(kernel, op, form, some):
         names = names[::2]
 
     def function(factor, *tensors):
-        given = dict(zip(names, tensors, strict=True))
-        first = next(iter(given))
-        made = {name: x * factor + (0 if name == first else given[first].sum()) for name, x in given.items()}
+        made, of_first = {}, 0
+        for name, x in zip(names, tensors, strict=True):
+            made[name] = x * factor + of_first
+            of_first = made[names[0]].sum()
         outputs = call(sk, op, inputs | made)
         return tuple(outputs[-1:] if some else outputs)
 
     factor = torch.tensor(0.7, dtype=torch.float64, device=kernel.device, requires_grad=True)
     tensors = [factor, *(inputs[name].requires_grad_() for name in names)]
+    once, twice = (
+        torch.autograd.grad(sum(y.square().sum() for y in function(*tensors)), tensors, create_graph=create)
+        for create in (False, True)
+    )
+    assert all(torch.allclose(x, y, rtol=0, atol=1e-12) for x, y in zip(once, twice, strict=True))
     assert torch.autograd.gradgradcheck(function, tensors)
     assert torch.autograd.gradcheck(function, tensors)
