@@ -59,7 +59,7 @@ def main(argv=None):
         print(f"{package}: {environment.pins(package)[0]}", flush=True)
         records.append(record := try_package(package, options))
         print(page.text(record), flush=True)
-    if set(packages) == set(PACKAGES) and options.times and not options.case:
+    if set(packages) == set(PACKAGES) and not options.case:
         print(f"Wrote {page.write(records).relative_to(environment.ROOT)}")
     failed = [record["package"] for record in records if record["failed"]]
     if failed:
