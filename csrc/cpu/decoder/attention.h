@@ -2,6 +2,8 @@
 // and back.
 #pragma once
 
+#include <cmath>
+
 #include "../../math/activation.h"
 #include "../memory.h"
 #include "inputs.h"
@@ -84,19 +86,21 @@ class Attention {
       for (int64_t i = 0; i < count; i++) weights[i] += bias;
     }
     if (in_.normalization == Normalization::kSigmoid) {
-      double sum = 0;
-      for (int64_t i = 0; i < count; i++) sum += parts[i] = math::sigmoid(weights[i]);
-      for (int64_t i = 0; i < count; i++) weights[i] = static_cast<T>(parts[i] / sum);
-    } else {
-      kernels<T>().softmax(weights, at, count, nullptr);
+      // A softmax of their logarithms: the sigmoids' sum may be 0.
+      for (int64_t i = 0; i < count; i++) {
+        T e = weights[i];
+        parts[i] = math::sigmoid(e);
+        weights[i] = std::min(e, T(0)) - std::log1p(std::exp(-std::abs(e)));
+      }
     }
+    kernels<T>().softmax(weights, at, count, nullptr);
     if (in_.normalization == Normalization::kForward) {
       double sum = 0;
       for (int64_t i = 0; i < count; i++) {
         parts[i] = weights[i];
         sum += weights[i] *= moved(history.moving, at[i]);
       }
-      for (int64_t i = 0; i < count; i++) weights[i] = static_cast<T>(weights[i] / sum);
+      for (int64_t i = 0; i < count && sum != 0; i++) weights[i] = static_cast<T>(weights[i] / sum);
     }
     if (parts && in_.normalization != Normalization::kSoftmax) kernels<T>().scatter(parts, at, count, in_.source);
     const T* seen = weights;
@@ -255,24 +259,24 @@ class Attention {
     const int64_t* at = source.positions;
     int64_t count = source.count;
     if (in_.normalization == Normalization::kSoftmax) return kernels<T>().softmax_backward(weights, at, count, grad);
-    bool forward = in_.normalization == Normalization::kForward;
+    if (in_.normalization == Normalization::kSigmoid) {
+      kernels<T>().softmax_backward(weights, at, count, grad);
+      for (int64_t i = 0; i < count; i++) grad[i] *= T(1) - parts[at[i]];
+      return;
+    }
     double sum = 0, mean = 0;
     for (int64_t i = 0; i < count; i++) {
-      sum += forward ? parts[at[i]] * moved(history.moving, at[i]) : parts[at[i]];
+      sum += parts[at[i]] * moved(history.moving, at[i]);
       mean += weights[at[i]] * grad[i];
     }
     for (int64_t i = 0; i < count; i++) {
-      T part = parts[at[i]], each = static_cast<T>((grad[i] - mean) / sum);
-      if (!forward) {
-        grad[i] = each * part * (T(1) - part);
-        continue;
-      }
+      T part = parts[at[i]], each = sum == 0 ? T(0) : static_cast<T>((grad[i] - mean) / sum);
       grad[i] = each * moved(history.moving, at[i]);
       if (!grad_previous || !history.moving) continue;
       grad_previous[at[i]] += T(0.5) * each * part;
       if (at[i] > 0) grad_previous[at[i] - 1] += T(0.5) * each * part;
     }
-    if (forward) kernels<T>().softmax_backward(parts, at, count, grad);
+    kernels<T>().softmax_backward(parts, at, count, grad);
   }
 
   // The sum of keys by the gradients of their scores.

@@ -379,6 +379,7 @@ Tensors attention_decoder_backward(const OptionalTensors& grads, const OptionalT
   dispatch_memory(in.keys, [&](auto zero, auto element) {
     using T = decltype(zero);
     using E = decltype(element);
+    in.first_weights = zero_invalid<T>(in, positions, in.first_weights);
     Tensor cells = in.has_cell() ? outputs[kCells] : Tensor();
     States<T> states{in, out[kStates], outputs[kLower], cells, in.carries_c() ? outputs[kCarried] : cells};
     Attention<T, E> attention(in, positions);
@@ -401,8 +402,9 @@ Tensors attention_decoder_backward(const OptionalTensors& grads, const OptionalT
       loop<T, E>(in, attention, weights, states, out, grad, seen, sums, carried, chunk);
       products_of<T>(in, states, out, chunk, results);
     }
+    if (carried.first_weights.defined() && carried.sum.defined()) carried.first_weights.add_(carried.sum);
+    carried.first_weights = zero_invalid<T>(in, positions, carried.first_weights);
   });
-  if (carried.first_weights.defined() && carried.sum.defined()) carried.first_weights.add_(carried.sum);
 
   Tensors all(count);
   all[kX] = results.x, all[kH0] = carried.h, all[kC0] = carried.c;

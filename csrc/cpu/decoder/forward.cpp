@@ -228,6 +228,7 @@ Tensors attention_decoder_forward(const OptionalTensors& inputs, const OptionalT
   loop[kGates] = gates, loop[kQueries] = make(kQueries, {in.batch, 1, in.asked()});
   dispatch_memory(in.keys, [&](auto zero, auto element) {
     using T = decltype(zero);
+    in.first_weights = zero_invalid<T>(in, positions, in.first_weights);
     hoist<T>(in.x, in.weight_x(), in.layers[0].bias_ih, gates.select(0, 0), in.pairs());
     forward<T, decltype(element)>(in, positions, loop, States<T>{in, out[kStates], lower, cells, carried}, save);
   });

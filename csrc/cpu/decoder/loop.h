@@ -20,7 +20,7 @@ template <class T>
 Rows<T> step_rows(const Tensor& x, int64_t first, int64_t t) {
   if (!x.defined()) return {nullptr, 0};
   int64_t steps = x.size(1), width = x.size(2);
-  return {data<T>(x) + (first * steps + t) * width, steps * width};
+  return {data<std::remove_const_t<T>>(x) + (first * steps + t) * width, steps * width};
 }
 
 // The same of layer l of (L, B, steps, width).
@@ -28,13 +28,26 @@ template <class T>
 Rows<T> layer_rows(const Tensor& x, int64_t l, int64_t first, int64_t t) {
   if (!x.defined()) return {nullptr, 0};
   int64_t steps = x.size(2), width = x.size(3);
-  return {data<T>(x) + ((l * x.size(1) + first) * steps + t) * width, steps * width};
+  return {data<std::remove_const_t<T>>(x) + ((l * x.size(1) + first) * steps + t) * width, steps * width};
 }
 
 // to = a * b
 template <class T>
 void multiply(T* to, const T* a, const T* b, int64_t n) {
   for (int64_t j = 0; j < n; j++) to[j] = a[j] * b[j];
+}
+
+// x (B, S) with zeros where a position is not valid.
+template <class T>
+Tensor zero_invalid(const Inputs& in, const Positions& positions, const Tensor& x) {
+  if (!x.defined()) return x;
+  Tensor valid = in.zeros(x.sizes());
+  for (int64_t b = 0; b < in.batch; b++)
+    for (int64_t i = 0; i < positions.count(b); i++) {
+      int64_t at = b * in.source + positions.begin(b)[i];
+      data<T>(valid)[at] = data<T>(x)[at];
+    }
+  return valid;
 }
 
 inline bool has_rows(const Tensor& x) { return x.dim() > 1; }
