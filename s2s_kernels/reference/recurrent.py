@@ -1,4 +1,4 @@
-"""The loops over time that the GRU and the LSTM share: the plain sequence and the attention decoder.
+"""The loop over time of a plain sequence, which the GRU and the LSTM share; ``decoder`` has the attention decoder's.
 
 A state is a tuple whose first tensor is h. ``step(gates_x, gates_h, state)`` returns the next state.
 """
@@ -6,7 +6,7 @@ A state is a tuple whose first tensor is h. ``step(gates_x, gates_h, state)`` re
 import torch
 from torch.nn.functional import linear
 
-from .additive_attention import attend, valid_positions, zero_invalid
+from .additive_attention import valid_positions, zero_invalid
 
 
 def stack_steps(tensors, like):
@@ -29,42 +29,3 @@ def run_sequence(step, x, state, weight_ih, weight_hh, bias_ih, bias_hh, lengths
             state = tuple(torch.where(here, a, b) for a, b in zip(new, state, strict=True))
             outputs[t] = torch.where(here, new[0], 0)
     return stack_steps(outputs, state[0]), state
-
-
-def run_attention(
-    step, x, state, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh,
-    lengths, mask, w_feed, b_feed, first_feed,
-):  # fmt: skip
-    """c_t = attend(h_t); f_t = c_t or tanh(w_feed [h_t ; c_t] + b_feed); h_{t+1} = cell([x_t ; f_t], h_t).
-
-    Returns states, contexts, weights, feeds and the last state.
-    """
-    valid = valid_positions(keys.shape[1], lengths, mask)
-    keys, values = zero_invalid(keys, valid), zero_invalid(values, valid)
-
-    def attend_and_feed(h):
-        query = linear(h, w_query, b_query)
-        if v.dim() == 2:
-            query = query.unflatten(-1, v.shape)
-        context, weights = attend(query, keys, values, v, valid)
-        context = context.flatten(1)
-        if w_feed is None:
-            return context, weights, context
-        return context, weights, torch.tanh(linear(torch.cat([h, context], -1), w_feed, b_feed))
-
-    context, weights, feed = attend_and_feed(state[0])
-    if first_feed is not None:
-        feed = first_feed
-    states, all_contexts, all_weights, all_feeds = [], [context], [weights], [feed]
-    for x_t in x.unbind(1):
-        gates_x = linear(torch.cat([x_t, feed], -1), weight_ih, bias_ih)
-        state = step(gates_x, linear(state[0], weight_hh, bias_hh), state)
-        context, weights, feed = attend_and_feed(state[0])
-        states.append(state[0])
-        all_contexts.append(context)
-        all_weights.append(weights)
-        all_feeds.append(feed)
-    contexts = torch.stack(all_contexts, 1)
-    # Without w_feed what was fed is the contexts themselves (but for a first_feed, which is the caller's).
-    feeds = contexts if w_feed is None else torch.stack(all_feeds, 1)
-    return stack_steps(states, state[0]), contexts, torch.stack(all_weights, 1), feeds, state
