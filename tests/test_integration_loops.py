@@ -57,7 +57,6 @@ class Fused(loop.Loop):
             w_feed=self.out.weight,
             b_feed=self.out.bias,
             first_feed=x.new_zeros(rows, SIZE),
-            score="dot",
             drop_fed=fed,
             drop_attended=loop.one_before(attended),
             drop_layers=loop.stack_masks(between),
@@ -102,7 +101,7 @@ def test_a_converted_decoder_draws_the_same_masks_and_trains_alike():
 def test_it_is_what_it_was_to_type_and_isinstance():
     model, _ = build()
     decoder = convert(model)["decoder"]
-    assert isinstance(decoder, Decoder) and type(decoder) == Decoder and type(decoder) is not Decoder
+    assert isinstance(decoder, Decoder) and type(decoder) in {Decoder} and type(decoder) is not Decoder
     assert isinstance(convert(model)["decoder"], Fused)  # once more changes nothing
 
 

@@ -68,7 +68,7 @@ class RecurrentDecoder(loop.Loop):
         return self.output_layer(vectors), _swap_batch(hidden), weights, vectors
 
     def _run_feeding(self, words, first, memory, mask, hidden):
-        rows, steps, size = words.shape
+        rows, size = len(words), words.shape[2]
         of_input, *between, of_attended = self._masks(words, self.rnn_input_size, memory.shape[2])
         if of_input is not None:
             words = words * of_input[..., :size]

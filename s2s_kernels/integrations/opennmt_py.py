@@ -2,8 +2,8 @@
 
 The cell runs first, on [word ; what the last step gave, dropped out]. What a step gives is W [context ; h] + b: through
 a tanh after dot and general attention, without one after mlp. ``coverage_attn`` is only a sum of the weights (it never
-reaches the attention), and ``copy_attn`` looks at the outputs alone: both are made after the loop. A single step, as its
-beam search takes, is OpenNMT-py's own.
+reaches the attention), and ``copy_attn`` looks at the outputs alone: both are made after the loop. A single step, as
+its beam search takes, is OpenNMT-py's own.
 """
 
 import torch

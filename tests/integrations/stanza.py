@@ -159,9 +159,8 @@ def lemmas(by=sk, **options):
         model = Seq2SeqModel(args)
         criterion = MixLoss(args["vocab_size"], args["alpha"])
         source = torch.randint(special, args["vocab_size"], (size.batch, size.steps))
-        source[
-            torch.arange(size.steps) >= torch.arange(size.steps, size.steps - size.batch, -1).clamp(min=3)[:, None]
-        ] = 0
+        lengths = torch.arange(size.steps, size.steps - size.batch, -1).clamp(min=3)
+        source[torch.arange(size.steps) >= lengths[:, None]] = 0
         target = torch.randint(special, args["vocab_size"], (size.batch, size.steps))
         target_in = nn.functional.pad(target, (1, 0), value=seq2seq_constant.SOS_ID)
         target_out = nn.functional.pad(target, (0, 1), value=seq2seq_constant.EOS_ID)
