@@ -130,8 +130,8 @@ def _compare(path, before, after):
             allowed = max(torch.finfo(t.dtype).eps ** 0.5 for t in (ours[0], theirs[0]))
             if a.shape != b.shape or not (a - b).abs().max() <= allowed * b.abs().max().clamp(min=1e-3):
                 raise ValueError(
-                    f"{path} cannot be converted: in {mode} it computes something else than the version of its "
-                    "package that we know"
+                    f"{path} cannot be converted: in {mode} it gives other numbers for a small batch than the decoder "
+                    "that this integration is made for"
                 )
 
 

@@ -118,7 +118,7 @@ def translate(model, vocabs, data, beam):
     return found["predictions"], found["scores"]
 
 
-def case(*flags, converted, note="", by=sk):
+def case(*flags, converted, note="", by=sk, refused=""):
     def make(size: Size) -> Case:
         opt = options(size, *flags)
         vocabs = vocabularies(40)
@@ -160,6 +160,7 @@ def case(*flags, converted, note="", by=sk):
             decode=None if opt.copy_attn else lambda model: [translate(model, vocabs, data, beam) for beam in (1, 4)],
             load=load,
             by=by,
+            refused=refused,
             note=note,
         )
 
@@ -202,9 +203,9 @@ CASES = {
 }
 
 
-def loop(rnn, attention, layers, *flags):
+def loop(rnn, attention, layers, *flags, refused=""):
     sizes = ("--rnn_type", rnn, "--layers", str(layers), "--global_attention", attention)
-    return case(*RNN, *sizes, *flags, converted=1, by=integration)
+    return case(*RNN, *sizes, *flags, converted=1, by=integration, refused=refused)
 
 
 CASES |= {
@@ -213,4 +214,12 @@ CASES |= {
     "whole loop: LSTM, dot, coverage": loop("LSTM", "dot", 1, "--coverage_attn", "--lambda_coverage", "0.5"),
     "whole loop: GRU, mlp, 3 layers, copy attention": loop("GRU", "mlp", 3, "--copy_attn", "--copy_attn_type", "mlp"),
     "whole loop: LSTM, general, reused copy attention": loop("LSTM", "general", 1, "--copy_attn", "--reuse_copy_attn"),
+    "whole loop: context gate": loop(
+        "LSTM", "general", 1, "--context_gate", "both", refused="context_gate is a BothCon"
+    ),
+    "whole loop: sparsemax": loop(
+        "LSTM", "general", 1, "--global_attention_function", "sparsemax", refused="function = sparsemax"
+    ),
+    "whole loop: no attention": loop("GRU", "none", 1, refused="global_attention = none"),
+    "whole loop: no input feeding": loop("GRU", "mlp", 1, "--input_feed", "0", refused="has no InputFeedRNNDecoder"),
 }

@@ -142,7 +142,7 @@ def dependency_parser(size: Size) -> Case:
     )
 
 
-def lemmas(by=sk, **options):
+def lemmas(by=sk, refused="", **options):
     def make(size: Size) -> Case:
         special, letters = len(seq2seq_constant.VOCAB_PREFIX), 20
         args = arguments(
@@ -185,6 +185,7 @@ def lemmas(by=sk, **options):
             loss=loss,
             converted=2 if by is sk else 1,
             by=by,
+            refused=refused,
             decode=decode,
             initialize=lambda model: initialize_forget_gate_bias(model.encoder),
         )
@@ -238,6 +239,9 @@ CASES = {
     "lemmatizer, LSTM, dot attention, copy": lemmas(copy=True),
     "whole loop: lemmatizer, copy": lemmas(integration, copy=True),
     "whole loop: lemmatizer, no copy, no part of speech": lemmas(integration, copy=False, pos=False),
+    "whole loop: lemmatizer, attention mlp": lemmas(
+        integration, copy=True, attn_type="mlp", refused="attn_type is that of a BasicAttention, expected soft"
+    ),
     "tagger, highway LSTM": pos_tagger(3),
     "tagger, highway LSTM of cells (recurrent dropout)": pos_tagger(5, rec_dropout=0.2),
     "dependency parser, highway LSTM": dependency_parser,
