@@ -73,23 +73,6 @@ void values_gradient(const Team& team, const AttentionInputs& in, const T* weigh
   }
 }
 
-// Gradients of one query and of v, which was zero, and its part of those of the keys.
-template <class T, class E>
-void query_backward(const Source<T, E>& source, const T* query, const T* grad_scores, T* grad_query, T* grad_keys,
-                    T* grad_v) {
-  const auto& attend = source_kernels<T, E>();
-  if (source.count <= kTogether)
-    return attend.add_one_query_backward(source, query, grad_scores, grad_query, grad_keys, grad_v);
-  LongSum<T> of_query(source.attention), of_v(source.attention);
-  for (int64_t first = 0; first < source.count; first += kTogether) {
-    std::fill(of_v.part.begin(), of_v.part.end(), T(0));
-    attend.add_one_query_backward(tile(source, first, kTogether), query, grad_scores + first, of_query.part.data(),
-                                  grad_keys, of_v.part.data());
-    of_query.add_part(), of_v.add_part();
-  }
-  of_query.write(grad_query), of_v.write(grad_v);
-}
-
 template <class T, class E>
 void loop(int64_t gates, const AttentionInputs& in, const Memory<T, E>& memory, const Weights<T>& weight,
           const AttentionOutputs& out, const AttentionOutputs& grad, const Carried& carried, const Chunk& chunk) {
