@@ -147,6 +147,7 @@ class Attention {
 
     if (in_.score == Score::kDot) {
       weighted_keys(source, score, grad.query);
+      if (!grad.scores) return;  // keys need no gradient
       std::copy_n(score, count, grad.scores);
       kernels<T>().scatter(grad.scores, at, count, in_.source);
       return;
