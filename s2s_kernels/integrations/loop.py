@@ -138,13 +138,14 @@ def _compare(path, before, after):
 # --- checks of parts
 
 
-def unlike(module: nn.Module, **parts: type) -> str | None:
-    """Why a part (``attention__query=nn.Linear``: module.attention.query) is not of the class that we know."""
+def unlike(module: nn.Module, **parts: type | tuple) -> str | None:
+    """Why a part (``attention__query=nn.Linear``: module.attention.query) is not of a class that we know."""
     for name, kind in parts.items():
         path = name.replace("__", ".")
         part = module.get_submodule(path)
         if not isinstance(part, kind):
-            return f"{path} is a {type(part).__name__}, expected a {kind.__name__}"
+            names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+            return f"{path} is a {type(part).__name__}, expected a {names}"
         for sub, m in part.named_modules(prefix=path):
             if m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks:
                 return f"{sub} has a hook, and would not be called any more"
@@ -206,8 +207,40 @@ def stack_masks(masks):
     return torch.stack(masks) if masks and masks[0] is not None else None
 
 
+def one_before(mask: torch.Tensor | None) -> torch.Tensor | None:
+    """(B, T + 1, ...) from (B, T, ...): ones for the step before the first."""
+    return None if mask is None else torch.cat([torch.ones_like(mask[:, :1]), mask], 1)
+
+
 def masked(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     return x if mask is None else x * mask
+
+
+# --- the loop
+
+
+def attention_loop(x, state, layers, *source, **parts):
+    """`sk.attention_gru`, or `sk.attention_lstm` where the state is a pair, on states and weights as packages have them.
+
+    Args:
+        x: (B, T, I).
+        state: (L, B, H), or a pair of them; L may be 1.
+        layers: `cell_weights` of each layer, the columns of the first's weight_ih in the order [x | feed].
+        source: keys, values, v, w_query and b_query.
+        parts: the keyword arguments of docs/ops.md.
+
+    Returns:
+        What the op returns, and the last state as ``state``.
+    """
+    lstm = isinstance(state, tuple)
+    first, *above = layers
+    if not above:
+        state = tuple(s[0] for s in state) if lstm else state[0]
+    out = (ops.attention_lstm if lstm else ops.attention_gru)(x, state, *source, *first, layers=above, **parts)
+    last = (out.h_n, out.c_n) if lstm else out.h_n
+    if not above:
+        last = tuple(s[None] for s in last) if lstm else last[None]
+    return out, last
 
 
 # --- decoders that feed nothing back: the recurrence first, then one attention with T queries
@@ -254,10 +287,12 @@ __all__ = [
     "Loop",
     "all_weights",
     "attend",
+    "attention_loop",
     "between_layers",
     "cell_weights",
     "draw_masks",
     "masked",
+    "one_before",
     "recurrence",
     "restore",
     "stack_masks",

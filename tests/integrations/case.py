@@ -9,9 +9,12 @@ and loaded ones.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import NamedTuple
 
 from torch import Tensor, nn
+
+import s2s_kernels as sk
 
 
 class Size(NamedTuple):
@@ -33,10 +36,11 @@ class Case:
     model: nn.Module
     outputs: Callable[[nn.Module], list[Tensor]]  # a forward pass; called in evaluation mode
     loss: Callable[[nn.Module], Tensor]  # a scalar; called in training mode
-    converted: int  # recurrent modules that sk.convert shall swap
+    converted: int  # recurrent modules that sk.convert shall swap, or decoders that ``by`` shall
     left: int = 0  # and that it shall name as staying
     decode: Callable[[nn.Module], object] | None = None  # the package's own search, in evaluation mode
     initialize: Callable[[nn.Module], object] | None = None  # the package's own initialiser, run on both twins
     # Loads a state_dict where the package's model has a way of its own; called with the model and the state_dict.
     load: Callable[[nn.Module, dict], object] = nn.Module.load_state_dict
+    by: ModuleType = sk  # whose convert and revert are tried: s2s_kernels, or the package's module of its integrations
     note: str = ""  # for the table's last column: what a reader of the row must know

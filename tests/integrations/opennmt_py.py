@@ -13,6 +13,9 @@ from onmt.utils.loss import LossCompute
 from onmt.utils.parse import ArgumentParser
 from torch import nn
 
+import s2s_kernels as sk
+from s2s_kernels.integrations import opennmt_py as integration
+
 from .case import Case, Size
 
 PACKAGE = "onmt"
@@ -105,7 +108,7 @@ def translate(model, vocabs, data, beam):
     return found["predictions"], found["scores"]
 
 
-def case(*flags, converted, note=""):
+def case(*flags, converted, note="", by=sk):
     def make(size: Size) -> Case:
         opt = options(size, *flags)
         vocabs = vocabularies(40)
@@ -141,6 +144,7 @@ def case(*flags, converted, note=""):
             converted=converted,
             decode=lambda model: [translate(model, vocabs, data, beam) for beam in (1, 4)],
             load=load,
+            by=by,
             note=note,
         )
 
