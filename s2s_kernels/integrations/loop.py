@@ -104,8 +104,8 @@ def _obstacle(module, kind, loop):
 
 @torch.no_grad()
 def _try(module, loop):
-    """The trial in evaluation and, dropout and all, in training; leaves no trace in modes, buffers and seeds."""
-    modes = {m: m.training for m in module.modules()}
+    """The trial in evaluation and, dropout and all, in training; leaves no trace in attributes, buffers and seeds."""
+    attributes = {m: vars(m).copy() for m in module.modules()}
     buffers = {name: b.clone() for name, b in module.named_buffers()}
     devices = {p.device for p in module.parameters() if p.device.type != "cpu"}
     found = []
@@ -115,8 +115,9 @@ def _try(module, loop):
             torch.manual_seed(0)
             module.train(training)
             found.append(loop.trial(module))
-    for m, mode in modes.items():
-        m.training = mode
+    for m, before in attributes.items():
+        vars(m).clear()
+        vars(m).update(before)
     for name, b in module.named_buffers():
         b.copy_(buffers[name])
     return found

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 import s2s_kernels as sk
@@ -44,3 +45,8 @@ class Case:
     load: Callable[[nn.Module, dict], object] = nn.Module.load_state_dict
     by: ModuleType = sk  # whose convert and revert are tried: s2s_kernels, or the package's module of its integrations
     note: str = ""  # for the table's last column: what a reader of the row must know
+
+
+def float_of_default_dtype():
+    """From here on ``tensor.float()`` gives the default dtype: packages make tensors so for a model of any dtype."""
+    Tensor.float = lambda x: x.to(torch.get_default_dtype())
