@@ -115,3 +115,21 @@ def check_integer(name, value, least, most=None):
         raise TypeError(f"{name} is a {type(value).__name__}, expected an int")
     if value < least or (most is not None and value > most):
         raise ValueError(f"{name} is {value}, expected {least} {'or more' if most is None else f'to {most}'}")
+
+
+def check_choice(name, value, choices):
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} is {value!r}, expected {' or '.join(map(repr, choices))}")
+
+
+def check_tuple(name, value, size=None, form="a tuple or list"):
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{name} is a {type(value).__name__}, expected {form}")
+    if size is not None and len(value) != size:
+        raise ValueError(f"{name} has {len(value)} elements, expected the {size} of {form}")
+
+
+def refuse(condition, message):
+    """A combination of arguments that means nothing."""
+    if condition:
+        raise ValueError(message)

@@ -1,4 +1,4 @@
-"""Dive into Deep Learning (d2l 1.0): the decoder with attention that its chapter on Bahdanau attention writes, as one op.
+"""Dive into Deep Learning (d2l 1.0): the decoder that its chapter on Bahdanau attention writes, as one op.
 
 d2l has its base class alone, d2l.AttentionDecoder; the reader writes the rest. Converted is any class derived from it
 with the book's parts, ``attention`` (d2l.AdditiveAttention or DotProductAttention), ``embedding``, ``rnn`` and
@@ -16,10 +16,13 @@ from torch import nn
 
 from . import loop
 
-_WEIGHTS = WeakKeyDictionary()  # of a decoder's last call; the attribute in which the reader's class has them is its own
+# Of a decoder's last call. The reader's class has them in an attribute of its own, whose name we do not know.
+_WEIGHTS = WeakKeyDictionary()
 
 
 class AttentionDecoder(loop.Loop):
+    replaces = ()  # the reader's class has its own, which the trial compares with ours
+
     def obstacle(self):
         from d2l import torch as d2l
 

@@ -32,7 +32,8 @@ class SARDecoder(loop.Loop):
 
     def forward(self, features, holistic, gt=None):
         source = self._source(features)
-        logits = self._teach(source, holistic, gt) if gt is not None and self.training else self._spell(source, holistic)
+        teach = gt is not None and self.training
+        logits = self._teach(source, holistic, gt) if teach else self._spell(source, holistic)
         return logits[:, 1:]  # what the image alone gave has no letter
 
     def _source(self, features):

@@ -68,7 +68,7 @@ class RecurrentDecoder(loop.Loop):
         return self.output_layer(vectors), _swap_batch(hidden), weights, vectors
 
     def _run_feeding(self, words, first, memory, mask, hidden):
-        rows, steps, size = words.shape
+        rows, size = len(words), words.shape[2]
         of_input, *between, of_attended = self._masks(words, self.rnn_input_size, memory.shape[2])
         if of_input is not None:
             words = words * of_input[..., :size]
@@ -85,7 +85,7 @@ class RecurrentDecoder(loop.Loop):
             drop_fed=None if of_input is None else of_input[..., size:],
             drop_layers=loop.stack_masks(between),
         )
-        return out.feeds[:, 1:], hidden, out.weights[:, 1:]
+        return out.feeds[:, 1:].contiguous(), hidden, out.weights[:, 1:].contiguous()
 
     def _run_plain(self, words, first, memory, mask, hidden):
         of_input, *between, of_attended = self._masks(words, self.rnn_input_size, memory.shape[2])

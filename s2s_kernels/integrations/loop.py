@@ -131,8 +131,8 @@ def _compare(path, before, after):
             allowed = max(torch.finfo(t.dtype).eps ** 0.5 for t in (ours[0], theirs[0]))
             if a.shape != b.shape or not (a - b).abs().max() <= allowed * b.abs().max().clamp(min=1e-3):
                 raise ValueError(
-                    f"{path} cannot be converted: in {mode} it computes something else than the version of its "
-                    "package that we know"
+                    f"{path} cannot be converted: in {mode} it gives other numbers for a small batch than the decoder "
+                    "that this integration is made for"
                 )
 
 
@@ -220,14 +220,14 @@ def masked(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
 # --- the loop
 
 
-def attention_loop(x, state, layers, *source, **parts):
-    """`sk.attention_gru`, or `sk.attention_lstm` where the state is a pair, on states and weights as packages have them.
+def attention_loop(x, state, layers, keys, values, v, w_query, b_query, **parts):
+    """`sk.attention_gru`, or `sk.attention_lstm` where the state is a pair, on what packages have.
 
     Args:
         x: (B, T, I).
         state: (L, B, H), or a pair of them; L may be 1.
         layers: `cell_weights` of each layer, the columns of the first's weight_ih in the order [x | feed].
-        source: keys, values, v, w_query and b_query.
+        keys, values, v, w_query, b_query: as the op has them; dot scores where v is None.
         parts: the keyword arguments of docs/ops.md.
 
     Returns:
@@ -237,7 +237,9 @@ def attention_loop(x, state, layers, *source, **parts):
     first, *above = layers
     if not above:
         state = tuple(s[0] for s in state) if lstm else state[0]
-    out = (ops.attention_lstm if lstm else ops.attention_gru)(x, state, *source, *first, layers=above, **parts)
+    op, score = ops.attention_lstm if lstm else ops.attention_gru, "additive" if v is not None else "dot"
+    source = keys, values, v, w_query, b_query
+    out = op(x, state, *source, *first, layers=above, score=score, **parts)
     last = (out.h_n, out.c_n) if lstm else out.h_n
     if not above:
         last = tuple(s[None] for s in last) if lstm else last[None]

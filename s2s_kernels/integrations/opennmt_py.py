@@ -2,8 +2,8 @@
 
 The cell runs first, on [word ; what the last step gave, dropped out]. What a step gives is W [context ; h] + b: through
 a tanh after dot and general attention, without one after mlp. ``coverage_attn`` is only a sum of the weights (it never
-reaches the attention), and ``copy_attn`` looks at the outputs alone: both are made after the loop. A single step, as its
-beam search takes, is OpenNMT-py's own.
+reaches the attention), and ``copy_attn`` looks at the outputs alone: both are made after the loop. A single step, as
+its beam search takes, is OpenNMT-py's own.
 """
 
 import torch
@@ -73,19 +73,19 @@ class InputFeedRNNDecoder(loop.Loop):
             drop_fed=None if of_output is None else loop.one_before(of_output[:, :-1]),
             drop_layers=loop.stack_masks(between),
         )
-        outputs = loop.masked(out.feeds[:, 1:], of_output)
+        outputs = loop.masked(out.feeds[:, 1:], of_output).contiguous()
         return last if len(hidden) == 2 else (last,), outputs, self._attentions(out.weights[:, 1:], outputs, enc_out)
 
     def _attentions(self, weights, outputs, memory):
-        """Everything (T, B, S), as its forward stacks what a loop has listed."""
-        found = {"std": weights.transpose(0, 1)}
+        """Everything (T, B, S), as its forward stacks what a loop has listed; contiguous, since its losses view it."""
+        found = {"std": weights.transpose(0, 1).contiguous()}
         if self._coverage:
             so_far = self.state["coverage"]
             found["coverage"] = found["std"].cumsum(0) if so_far is None else found["std"].cumsum(0) + so_far
         if self.copy_attn is not None:
             keys, memory, v, w_query, b_query = _keys(self.copy_attn, memory)
             queries = outputs if w_query is None else linear(outputs, w_query, b_query)
-            found["copy"] = loop.attend(queries, keys, memory, v)[1].transpose(0, 1)
+            found["copy"] = loop.attend(queries, keys, memory, v)[1].transpose(0, 1).contiguous()
         elif self._reuse_copy_attn:
             found["copy"] = found["std"]
         return found

@@ -15,13 +15,16 @@ def pair(name, state):
     return state
 
 
-def check_cell(gates, x, states, weight_ih, weight_hh, bias_ih, bias_hh, feed=0):
-    """``x`` (B, T, I), ``states`` named (B, H) tensors, and the weights of a cell with ``gates`` gates."""
+def check_cell(gates, x, states, weight_ih, weight_hh, bias_ih, bias_hh, feed=0, layers=0):
+    """``x`` (B, T, I), ``states`` named (B, H) tensors, and the weights of a cell with ``gates`` gates.
+
+    With ``layers`` above this cell, states are (L, B, H)."""
     batch, _, inputs = dims("x", x, "B, T, I")
     floating("x", x)
-    hidden = dims(*states[0], "B, H")[1]
+    form, lead = ("L, B, H", (1 + layers,)) if layers else ("B, H", ())
+    hidden = dims(*states[0], form)[-1]
     for name, state in states:
-        expect(name, state, "B, H", (batch, hidden), x, "x")
+        expect(name, state, form, (*lead, batch, hidden), x, "x")
     wide, form = gates * hidden, f"{gates}H, I + F" if feed else f"{gates}H, I"
     expect("weight_ih", weight_ih, form, (wide, inputs + feed), x, "x")
     expect("weight_hh", weight_hh, f"{gates}H, H", (wide, hidden), x, "x")

@@ -26,11 +26,16 @@ class Source(NamedTuple):
     w_location: Any
 
 
+def located(source, history):
+    """The keys with what the convolution makes of the history (B, C, S)."""
+    if history is None or not source.keys.numel():  # of nothing there is no convolution
+        return source.keys
+    return source.keys + conv1d(history, source.w_location, padding=source.w_location.shape[-1] // 2).mT
+
+
 def attend(source, query, history, previous, drop):
     """One step of attention. history: (B, C, S) or None; previous: the weights before, of "forward" alone."""
-    keys = source.keys
-    if history is not None:
-        keys = keys + conv1d(history, source.w_location, padding=source.w_location.shape[-1] // 2).mT
+    keys = located(source, history)
     if source.v is None:
         scores = torch.einsum("b...a,bs...a->b...s", query, keys)
     else:

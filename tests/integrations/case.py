@@ -44,6 +44,7 @@ class Case:
     # Loads a state_dict where the package's model has a way of its own; called with the model and the state_dict.
     load: Callable[[nn.Module, dict], object] = nn.Module.load_state_dict
     by: ModuleType = sk  # whose convert and revert are tried: s2s_kernels, or the package's module of its integrations
+    refused: str = ""  # ``by`` shall raise a ValueError that says this, and change nothing; nothing else is checked
     note: str = ""  # for the table's last column: what a reader of the row must know
 
 

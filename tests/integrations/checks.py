@@ -154,6 +154,20 @@ def converts_modules(pair):
     return text + "".join(f"; {name} × {calls}" for name, calls in sorted(ops.calls.items()))
 
 
+def refuses(make):
+    case = build(make)
+    before = {path: type(module) for path, module in case.model.named_modules()}
+    try:
+        case.by.convert(case.model)
+    except ValueError as error:
+        if case.refused not in str(error):
+            raise Failed(f"refused for another reason: {error}") from None
+        if any(type(m) is not before[path] for path, m in case.model.named_modules()):
+            raise Failed("refused, but something is converted") from None
+        return f"refused: {error}"
+    raise Failed("it was converted, expected a ValueError")
+
+
 def outputs_equal(pair):
     worst = compare("output", outputs(pair.case, pair.plain), outputs(pair.case, pair.converted))
     return figure(worst)

@@ -58,7 +58,7 @@ def batch(size: Size, words):
     )
 
 
-def case(rnn, attention, init_hidden="bridge", input_feeding=True, layers=1, by=sk):
+def case(rnn, attention, init_hidden="bridge", input_feeding=True, layers=1, by=sk, refused="", **options):
     def make(size: Size) -> Case:
         words = vocabulary(40)
         common = {"type": "recurrent", "rnn_type": rnn, "num_layers": layers, "dropout": 0.2}
@@ -73,6 +73,7 @@ def case(rnn, attention, init_hidden="bridge", input_feeding=True, layers=1, by=
                 "init_hidden": init_hidden,
                 "input_feeding": input_feeding,
                 "hidden_dropout": 0.2,
+                **options,
             },
             "init_rnn_orthogonal": True,
             "bias_initializer": "uniform",
@@ -99,6 +100,7 @@ def case(rnn, attention, init_hidden="bridge", input_feeding=True, layers=1, by=
             loss=lambda model: data.normalize(forward(model)[0], "tokens"),
             converted=2 if by is sk else 1,
             by=by,
+            refused=refused,
             decode=decode,
             initialize=lambda model: initialize_model(model, config, SPECIAL["pad"], SPECIAL["pad"]),
         )
@@ -119,4 +121,14 @@ CASES = {
         "gru", "bahdanau", input_feeding=False, layers=2, by=integration
     ),
     "whole loop: lstm, luong, no input feeding": case("lstm", "luong", input_feeding=False, by=integration),
+    "whole loop: activation": case("gru", "luong", by=integration, refused="activation = ReLU", activation="relu"),
+    "whole loop: Transformer": case(
+        "gru",
+        "luong",
+        by=integration,
+        refused="the Model has no RecurrentDecoder",
+        type="transformer",
+        num_heads=2,
+        ff_size=8,
+    ),
 }
