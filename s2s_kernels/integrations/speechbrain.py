@@ -84,7 +84,7 @@ def _location(attention, memory, lengths):
 
 def _key_value(attention, memory, lengths):
     keys, values, query = attention.key_linear(memory), attention.value_linear(memory), attention.query_linear
-    return (keys, values, None, query.weight, query.bias), {"score": "dot", "scale": 1 / float(attention.scaling)}
+    return (keys, values, None, query.weight, query.bias), {"scale": 1 / float(attention.scaling)}
 
 
 _SOURCES = {

@@ -52,7 +52,7 @@ MELS, FRAMES_A_STEP = 80, 2
 NOTE = "training step with a batch of 4"
 
 
-def tacotron(model_class, config_class, converted, by=sk, **options):
+def tacotron(model_class, config_class, converted, by=sk, refused="", **options):
     """Sizes of layers are constants of the package; ``size`` is that of the batch."""
 
     def make(size: Size) -> Case:
@@ -98,6 +98,7 @@ def tacotron(model_class, config_class, converted, by=sk, **options):
             converted=converted,
             decode=lambda model: model.inference(text[:1], {"style_mel": mels[:1]}),
             by=by,
+            refused=refused,
             note=NOTE,
         )
 
@@ -164,5 +165,19 @@ CASES = {
         attention_win=True,
         double_decoder_consistency=True,
         ddc_r=2,
+    ),
+    "whole loop: Tacotron 2, forward attention": tacotron(
+        Tacotron2, Tacotron2Config, 1, by=integration, use_forward_attn=True, refused="use_forward_attn = True"
+    ),
+    "whole loop: Tacotron 2, dynamic convolution": tacotron(
+        Tacotron2,
+        Tacotron2Config,
+        1,
+        by=integration,
+        attention_type="dynamic_convolution",
+        refused="attention_type: attention is a MonotonicDynamicConvolutionAttention",
+    ),
+    "whole loop: Tacotron": tacotron(
+        Tacotron, TacotronConfig, 1, by=integration, refused="the Tacotron has no Decoder"
     ),
 }

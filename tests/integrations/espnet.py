@@ -39,8 +39,17 @@ def hypotheses(search, encoded):
     return [(h.yseq, float(h.score), {name: float(score) for name, score in h.scores.items()}) for h in found]
 
 
+def watched(module, run):
+    """All that ``module`` gives while ``run`` is called, as calculate_all_attentions collects it."""
+    found = []
+    handle = module.register_forward_hook(lambda module, inputs, output: found.append(output))
+    run()
+    handle.remove()
+    return found
+
+
 def recognition(
-    rnn, attention, converted, encoder=RNNEncoder, layers=1, context_residual=False, by=sk, note="", **options
+    rnn, attention, converted, encoder=RNNEncoder, layers=1, by=sk, refused="", note="", of_decoder=(), **options
 ):
     def make(size: Size) -> Case:
         conf = {"atype": attention, "adim": size.hidden, "aheads": 2, "aconv_chans": 3, "aconv_filts": 3}
@@ -52,8 +61,8 @@ def recognition(
             num_layers=layers,
             hidden_size=size.hidden,
             dropout=0.1,
-            context_residual=context_residual,
             att_conf=conf,
+            **dict(of_decoder),
         )
         model = ESPnetASRModel(
             vocab_size=VOCABULARY,
@@ -84,14 +93,16 @@ def recognition(
             return [encoded, logits, model(speech, speech_lengths, text.clone(), text_lengths)[0]]
 
         def decode(model):
+            """Its search, and the attention weights that its trainer plots, by hooks on the modules in the loop."""
             with torch.no_grad():
+                plots = watched(model.decoder.att_list[0], lambda: outputs(model))
                 encoded, _ = model.encode(speech[:1], speech_lengths[:1])
                 scorers = {"decoder": model.decoder, "length_bonus": LengthBonus(VOCABULARY)}
                 weights = {"decoder": 1.0, "length_bonus": 0.1}
                 search = BeamSearch(
                     scorers=scorers, weights=weights, beam_size=4, vocab_size=VOCABULARY, sos=EOS, eos=EOS
                 )
-                return hypotheses(search, encoded[0])
+                return hypotheses(search, encoded[0]), plots
 
         return Case(
             model=model,
@@ -104,6 +115,7 @@ def recognition(
                 model, "xavier_uniform" if attention == "location_recurrent" else "chainer"
             ),
             by=by,
+            refused=refused,
             note=note,
         )
 
@@ -147,7 +159,7 @@ def language_model(rnn, **options):
     return make
 
 
-def tacotron2(size: Size, by=sk, **options) -> Case:
+def tacotron2(size: Size, by=sk, refused="", **options) -> Case:
     model = Tacotron2(
         idim=VOCABULARY,
         odim=FEATURES,
@@ -196,6 +208,7 @@ def tacotron2(size: Size, by=sk, **options) -> Case:
         decode=decode,
         initialize=lambda model: initialize(model, "xavier_uniform"),
         by=by,
+        refused=refused,
     )
 
 
@@ -213,13 +226,13 @@ CASES = {
     "Tacotron 2, style tokens": tacotron2,
     "whole loop: LSTM decoder, location": recognition("lstm", "location", 1, by=integration),
     "whole loop: GRU decoder of 3 layers, additive, context residual": recognition(
-        "gru", "add", 1, layers=3, context_residual=True, by=integration
+        "gru", "add", 1, layers=3, of_decoder={"context_residual": True}, by=integration
     ),
     "whole loop: LSTM decoder of 2 layers, coverage": recognition("lstm", "coverage", 1, layers=2, by=integration),
     "whole loop: GRU decoder, coverage and location": recognition("gru", "coverage_location", 1, by=integration),
     "whole loop: GRU decoder, multi-head": recognition("gru", "multi_head_add", 1, by=integration),
     "whole loop: LSTM decoder of 2 layers, multi-head, context residual": recognition(
-        "lstm", "multi_head_add", 1, layers=2, context_residual=True, by=integration
+        "lstm", "multi_head_add", 1, layers=2, of_decoder={"context_residual": True}, by=integration
     ),
     "whole loop: Tacotron 2": partial(tacotron2, by=integration),
     "whole loop: Tacotron 2, 3 layers, 2 frames a step, weights not cumulated": partial(
@@ -227,5 +240,12 @@ CASES = {
     ),
     "whole loop: Tacotron 2, 1 layer without zoneout and prenet": partial(
         tacotron2, by=integration, dlayers=1, zoneout_rate=0.0, prenet_layers=0, postnet_layers=0
+    ),
+    "whole loop: scheduled sampling": recognition(
+        "gru", "add", 1, of_decoder={"sampling_probability": 0.5}, by=integration, refused="sampling_probability = 0.5"
+    ),
+    "whole loop: dot": recognition("gru", "dot", 1, by=integration, refused="its attention is AttDot, expected AttAdd"),
+    "whole loop: Tacotron 2, forward attention": partial(
+        tacotron2, by=integration, atype="forward", refused="its attention is AttForward, expected AttLoc"
     ),
 }

@@ -14,6 +14,7 @@ from onmt.utils.parse import ArgumentParser
 from torch import nn
 
 import s2s_kernels as sk
+from s2s_kernels.integrations import opennmt_py as integration
 
 from .case import Case, Size
 

@@ -37,8 +37,8 @@ def relative_lengths(size: Size):
     return torch.arange(size.steps, size.steps - size.batch, -1).clamp(min=2) / size.steps
 
 
-def seq2seq(rnn, attention, layers=1, by=sk):
-    encoders = {"gru": sb.nnet.RNN.GRU, "lstm": sb.nnet.RNN.LSTM}
+def seq2seq(rnn, attention, layers=1, by=sk, refused=""):
+    encoders = {"rnn": sb.nnet.RNN.RNN, "gru": sb.nnet.RNN.GRU, "lstm": sb.nnet.RNN.LSTM}
 
     def make(size: Size) -> Case:
         hidden = size.hidden
@@ -96,6 +96,7 @@ def seq2seq(rnn, attention, layers=1, by=sk):
             decode=decode,
             initialize=rnn_init,
             by=by,
+            refused=refused,
         )
 
     return make
@@ -187,4 +188,5 @@ CASES = {
     "whole loop: gru, location": seq2seq("gru", "location", by=integration),
     "whole loop: lstm, keyvalue": seq2seq("lstm", "keyvalue", by=integration),
     "whole loop: gru, keyvalue, 2 layers": seq2seq("gru", "keyvalue", layers=2, by=integration),
+    "whole loop: rnn": seq2seq("rnn", "content", by=integration, refused="rnn_type = rnn"),
 }
