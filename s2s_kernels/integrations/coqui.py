@@ -32,6 +32,7 @@ class Tacotron2Decoder(loop.Loop):
         return loop.unlike(self, attention_rnn=nn.LSTMCell, decoder_rnn=nn.LSTMCell, stopnet=nn.Sequential, **layers)
 
     def trial(self):
+        self.prenet.dropout_at_inference = False
         like = self.attention_rnn.weight_ih
         memory = speech.wave(like, 2, 3, self.encoder_embedding_dim)
         mask = torch.tensor([[True, True, True], [True, True, False]], device=like.device)

@@ -155,6 +155,8 @@ class Tacotron2Decoder(loop.Loop):
         return _unlike(self, "att", ["AttLoc"]) or loop.unlike(self, **{f"lstm__{i}": k for i, k in enumerate(kinds)})
 
     def trial(self):
+        if self.prenet is not None and not self.training:
+            self.prenet.dropout_rate = 0.0  # it drops out in evaluation too
         like = self.feat_out.weight
         memory = speech.wave(like, 2, 3, self.att.mlp_enc.in_features)
         found = self(memory, [3, 2], speech.wave(like, 2, 3 * self.reduction_factor, self.odim))
