@@ -173,6 +173,8 @@ TORCH_LIBRARY_IMPL(s2s_kernels, CPU, m) {
   m.impl("attention_gru_backward", TORCH_FN(cpu::attention_gru_backward));
   m.impl("attention_lstm_forward", TORCH_FN(cpu::attention_lstm_forward));
   m.impl("attention_lstm_backward", TORCH_FN(cpu::attention_lstm_backward));
+  m.impl("attention_decoder_forward", TORCH_FN(cpu::attention_decoder_forward));
+  m.impl("attention_decoder_backward", TORCH_FN(cpu::attention_decoder_backward));
 }
 
 }  // namespace s2s

@@ -94,6 +94,12 @@ Four linear_cross_entropy_forward(const Tensor& features, const Tensor& weight, 
 Three linear_cross_entropy_backward(const Tensor& grad_loss, const Tensor& features, const Tensor& weight,
                                     const OptionalTensor& bias, const Tensor& targets, double label_smoothing,
                                     const Tensor& grad_features, const Tensor& grad_weight, const Tensor& grad_bias);
+// The attention decoder with its parts (docs/ops.md); inputs, outputs and form are those of cpu/decoder/inputs.h.
+Tensors attention_decoder_forward(const OptionalTensors& inputs, const OptionalTensor& lengths,
+                                  const OptionalTensor& mask, at::IntArrayRef form, bool save);
+Tensors attention_decoder_backward(const OptionalTensors& grads, const OptionalTensors& inputs,
+                                   const OptionalTensor& lengths, const OptionalTensor& mask, at::IntArrayRef form,
+                                   at::TensorList outputs, const c10::List<bool>& needs);
 RecurrenceForward gru_forward, lstm_forward, attention_gru_forward, attention_lstm_forward;
 RecurrenceBackward gru_backward, lstm_backward, attention_gru_backward, attention_lstm_backward;
 

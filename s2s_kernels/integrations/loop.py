@@ -241,7 +241,7 @@ def attention_loop(x, state, layers, keys, values, v, w_query, b_query, **parts)
         state = tuple(s[0] for s in state) if lstm else state[0]
     op, score = ops.attention_lstm if lstm else ops.attention_gru, "additive" if v is not None else "dot"
     source = keys, values, v, w_query, b_query
-    out = op(x, state, *source, *first, layers=above, score=score, **parts)
+    out = op(x, state, *source, *first, layers=tuple(above), score=score, **parts)
     last = (out.h_n, out.c_n) if lstm else out.h_n
     if not above:
         last = tuple(s[None] for s in last) if lstm else last[None]
