@@ -62,6 +62,11 @@ class Random:
         lengths[:1] = limit
         return lengths
 
+    def factors(self, *shape, zone=False):
+        """Of dropout, 0 or 2; of zoneout, shares from 0 to 1."""
+        drawn = torch.rand(shape, generator=self.generator, dtype=torch.float64)
+        return (drawn * 5).floor() / 4 if zone else 2 * (drawn < 0.5).double()
+
     def mask(self, batch, size):
         """About two thirds True; every row has a valid position."""
         mask = torch.rand(batch, size, generator=self.generator) < 0.66
@@ -175,6 +180,9 @@ def example(op, **kwargs):
 def call(module, op, inputs):
     """``module.op`` on a dictionary of arguments; its outputs as a flat list, named by OUTPUTS[op]."""
     args = dict(inputs)
+    layers = [args.pop(name) for name in inputs if name.startswith("layers[")]  # layers[0][0] .. layers[0][3], ...
+    if layers:
+        args["layers"] = [layers[i : i + 4] for i in range(0, len(layers), 4)]
     if "c0" in args:
         first = (args.pop("x"), (args.pop("h0"), args.pop("c0")))
         return tree_leaves(getattr(module, op)(*first, **args))
@@ -211,13 +219,18 @@ def negated(x):
     return torch._neg_view(-x)
 
 
+def is_mask(name):
+    """Whether an argument holds the factors of dropout or zoneout, which have no gradient."""
+    return name.startswith(("drop_", "zone_"))
+
+
 def leaves(inputs, wrt=None, layout=None):
-    """Fresh leaves that require a gradient: all floating inputs, or those named in ``wrt``."""
+    """Fresh leaves that require a gradient: all floating inputs but masks, or those named in ``wrt``."""
     made = {}
     for name, x in inputs.items():
         if is_float(x):
             x = x.detach().clone() if layout is None else layout(x.detach())
-            x.requires_grad_(wrt is None or name in wrt)
+            x.requires_grad_(not is_mask(name) if wrt is None else name in wrt)
         made[name] = x
     return made
 

@@ -1,8 +1,6 @@
 // The attention decoder without parts: the general one, of which less is returned.
 #include "attention_recurrence.h"
 
-#include <ATen/ops/empty.h>
-
 #include "../arguments.h"
 #include "decoder/inputs.h"
 
@@ -22,16 +20,12 @@ void check_count(int64_t gates, const char* what, int64_t count) {
   TORCH_CHECK_VALUE(count == expected, what, " has ", count, " values, expected ", expected);
 }
 
-// The list of the general decoder from that of this one.
-template <class List, class Value>
-List general(int64_t gates, const List& list, const Value& none) {
-  List all;
-  for (size_t i = 0; i < list.size(); i++) {
-    if (i == kC0 && gates == kGru) all.push_back(none);
-    all.push_back(list.get(i));
-  }
-  while (all.size() < kUpperLayers) all.push_back(none);
-  return all;
+// The general decoder's inputs, or what there is one of for each, from those of this one.
+template <class T>
+std::vector<T> general(int64_t gates, std::vector<T> list) {
+  if (gates == kGru) list.insert(list.begin() + kC0, T());
+  list.resize(kUpperLayers);
+  return list;
 }
 
 // What forward returns, in its order: the outputs of the general decoder.
@@ -51,9 +45,14 @@ bool of_layers(int which) { return which == kGates || which == kCells; }
 Tensors attention_recurrence_forward(int64_t gates, const OptionalTensors& inputs, const OptionalTensor& lengths,
                                      const OptionalTensor& mask, bool save) {
   check_count(gates, "inputs", inputs.size());
-  Tensors out = attention_decoder_forward(general(gates, inputs, OptionalTensor()), lengths, mask, form(gates), save);
-  Tensors result;
-  for (int which : returned(gates)) result.push_back(save && of_layers(which) ? out[which].squeeze(0) : out[which]);
+  Inputs in(general(gates, tensors_of(inputs)), lengths, mask, form(gates));
+  Tensors out = forward(in, lengths, mask, save), result;
+  for (int which : returned(gates)) {
+    if (!out[which].defined())
+      result.push_back(nothing(which < kPublic ? in.handed[kX] : in.x));
+    else
+      result.push_back(of_layers(which) ? out[which].squeeze(0) : out[which]);
+  }
   return result;
 }
 
@@ -65,18 +64,16 @@ Tensors attention_recurrence_backward(int64_t gates, const OptionalTensors& grad
   auto order = returned(gates);
   TORCH_CHECK_VALUE(outputs.size() == order.size(), "outputs has ", outputs.size(), " tensors, expected ",
                     order.size());
-  Tensors all(kOutputs, outputs[0].new_empty({0}));
-  for (int which = kPublic; which < kOutputs; which++)
-    all[which] = at::empty({0}, outputs[0].options().dtype(compute_type(outputs[0])));
-  for (size_t i = 0; i < order.size(); i++) all[order[i]] = of_layers(order[i]) ? outputs[i].unsqueeze(0) : outputs[i];
-  OptionalTensors all_grads;
-  for (size_t i = 0; i < grads.size(); i++) all_grads.push_back(grads.get(i));
+  Inputs in(general(gates, tensors_of(inputs)), lengths, mask, form(gates));
+  Tensors all(kOutputs);
+  for (size_t i = 0; i < order.size(); i++)
+    if (in.applies(order[i], true)) all[order[i]] = of_layers(order[i]) ? outputs[i].unsqueeze(0) : outputs[i];
+  OptionalTensors all_grads = grads.copy();
   if (gates == kGru) all_grads.push_back(OptionalTensor());
-  Tensors made = attention_decoder_backward(all_grads, general(gates, inputs, OptionalTensor()), lengths, mask,
-                                            form(gates), all, general(gates, needs, false));
-  Tensors result;
+  auto needed = general(gates, std::vector<bool>(needs.begin(), needs.end()));
+  Tensors made = backward(in, all_grads, lengths, mask, all, needed), result;
   for (int64_t i = 0; i < kGiven; i++)
-    if (i != kC0 || gates == kLstm) result.push_back(made[i]);
+    if (i != kC0 || gates == kLstm) result.push_back(made[i].defined() ? made[i] : nothing(in.handed[kX]));
   return result;
 }
 

@@ -94,7 +94,7 @@ def attention_gru(
         layers, query, score, scale, b_score, normalization, w_location, location, first_weights, detach_location,
         feed, drop_query, drop_weights, drop_attended, drop_fed, drop_layers, drop_h, drop_c, zone_h, zone_c,
     )  # fmt: skip
-    if parts == PLAIN and getattr(values, "ndim", 3) != 4:
+    if parts == PLAIN and scale is not True and detach_location is False and getattr(values, "ndim", 3) != 4:
         result = registration.check_and_run("attention_gru", reference.attention_gru, check, *args, **options)
         if isinstance(result, AttentionGRUOutput):
             return result

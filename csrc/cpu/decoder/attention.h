@@ -56,7 +56,14 @@ void deep_gemm(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const s
 template <class T, class E>
 class Attention {
  public:
-  Attention(const Inputs& in, const Positions& positions) : in_(in), positions_(positions) {
+  Attention(const Inputs& in, const Positions& positions)
+      : in_(in),
+        positions_(positions),
+        keys_(bits<E>(in.keys)),
+        values_(bits<E>(in.values)),
+        v_(data<T>(in.v)),
+        b_score_(data<T>(in.b_score)),
+        located_keys_(data<T>(in.located_keys)) {
     for (int64_t c = 0; c < in.channels; c++) {
       const T* w = data<T>(in.w_location) + c * in.kernel;
       int64_t row = in.channels * in.kernel;
@@ -81,10 +88,8 @@ class Attention {
     } else {
       source_kernels<T, E>().scores(source, query, weights);
     }
-    if (in_.b_score.defined()) {
-      T bias = data<T>(in_.b_score)[n];
-      for (int64_t i = 0; i < count; i++) weights[i] += bias;
-    }
+    if (b_score_)
+      for (int64_t i = 0; i < count; i++) weights[i] += b_score_[n];
     if (in_.normalization == Normalization::kSigmoid) {
       // A softmax of their logarithms: the sigmoids' sum may be 0.
       for (int64_t i = 0; i < count; i++) {
@@ -142,6 +147,7 @@ class Attention {
 
     if (in_.score == Score::kDot) {
       weighted_keys(source, score, grad.query);
+      if (!grad.scores) return;  // keys need no gradient
       std::copy_n(score, count, grad.scores);
       kernels<T>().scatter(grad.scores, at, count, in_.source);
       return;
@@ -170,21 +176,21 @@ class Attention {
   }
 
   Source<T, E> keys_of(int64_t b, int64_t n) const {
-    const E* keys = bits<E>(in_.keys) + b * in_.source * in_.asked() + n * in_.attention;
+    const E* keys = keys_ + b * in_.source * in_.asked() + n * in_.attention;
     return {.keys = keys,
             .key_stride = in_.asked(),
             .values = keys,  // so that the kernels of values make dot products with keys
             .value_stride = in_.asked(),
             .positions = positions_.begin(b),
             .count = positions_.count(b),
-            .v = in_.v.defined() ? data<T>(in_.v) + n * in_.attention : nullptr,
+            .v = v_ ? v_ + n * in_.attention : nullptr,
             .attention = in_.attention,
             .width = in_.attention};
   }
   Source<T, E> values_of(int64_t b, int64_t n) const {
     int64_t row = in_.value_heads * in_.width;
     auto source = keys_of(b, n);
-    source.values = bits<E>(in_.values) + b * in_.source * row + (in_.value_heads > 1 ? n * in_.width : 0);
+    source.values = values_ + b * in_.source * row + (in_.value_heads > 1 ? n * in_.width : 0);
     source.value_stride = row, source.width = in_.width;
     return source;
   }
@@ -206,7 +212,7 @@ class Attention {
     int64_t width = in_.attention, padded = in_.source + in_.kernel - 1, margin = in_.kernel / 2;
     scratch.history.assign(in_.channels * padded, T(0));
     scratch.keys.resize(in_.source * width);
-    const T* keys = data<T>(in_.located_keys) + b * in_.source * width;
+    const T* keys = located_keys_ + b * in_.source * width;
     for (int64_t i = 0; i < source.count; i++)
       std::copy_n(keys + source.positions[i] * width, width, scratch.keys.data() + source.positions[i] * width);
     if (source.count == 0) return;
@@ -286,6 +292,8 @@ class Attention {
 
   const Inputs& in_;
   const Positions& positions_;
+  const E *keys_, *values_;
+  const T *v_, *b_score_, *located_keys_;
   std::vector<std::vector<T>> to_keys_, to_history_;  // by channel: (K, A) and (A, K) in panels
 };
 

@@ -5,6 +5,7 @@
 #include <ATen/ops/mul.h>
 #include <ATen/ops/permute.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 #include "products.h"
 
@@ -89,6 +90,16 @@ void loop(const Inputs& in, const Attention<T, E>& attention, const Weights<T>& 
   CellKernels<T> cell(in.gates);
   const auto& kernel = kernels<T>();
   using Gradients = typename Attention<T, E>::Gradients;
+  const T* weights = data<T>(out[kWeights]);
+  struct {
+    const T *queries, *parts, *sums, *drop_weights, *first_weights, *grad_weights;
+  } from{data<T>(out[kQueries]),   data<T>(out[kParts]),      data<T>(sums),
+         data<T>(in.drop_weights), data<T>(in.first_weights), data<T>(grads[kWeights])};
+  struct {
+    T *keys, *v, *location, *scores, *previous, *sum, *first_weights;
+    double* b_score;
+  } to{data<T>(carried.keys),     data<T>(carried.v),   data<T>(carried.location),      data<T>(chunk.scores),
+       data<T>(carried.previous), data<T>(carried.sum), data<T>(carried.first_weights), data<double>(carried.b_score)};
 
   run_teams(in.batch, 2 * in.step_work() * asks, [&](int64_t group, int64_t groups, const Team& team) {
     auto [first, last] = split(in.batch, groups, group);
@@ -137,7 +148,7 @@ void loop(const Inputs& in, const Attention<T, E>& attention, const Weights<T>& 
           T *g = grad_h[row], *g_c = grad_c.first ? grad_c[row] : nullptr;
           if (l == depth - 1 && grads[kStates].defined()) {
             const T* shown = data<T>(grads[kStates]) + ((first + row) * steps + t) * hidden;
-            for (int64_t j = begin; j < end; j++) g[j] += shown[j];
+            kernel.add(g + begin, shown + begin, end - begin);
           }
           T* stays_h = zone_h.first ? data<T>(buffers.stays) + (first + row) * hidden : nullptr;
           T* stays_c = zone_c.first ? data<T>(buffers.stays) + (in.batch + first + row) * hidden : nullptr;
@@ -149,10 +160,8 @@ void loop(const Inputs& in, const Attention<T, E>& attention, const Weights<T>& 
                            begin, end);
           cell.backward(saved[row], before[row], c.first ? c[row] : nullptr, made.first ? made[row] : nullptr, g, g_c,
                         grad_gates[row], gates_h[row], hidden, begin, end);
-          if (stays_h)
-            for (int64_t j = begin; j < end; j++) g[j] += stays_h[j];
-          if (stays_c)
-            for (int64_t j = begin; j < end; j++) g_c[j] += stays_c[j];
+          if (stays_h) kernel.add(g + begin, stays_h + begin, end - begin);
+          if (stays_c) kernel.add(g_c + begin, stays_c + begin, end - begin);
         }
         team.sync();
         weight.hidden[l].apply(team, rows, gates_h.first, gates_h.stride, grad_h.first, hidden, nullptr, true);
@@ -220,37 +229,28 @@ void loop(const Inputs& in, const Attention<T, E>& attention, const Weights<T>& 
 
       auto query = of_chunk(chunk.queries, i);
       for (int64_t task = attend_begin; task < attend_end; task++) {
-        int64_t row = task / in.heads, n = task % in.heads, b = first + row, at = (b * (steps + 1) + t) * in.heads + n;
+        int64_t row = task / in.heads, n = task % in.heads, b = first + row, head = b * in.heads + n;
+        int64_t at = ((b * (steps + 1) + t) * in.heads + n) * in.source, of_row = b * in.source;
         bool counted = history && t >= in.first_counted();
-        T* previous = history ? data<T>(carried.previous) + b * in.source : nullptr;
-        T* sum = carried.sum.defined() ? data<T>(carried.sum) + b * in.source : nullptr;
+        T *previous = further(to.previous, of_row), *sum = further(to.sum, of_row);
         if (history) {  // what comes of step t + 1 is read now; its place is that of what step t reads
           std::copy_n(previous, in.source, later.data());
           std::fill_n(previous, in.source, T(0));
         }
-        bool from_first = t <= in.first_counted();
-        T* to_first = carried.first_weights.defined() ? data<T>(carried.first_weights) + b * in.source : nullptr;
-        Gradients grad{
-            .query = query[row] + n * in.attention,
-            .keys = carried.keys.defined() ? data<T>(carried.keys) + b * in.source * asked + n * in.attention : nullptr,
-            .v = carried.v.defined() ? data<T>(carried.v) + (b * in.heads + n) * in.attention : nullptr,
-            .location = carried.location.defined()
-                            ? data<T>(carried.location) + b * in.channels * in.kernel * in.attention
-                            : nullptr,
-            .scores =
-                chunk.scores.defined() ? data<T>(chunk.scores) + ((b * asks + i) * in.heads + n) * in.source : nullptr,
-            .b_score =
-                carried.b_score.defined() ? carried.b_score.mutable_data_ptr<double>() + b * in.heads + n : nullptr,
-            .history = {.previous = from_first ? to_first : previous, .sum = sum}};
-        const T* all_weights = data<T>(out[kWeights]) + b * (steps + 1) * in.source;
-        const T* sum_here = sums.defined() ? data<T>(sums) + (b * (steps + 1) + t) * in.source : nullptr;
-        attention.backward(b, n, data<T>(out[kQueries]) + (b * (steps + 1) + t) * asked + n * in.attention,
-                           history_of<T>(in, b, t, all_weights, sum_here),
-                           in.drop_weights.defined() ? data<T>(in.drop_weights) + at * in.source : nullptr,
-                           data<T>(out[kWeights]) + at * in.source,
-                           has_rows(out[kParts]) ? data<T>(out[kParts]) + at * in.source : nullptr,
-                           grad_context[row] + n * in.width,
-                           grads[kWeights].defined() ? data<T>(grads[kWeights]) + at * in.source : nullptr,
+        if (t <= in.first_counted()) previous = further(to.first_weights, of_row);
+        Gradients grad{.query = query[row] + n * in.attention,
+                       .keys = further(to.keys, of_row * asked + n * in.attention),
+                       .v = further(to.v, head * in.attention),
+                       .location = further(to.location, b * in.channels * in.kernel * in.attention),
+                       .scores = further(to.scores, ((b * asks + i) * in.heads + n) * in.source),
+                       .b_score = further(to.b_score, head),
+                       .history = {.previous = previous, .sum = sum}};
+        auto seen_before =
+            history_of<T>(in, t, weights + b * (steps + 1) * in.source,
+                          further(from.sums, (b * (steps + 1) + t) * in.source), further(from.first_weights, of_row));
+        attention.backward(b, n, from.queries + (b * (steps + 1) + t) * asked + n * in.attention, seen_before,
+                           further(from.drop_weights, at), weights + at, further(from.parts, at),
+                           grad_context[row] + n * in.width, further(from.grad_weights, at),
                            counted ? later.data() : nullptr, counted ? sum : nullptr, grad, scratch);
       }
       team.sync();
@@ -318,16 +318,11 @@ Tensor sums_of(const Inputs& in, const Tensor& weights) {
 
 }  // namespace
 
-}  // namespace decoder
-
-Tensors attention_decoder_backward(const OptionalTensors& grads, const OptionalTensors& inputs,
-                                   const OptionalTensor& lengths, const OptionalTensor& mask, at::IntArrayRef form,
-                                   at::TensorList outputs, const c10::List<bool>& needs) {
-  using namespace decoder;
-  Inputs in(inputs, lengths, mask, form);
+Tensors backward(Inputs& in, const OptionalTensors& grads, const OptionalTensor& lengths, const OptionalTensor& mask,
+                 const Tensors& outputs, const std::vector<bool>& needs) {
   in.check_backward(grads, outputs, needs);
   Positions positions(in.batch, in.source, lengths, mask);
-  Tensors out(outputs.begin(), outputs.end());
+  Tensors out = outputs;
   if (in.type != in.x.scalar_type())
     for (int which = 0; which <= kFeeds; which++) out[which] = outputs[kExactStates + which];
   Tensors grad;
@@ -337,8 +332,8 @@ Tensors attention_decoder_backward(const OptionalTensors& grads, const OptionalT
     OptionalTensor g = grads.get(which);
     return begin_as(given(g) ? OptionalTensor(g->reshape(states)) : g, in.empty(states));
   };
-  int64_t count = in.shapes.size();
-  auto needed = [&](int which) { return needs.get(which); };
+  int64_t count = in.handed.size();
+  auto needed = [&](int which) { return needs[which]; };
   auto zeros = [&](int which, at::IntArrayRef shape) { return needed(which) ? in.zeros(shape) : Tensor(); };
   auto empty = [&](int which, const Tensor& like) {
     return needed(which) && like.defined() ? in.empty(like.sizes()) : Tensor();
@@ -398,7 +393,7 @@ Tensors attention_decoder_backward(const OptionalTensors& grads, const OptionalT
                   .queries = rows_apart(in.x, {in.batch, asks, in.asked()}),
                   .contexts = in.empty({in.batch, asks, in.context()})};
       if (in.has_feed()) chunk.feeds = rows_apart(in.x, {in.batch, asks, in.feed});
-      if (dot) chunk.scores = in.empty({in.batch, asks, in.heads, in.source});
+      if (dot && carried.keys.defined()) chunk.scores = in.empty({in.batch, asks, in.heads, in.source});
       loop<T, E>(in, attention, weights, states, out, grad, seen, sums, carried, chunk);
       products_of<T>(in, states, out, chunk, results);
     }
@@ -420,17 +415,27 @@ Tensors attention_decoder_backward(const OptionalTensors& grads, const OptionalT
     all[layer_at(l, 0)] = results.layers[l].weight_ih, all[layer_at(l, 1)] = results.layers[l].weight_hh;
     all[layer_at(l, 2)] = bias_ih, all[layer_at(l, 3)] = bias_hh;
   }
-  Tensors given_back;
-  for (int64_t which = 0; which < count; which++) {
-    if (!needed(which)) {
-      given_back.push_back(nothing(in.x).to(in.type));
-      continue;
-    }
-    // What has no part in the outputs, masks among it, has a gradient of zeros.
-    Tensor g = all[which].defined() ? all[which] : in.zeros(in.shapes[which]);
-    given_back.push_back(g.view(in.shapes[which]).to(in.type));
-  }
-  return given_back;
+  // What has no part in the outputs, masks among it, has a gradient of zeros.
+  for (int64_t which = 0; which < count; which++)
+    all[which] = !needed(which)         ? Tensor()
+                 : all[which].defined() ? all[which].view(in.handed[which].sizes()).to(in.type)
+                                        : at::zeros_like(in.handed[which]);
+  return all;
+}
+
+}  // namespace decoder
+
+Tensors attention_decoder_backward(const OptionalTensors& grads, const OptionalTensors& inputs,
+                                   const OptionalTensor& lengths, const OptionalTensor& mask, at::IntArrayRef form,
+                                   at::TensorList outputs, const c10::List<bool>& needs) {
+  decoder::Inputs in(decoder::tensors_of(inputs), lengths, mask, form);
+  std::vector<bool> needed(needs.begin(), needs.end());
+  for (size_t i = 0; i < needed.size() && i < in.handed.size(); i++)
+    TORCH_CHECK_VALUE(!needed[i] || in.handed[i].defined(), "needs has a gradient of input ", i, ", which is None");
+  Tensors made = decoder::backward(in, grads, lengths, mask, outputs.vec(), needed);
+  for (Tensor& grad : made)
+    if (!grad.defined()) grad = nothing(in.x).to(in.type);
+  return made;
 }
 
 }  // namespace s2s::cpu

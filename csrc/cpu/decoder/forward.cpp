@@ -43,14 +43,16 @@ struct Buffers {
 };
 
 template <class T, class E>
-void forward(const Inputs& in, const Positions& positions, const Tensors& out, const States<T>& states, bool save) {
+void run(const Inputs& in, const Positions& positions, const Tensors& out, const States<T>& states, bool save) {
   int64_t hidden = in.hidden, steps = in.steps, wide = in.wide(), asked = in.asked(), depth = in.depth();
   Weights<T> weight(in);
   Buffers buffers(in);
   Attention<T, E> attention(in, positions);
   CellKernels<T> cell(in.gates);
   const auto& kernel = kernels<T>();
-  const Tensor &weights = out[kWeights], &contexts = out[kContexts], &feeds = out[kFeeds];
+  const Tensor &contexts = out[kContexts], &feeds = out[kFeeds];
+  T *weights = data<T>(out[kWeights]), *sums = data<T>(buffers.sum), *parts = save ? data<T>(out[kParts]) : nullptr;
+  const T *drop_weights = data<T>(in.drop_weights), *first_weights = data<T>(in.first_weights);
 
   run_teams(in.batch, in.step_work() * steps, [&](int64_t group, int64_t groups, const Team& team) {
     auto [first, last] = split(in.batch, groups, group);
@@ -68,7 +70,7 @@ void forward(const Inputs& in, const Positions& positions, const Tensors& out, c
       auto h = states.before(depth - 1, first, t);
       // Without `save` there are queries of one step alone.
       Rows<T> query = step_rows<T>(out[kQueries], first, save ? t : 0), source = h;
-      auto feed = has_rows(feeds) ? step_rows<T>(feeds, first, t) : Rows<T>{nullptr, 0};
+      auto feed = in.has_feed() ? step_rows<T>(feeds, first, t) : Rows<T>{nullptr, 0};
       auto context = step_rows<T>(contexts, first, t);
       auto drop_attended = mask(in.drop_attended, t);
       bool first_fed = t == 0 && in.has_first();
@@ -110,13 +112,14 @@ void forward(const Inputs& in, const Positions& positions, const Tensors& out, c
 
       for (int64_t i = attend_begin; i < attend_end; i++) {
         int64_t b = first + i / in.heads, n = i % in.heads, at = (b * (steps + 1) + t) * in.heads + n;
-        T* sum = buffers.sum.defined() ? data<T>(buffers.sum) + b * in.source : nullptr;
-        T* w = data<T>(weights) + at * in.source;
-        T* parts = has_rows(out[kParts]) && save ? data<T>(out[kParts]) + at * in.source : rest.data();
-        const T* drop = in.drop_weights.defined() ? data<T>(in.drop_weights) + at * in.source : nullptr;
-        const T* all = data<T>(weights) + b * (steps + 1) * in.source;  // with a history there is one head
-        attention.forward(b, n, query[i / in.heads] + n * in.attention, history_of<T>(in, b, t, all, sum), drop, w,
-                          parts, context[i / in.heads] + n * in.width, scratch);
+        T* sum = further(sums, b * in.source);
+        T* w = weights + at * in.source;
+        // With a history there is one head.
+        auto history =
+            history_of<T>(in, t, weights + b * (steps + 1) * in.source, sum, further(first_weights, b * in.source));
+        attention.forward(b, n, query[i / in.heads] + n * in.attention, history, further(drop_weights, at * in.source),
+                          w, parts ? parts + at * in.source : rest.data(), context[i / in.heads] + n * in.width,
+                          scratch);
         if (sum && t >= in.first_counted()) kernel.add(sum, w, in.source);
       }
       team.sync();
@@ -208,15 +211,11 @@ void forward(const Inputs& in, const Positions& positions, const Tensors& out, c
 
 }  // namespace
 
-}  // namespace decoder
-
-Tensors attention_decoder_forward(const OptionalTensors& inputs, const OptionalTensor& lengths,
-                                  const OptionalTensor& mask, at::IntArrayRef form, bool save) {
-  using namespace decoder;
-  Inputs in(inputs, lengths, mask, form);
+Tensors forward(Inputs& in, const OptionalTensor& lengths, const OptionalTensor& mask, bool save) {
   Positions positions(in.batch, in.source, lengths, mask);
-  Tensors out;
-  for (int which = 0; which < kOutputs; which++) out.push_back(in.empty(in.output_shape(which, save)));
+  Tensors out(kOutputs);
+  for (int which = 0; which < kOutputs; which++)
+    if (in.applies(which, save) && which < kExactStates) out[which] = in.empty(in.output_shape(which, save));
   // What the loop needs whether or not backward will read it.
   auto make = [&](int which, std::vector<int64_t> shape) { return save ? out[which] : in.empty(shape); };
   std::vector<int64_t> states = {in.depth(), in.batch, in.steps, in.hidden};
@@ -230,13 +229,25 @@ Tensors attention_decoder_forward(const OptionalTensors& inputs, const OptionalT
     using T = decltype(zero);
     in.first_weights = zero_invalid<T>(in, positions, in.first_weights);
     hoist<T>(in.x, in.weight_x(), in.layers[0].bias_ih, gates.select(0, 0), in.pairs());
-    forward<T, decltype(element)>(in, positions, loop, States<T>{in, out[kStates], lower, cells, carried}, save);
+    run<T, decltype(element)>(in, positions, loop, States<T>{in, out[kStates], lower, cells, carried}, save);
   });
   for (int which = 0; which < kPublic; which++) {
+    if (!out[which].defined()) continue;
     // Backward reads what the loop computed, not its rounding to 16 bits.
-    if (which <= kFeeds && save && in.type != in.x.scalar_type()) out[kExactStates + which] = out[which];
+    if (in.applies(kExactStates + which, save) && which <= kFeeds) out[kExactStates + which] = out[which];
     out[which] = out[which].to(in.type);
   }
+  return out;
+}
+
+}  // namespace decoder
+
+Tensors attention_decoder_forward(const OptionalTensors& inputs, const OptionalTensor& lengths,
+                                  const OptionalTensor& mask, at::IntArrayRef form, bool save) {
+  decoder::Inputs in(decoder::tensors_of(inputs), lengths, mask, form);
+  Tensors out = decoder::forward(in, lengths, mask, save);
+  for (int which = 0; which < decoder::kOutputs; which++)
+    if (!out[which].defined()) out[which] = which < decoder::kPublic ? nothing(in.x).to(in.type) : nothing(in.x);
   return out;
 }
 

@@ -16,10 +16,18 @@ E choice(at::IntArrayRef form, size_t i, const char* name, int64_t count) {
 
 }  // namespace
 
-Inputs::Inputs(const OptionalTensors& list, const OptionalTensor& lengths, const OptionalTensor& mask,
-               at::IntArrayRef form) {
+Tensors tensors_of(const OptionalTensors& list) {
+  Tensors all;
+  all.reserve(list.size());
+  for (const OptionalTensor& x : list) all.push_back(given(x) ? *x : Tensor());
+  return all;
+}
+
+Inputs::Inputs(Tensors handed_, const OptionalTensor& lengths, const OptionalTensor& mask, at::IntArrayRef form)
+    : handed(std::move(handed_)) {
+  const Tensors& all = handed;
   TORCH_CHECK_VALUE(form.size() == 7, "form has ", form.size(), " numbers, expected 7");
-  TORCH_CHECK_VALUE(list.size() >= kUpperLayers && (list.size() - kUpperLayers) % 4 == 0, "inputs has ", list.size(),
+  TORCH_CHECK_VALUE(all.size() >= kUpperLayers && (all.size() - kUpperLayers) % 4 == 0, "inputs has ", all.size(),
                     " tensors, expected ", int(kUpperLayers), " and 4 a further layer");
   TORCH_CHECK_VALUE(form[0] == kGru || form[0] == kLstm, "form has ", form[0], " gates, expected 3 or 4");
   gates = form[0];
@@ -30,21 +38,15 @@ Inputs::Inputs(const OptionalTensors& list, const OptionalTensor& lengths, const
   detach = form[5] != 0;
   feed_form = choice<Feed>(form, 6, "feed", 3);
 
-  const char* names[] = {"x",          "h0",           "c0",
-                         "keys",       "values",       "v",
-                         "w_query",    "b_query",      "weight_ih",
-                         "weight_hh",  "bias_ih",      "bias_hh",
-                         "w_feed",     "b_feed",       "first_feed",
-                         "b_score",    "w_location",   "first_weights",
-                         "drop_query", "drop_weights", "drop_attended",
-                         "drop_fed",   "drop_layers",  "drop_h",
-                         "drop_c",     "zone_h",       "zone_c"};
-  std::vector<Tensor> all;
-  for (size_t i = 0; i < list.size(); i++) {
-    OptionalTensor x = list.get(i);
-    all.push_back(given(x) ? *x : Tensor());
-    shapes.push_back(given(x) ? x->sizes().vec() : std::vector<int64_t>{0});
-  }
+  static const char* names[] = {"x",          "h0",           "c0",
+                                "keys",       "values",       "v",
+                                "w_query",    "b_query",      "weight_ih",
+                                "weight_hh",  "bias_ih",      "bias_hh",
+                                "w_feed",     "b_feed",       "first_feed",
+                                "b_score",    "w_location",   "first_weights",
+                                "drop_query", "drop_weights", "drop_attended",
+                                "drop_fed",   "drop_layers",  "drop_h",
+                                "drop_c",     "zone_h",       "zone_c"};
   auto required = [&](int i, int64_t least, int64_t most) -> const Tensor& {
     TORCH_CHECK_VALUE(all[i].defined(), names[i], " is None, expected a tensor");
     check_dim(names[i], all[i], least, most);
@@ -60,7 +62,7 @@ Inputs::Inputs(const OptionalTensors& list, const OptionalTensor& lengths, const
   const Tensor &x_ = required(kX, 3, 3), &keys_ = required(kKeys, 3, 4), &values_ = required(kValues, 3, 4);
   const Tensor &h0_ = required(kH0, 2, 3), &weight_ih_ = required(kWeightIh, 2, 2);
   type = x_.scalar_type();
-  int64_t count = 1 + (list.size() - kUpperLayers) / 4;
+  int64_t count = 1 + (all.size() - kUpperLayers) / 4;
   state_shape = h0_.sizes().vec();
   batch = x_.size(0), steps = x_.size(1), inputs = x_.size(2), hidden = h0_.size(-1), source = keys_.size(1);
   bool per_head = keys_.dim() == 4;
@@ -161,48 +163,70 @@ std::vector<int64_t> Inputs::weights_shape() const {
   return shape;
 }
 
+bool Inputs::applies(int which, bool save) const {
+  switch (which) {
+    case kFeeds:
+      return has_feed();
+    case kCN:
+      return has_cell();
+    case kGates:
+    case kQueries:
+      return save;
+    case kCells:
+      return save && has_cell();
+    case kCarried:
+      return save && carries_c();
+    case kLower:
+      return save && depth() > 1;
+    case kParts:
+      return save && normalization != Normalization::kSoftmax;
+    case kGate:
+      return save && gated();
+    default:
+      return which < kPublic || (save && type != x.scalar_type() && applies(which - kExactStates, save));
+  }
+}
+
 std::vector<int64_t> Inputs::output_shape(int which, bool save) const {
-  std::vector<int64_t> none = {0}, of_layers = {depth(), batch, steps, hidden}, fed = {batch, steps + 1, feed};
-  bool exact = save && type != x.scalar_type();
-  auto saved = [&](bool applies, const std::vector<int64_t>& shape) { return save && applies ? shape : none; };
+  if (!applies(which, save)) return {0};
   switch (which) {
     case kStates:
       return {batch, steps, hidden};
     case kContexts:
+    case kGate:
       return {batch, steps + 1, context()};
     case kWeights:
+    case kParts:
       return weights_shape();
     case kFeeds:
-      return has_feed() ? fed : none;
+      return {batch, steps + 1, feed};
     case kHN:
-      return state_shape;
     case kCN:
-      return has_cell() ? state_shape : none;
+      return state_shape;
     case kGates:
-      return saved(true, {depth(), batch, steps, 4 * hidden});
+      return {depth(), batch, steps, 4 * hidden};
     case kCells:
-      return saved(has_cell(), of_layers);
     case kCarried:
-      return saved(carries_c(), of_layers);
+      return {depth(), batch, steps, hidden};
     case kLower:
-      return saved(depth() > 1, {depth() - 1, batch, steps, hidden});
+      return {depth() - 1, batch, steps, hidden};
     case kQueries:
-      return saved(true, {batch, steps + 1, asked()});
-    case kParts:
-      return saved(normalization != Normalization::kSoftmax, weights_shape());
-    case kGate:
-      return saved(gated(), {batch, steps + 1, context()});
+      return {batch, steps + 1, asked()};
     default:
-      return exact ? output_shape(which - kExactStates, save) : none;
+      return output_shape(which - kExactStates, save);
   }
 }
 
-void Inputs::check_backward(const OptionalTensors& grads, at::TensorList outputs, const c10::List<bool>& needs) const {
+void Inputs::check_backward(const OptionalTensors& grads, const Tensors& outputs,
+                            const std::vector<bool>& needs) const {
   TORCH_CHECK_VALUE(grads.size() == kPublic, "grads has ", grads.size(), " tensors, expected ", kPublic);
   TORCH_CHECK_VALUE(outputs.size() == kOutputs, "outputs has ", outputs.size(), " tensors, expected ", int(kOutputs));
-  TORCH_CHECK_VALUE(needs.size() == shapes.size(), "needs has ", needs.size(), " values, expected ", shapes.size());
+  TORCH_CHECK_VALUE(needs.size() == handed.size(), "needs has ", needs.size(), " values, expected ", handed.size());
   for (int i = 0; i < kOutputs; i++)
-    check_made("outputs", outputs[i], output_shape(i, true), i < kPublic ? type : x.scalar_type(), x.device());
+    if (outputs[i].defined())
+      check_made("outputs", outputs[i], output_shape(i, true), i < kPublic ? type : x.scalar_type(), x.device());
+    else
+      TORCH_CHECK_VALUE(!applies(i, true), "outputs has nothing as its element ", i, ", expected a tensor");
   for (int i = 0; i < kPublic; i++)
     if (given(grads.get(i))) {
       TORCH_CHECK_VALUE(grads.get(i)->sizes() == output_shape(i, true), "grads has shape ", grads.get(i)->sizes(),

@@ -86,13 +86,14 @@ struct Inputs {
   Tensor drop_query, drop_weights, drop_attended, drop_fed, drop_layers, drop_h, drop_c, zone_h, zone_c;
   std::vector<Layer> layers;
 
-  at::ScalarType type;                       // of the public tensors
-  std::vector<int64_t> state_shape, lead;    // public: of h0; of weights but for the last
-  std::vector<std::vector<int64_t>> shapes;  // public, of every input
+  at::ScalarType type;                     // of the public tensors
+  std::vector<int64_t> state_shape, lead;  // public: of h0; of weights but for the last
+  Tensors handed;                          // every input as it came, undefined where it was None
   int64_t batch, steps, inputs, hidden, source, heads, attention, width, value_heads, feed, channels = 0, kernel = 0;
 
-  Inputs(const OptionalTensors& list, const OptionalTensor& lengths, const OptionalTensor& mask, at::IntArrayRef form);
-  void check_backward(const OptionalTensors& grads, at::TensorList outputs, const c10::List<bool>& needs) const;
+  Inputs(Tensors handed, const OptionalTensor& lengths, const OptionalTensor& mask, at::IntArrayRef form);
+  void check_backward(const OptionalTensors& grads, const Tensors& outputs, const std::vector<bool>& needs) const;
+  bool applies(int which, bool save) const;  // whether there is such an output
   std::vector<int64_t> output_shape(int which, bool save) const;
 
   bool has_cell() const { return gates == kLstm; }
@@ -119,5 +120,13 @@ struct Inputs {
   Tensor zeros(at::IntArrayRef shape) const;
   double step_work() const;
 };
+
+// The op's list, undefined where it holds None.
+Tensors tensors_of(const OptionalTensors& list);
+
+// The two passes; of the outputs those that do not apply are undefined.
+Tensors forward(Inputs& in, const OptionalTensor& lengths, const OptionalTensor& mask, bool save);
+Tensors backward(Inputs& in, const OptionalTensors& grads, const OptionalTensor& lengths, const OptionalTensor& mask,
+                 const Tensors& outputs, const std::vector<bool>& needs);
 
 }  // namespace s2s::cpu::decoder

@@ -50,7 +50,11 @@ Tensor zero_invalid(const Inputs& in, const Positions& positions, const Tensor& 
   return valid;
 }
 
-inline bool has_rows(const Tensor& x) { return x.dim() > 1; }
+// `by` numbers further; null stays null.
+template <class T>
+T* further(T* p, int64_t by) {
+  return p ? p + by : nullptr;
+}
 
 // What is carried of what a cell made: zone * before + (1 - zone) * made * drop. Masks may be null.
 template <class T>
@@ -82,11 +86,11 @@ struct States {
   }
 };
 
-// What step t reads of the weights before it. weights: rows (T+1, S) of one row of the batch; sum: (S), or null.
+// What step t reads of the weights before it. weights: rows (T+1, S) of one row of the batch; sum and first: (S), or
+// null.
 template <class T>
-History<T> history_of(const Inputs& in, int64_t b, int64_t t, const T* weights, const T* sum) {
+History<T> history_of(const Inputs& in, int64_t t, const T* weights, const T* sum, const T* first) {
   const T* before = t > in.first_counted() ? weights + (t - 1) * in.source : nullptr;
-  const T* first = in.first_weights.defined() ? data<T>(in.first_weights) + b * in.source : nullptr;
   return {.previous = before ? before : first, .sum = sum, .moving = before};
 }
 
