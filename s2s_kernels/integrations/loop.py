@@ -104,11 +104,11 @@ def _obstacle(module, kind, loop):
 
 @torch.no_grad()
 def _try(module, loop):
-    """The trial in evaluation and, dropout and all, in training; leaves no trace in modes, buffers and seeds.
+    """The trial in evaluation and, dropout and all, in training; leaves no trace in attributes, buffers and seeds.
 
     On a GPU in evaluation alone: cuDNN has random numbers of its own for the dropout between layers.
     """
-    modes = {m: m.training for m in module.modules()}
+    attributes = {m: vars(m).copy() for m in module.modules()}
     buffers = {name: b.clone() for name, b in module.named_buffers()}
     devices = {p.device.type for p in module.parameters()} - {"cpu"}
     found = []
@@ -117,8 +117,9 @@ def _try(module, loop):
             torch.default_generator.manual_seed(0)
             module.train(training)
             found.append(loop.trial(module))
-    for m, mode in modes.items():
-        m.training = mode
+    for m, before in attributes.items():
+        vars(m).clear()
+        vars(m).update(before)
     for name, b in module.named_buffers():
         b.copy_(buffers[name])
     return found

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 import s2s_kernels as sk
@@ -45,3 +46,8 @@ class Case:
     by: ModuleType = sk  # whose convert and revert are tried: s2s_kernels, or the package's module of its integrations
     refused: str = ""  # ``by`` shall raise a ValueError that says this, and change nothing; nothing else is checked
     note: str = ""  # for the table's last column: what a reader of the row must know
+
+
+def float_of_default_dtype():
+    """From here on ``tensor.float()`` gives the default dtype: packages make tensors so for a model of any dtype."""
+    Tensor.float = lambda x: x.to(torch.get_default_dtype())

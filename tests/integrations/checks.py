@@ -125,6 +125,7 @@ def converts_loops(pair):
             raise Failed(f"{path} is no {pair.before[path].__name__} any more")
     with Ops() as ops:
         gradients(pair.case, pair.converted)
+    gradients(pair.case, pair.plain)  # for the same running statistics
     if not ops.calls:
         raise Failed("no fused op ran in a training step")
     names = ", ".join(sorted({type(module).__name__ for module in loops.values()}))
