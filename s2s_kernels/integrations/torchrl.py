@@ -1,7 +1,7 @@
 """TorchRL's GRUModule and LSTMModule on `s2s_kernels.gru` and `lstm`.
 
-In recurrent mode TorchRL cuts a batch into its trajectories and pads them ("pad"), or steps through it ("scan"). Here it
-stays whole: each layer is one op, whose state is reset where a trajectory begins. What TorchRL does around that, its
+In recurrent mode TorchRL cuts a batch into its trajectories and pads them ("pad"), or steps through it ("scan"). Here
+it stays whole: each layer is one op, whose state is reset where a trajectory begins. What TorchRL does around that, its
 keys and its shapes, is TorchRL's own code; single steps run on ``s2s_kernels.nn``.
 """
 
@@ -109,8 +109,7 @@ def _why_not(module):
 def _layers(rnn):
     """The weights of each layer: weight_ih, weight_hh, bias_ih, bias_hh."""
     for names in rnn._all_weights:
-        weights = [getattr(rnn, name) for name in names]
-        yield weights + [None] * (4 - len(weights))
+        yield [getattr(rnn, name) for name in names]
 
 
 def _ends(is_init):

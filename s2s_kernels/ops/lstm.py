@@ -64,8 +64,9 @@ def lstm(
     return output, (h_n, c_n)
 
 
-def lstm_and_cells(x, state, *cell, resets, reset_states=None):
+def lstm_and_cells(x, state, weight_ih, weight_hh, bias_ih=None, bias_hh=None, *, resets, reset_states=None):
     """`lstm` with resets, and c after each step, which a reset may replace: (output, (h_n, c_n), cells (B, T, H))."""
+    cell = (weight_ih, weight_hh, bias_ih, bias_hh)
     check(x, state, *cell, lengths=None, reverse=False, resets=resets, reset_states=reset_states)
 
     def run(x, state, *cell, resets, reset_states):
