@@ -56,8 +56,9 @@ def lstm(
     if lengths is None and not options and cudnn.takes(x):
         check(*args, lengths=lengths, reverse=reverse)
         return registration.cast_and_call(cudnn.lstm, "cuda", *args, reverse=reverse)
-    options |= {"lengths": lengths, "reverse": reverse}
-    result = registration.check_and_run("lstm", reference.lstm, check, *args, **options)
+    result = registration.check_and_run(
+        "lstm", reference.lstm, check, *args, lengths=lengths, reverse=reverse, **options
+    )
     if len(result) == 2:
         return result
     output, h_n, c_n = result  # torch ops cannot return a nested pair
