@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from .. import cudnn, dynamo, ops
-from ..ops.recurrence import check_sequence, given_resets
+from ..ops.recurrence import check_sequence, given
 from ..recording import recorded
 
 
@@ -77,7 +77,7 @@ class Recurrent(nn.RNNBase):
             outputs = []
             for d in range(directions):
                 states, begin = (y and tuple(state[i + d] for state in y) for y in (hx, reset_states))
-                options = given_resets(resets, begin)
+                options = given(None, False, resets, begin)  # a subclass may know of none
                 output, states = self._layer(x, states, layers[i + d], lengths, reverse=d == 1, **options)
                 outputs.append(output)
                 last.append(states)
@@ -202,8 +202,8 @@ class GRU(Recurrent, nn.GRU):
     _num_states = 1
 
     def _layer(self, x, states, weights, lengths, reverse, resets=None, reset_states=None):
-        options = given_resets(resets, reset_states and reset_states[0])
-        output, h_n = ops.gru(x, *states, *weights, lengths=lengths, reverse=reverse, **options)
+        options = {"lengths": lengths, "reverse": reverse, "resets": resets}
+        output, h_n = ops.gru(x, *states, *weights, **options, reset_states=reset_states and reset_states[0])
         return output, (h_n,)
 
     def _to_states(self, hx, name="hx"):
@@ -236,8 +236,8 @@ class LSTM(Recurrent, nn.LSTM):
             raise ValueError(f"proj_size is {self.proj_size}, expected 0: projections are only in torch.nn.LSTM")
 
     def _layer(self, x, states, weights, lengths, reverse, resets=None, reset_states=None):
-        options = given_resets(resets, reset_states)
-        return ops.lstm(x, states, *weights, lengths=lengths, reverse=reverse, **options)
+        options = {"lengths": lengths, "reverse": reverse, "resets": resets, "reset_states": reset_states}
+        return ops.lstm(x, states, *weights, **options)
 
     def _to_states(self, hx, name="hx"):
         if not isinstance(hx, (tuple, list)) or len(hx) != 2 or not all(isinstance(x, Tensor) for x in hx):

@@ -3,7 +3,7 @@
 from .. import cudnn, reference
 from ..checks import check_flag
 from . import registration
-from .recurrence import check_sequence, given_resets, register_recurrence
+from .recurrence import check_sequence, given, register_recurrence
 
 
 def gru(
@@ -49,14 +49,14 @@ def gru(
     if not isinstance(reverse, bool):  # the dispatcher takes numbers and None too
         check_flag("reverse", reverse)
     args = (x, h0, weight_ih, weight_hh, bias_ih, bias_hh)
-    options = given_resets(resets, reset_states)
-    if not options and cudnn.takes(x):
+    if resets is None and reset_states is None and cudnn.takes(x):
         check(*args, lengths=lengths, reverse=reverse)
         return registration.cast_and_call(cudnn.gru, "cuda", *args, lengths=lengths, reverse=reverse)
-    return registration.check_and_run("gru", reference.gru, check, *args, lengths=lengths, reverse=reverse, **options)
+    options = given(lengths, reverse, resets, reset_states)
+    return registration.check_and_run("gru", reference.gru, check, *args, **options)
 
 
-def check(x, h0, *cell, lengths, reverse, resets=None, reset_states=None):
+def check(x, h0, *cell, lengths=None, reverse=False, resets=None, reset_states=None):
     reset_states = None if reset_states is None else (reset_states,)
     check_sequence(3, x, (("h0", h0),), *cell, lengths, resets, reset_states)
 

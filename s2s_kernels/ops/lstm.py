@@ -7,7 +7,7 @@ from ..backend import resolve
 from ..checks import check_flag
 from ..recording import for_onnx
 from . import registration
-from .recurrence import check_sequence, given_resets, pair, register_recurrence
+from .recurrence import check_sequence, given, pair, register_recurrence
 
 
 def lstm(
@@ -52,13 +52,11 @@ def lstm(
     if not isinstance(reverse, bool):  # the dispatcher takes numbers and None too
         check_flag("reverse", reverse)
     args = (x, state, weight_ih, weight_hh, bias_ih, bias_hh)
-    options = given_resets(resets, reset_states)
-    if lengths is None and not options and cudnn.takes(x):
+    if lengths is None and resets is None and reset_states is None and cudnn.takes(x):
         check(*args, lengths=lengths, reverse=reverse)
         return registration.cast_and_call(cudnn.lstm, "cuda", *args, reverse=reverse)
-    result = registration.check_and_run(
-        "lstm", reference.lstm, check, *args, lengths=lengths, reverse=reverse, **options
-    )
+    options = given(lengths, reverse, resets, reset_states)
+    result = registration.check_and_run("lstm", reference.lstm, check, *args, **options)
     if len(result) == 2:
         return result
     output, h_n, c_n = result  # torch ops cannot return a nested pair
@@ -68,7 +66,7 @@ def lstm(
 def lstm_and_cells(x, state, weight_ih, weight_hh, bias_ih=None, bias_hh=None, *, resets, reset_states=None):
     """`lstm` with resets, and c after each step, which a reset may replace: (output, (h_n, c_n), cells (B, T, H))."""
     cell = (weight_ih, weight_hh, bias_ih, bias_hh)
-    check(x, state, *cell, lengths=None, reverse=False, resets=resets, reset_states=reset_states)
+    check(x, state, *cell, resets=resets, reset_states=reset_states)
 
     def run(x, state, *cell, resets, reset_states):
         if transforms.at_work() or resolve(x.device.type) == "reference" or for_onnx():
@@ -82,7 +80,7 @@ def lstm_and_cells(x, state, weight_ih, weight_hh, bias_ih=None, bias_hh=None, *
     return registration.cast_and_call(run, x.device.type, x, state, *cell, **options)
 
 
-def check(x, state, *cell, lengths, reverse, resets=None, reset_states=None):
+def check(x, state, *cell, lengths=None, reverse=False, resets=None, reset_states=None):
     h0, c0 = pair("state", state)
     if reset_states is not None:
         pair("reset_states", reset_states, "h, c", "B, T, H")

@@ -44,9 +44,18 @@ def check_sequence(gates, x, states, weight_ih, weight_hh, bias_ih, bias_hh, len
         expect(name, state, "B, T, H", (batch, steps, hidden), x, "x")
 
 
-def given_resets(resets, reset_states):
-    """The keywords of a call: none where there are no resets, so that the call costs no more."""
-    return {} if resets is None and reset_states is None else {"resets": resets, "reset_states": reset_states}
+def given(lengths, reverse, resets, reset_states):
+    """The keywords of a call: only those that change something, as each costs the dispatcher part of a microsecond."""
+    options = {}
+    if lengths is not None:
+        options["lengths"] = lengths
+    if reverse:
+        options["reverse"] = True
+    if resets is not None:
+        options["resets"] = resets
+    if reset_states is not None:
+        options["reset_states"] = reset_states
+    return options
 
 
 def accumulation_dtype(dtype):
