@@ -30,6 +30,8 @@ class Recurrent(nn.RNNBase):
     values, and what other code asks of such a module: isinstance, all_weights, check_forward_args, ...
     """
 
+    _recorded_as_torch = True
+
     def flatten_parameters(self):
         """As torch.nn's, in bfloat16 too."""
         super().flatten_parameters()
@@ -123,7 +125,7 @@ class Recurrent(nn.RNNBase):
         Raises:
             ValueError, TypeError: a wrong shape, dtype or device, named in the message.
         """
-        if recorded():
+        if self._recorded_as_torch and recorded():
             if lengths is not None:
                 raise ValueError("lengths is given, expected None in torch.jit.trace and ONNX export: pack the input")
             return super().forward(input, hx)
