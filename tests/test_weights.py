@@ -29,7 +29,9 @@ def test_outputs_states_and_gradients_are_the_frameworks(case):
 
 
 def test_every_source_is_recorded():
-    assert {case.values[0].source for case in RECORDED} >= set(compare.SOURCES)
+    assert {case.values[0].source for case in RECORDED} >= set(compare.SOURCES) - {
+        "onnx"
+    }  # tests/test_weights_onnx.py runs it
 
 
 def randoms(*shape):

@@ -16,6 +16,8 @@ from .haste import haste_layer
 from .jax_trees import equinox_layer, flax_layer, haiku_layer, to_flax
 from .keras import keras_gru, keras_layer, keras_lstm, to_keras
 from .mlx import mlx_layer
+from .onnx_in import onnx_layer
+from .onnx_out import to_onnx
 from .paddle import paddle_layer
 from .tf1 import tf1_gru, tf1_lstm
 
@@ -29,9 +31,11 @@ __all__ = [
     "keras_layer",
     "keras_lstm",
     "mlx_layer",
+    "onnx_layer",
     "paddle_layer",
     "tf1_gru",
     "tf1_lstm",
     "to_flax",
     "to_keras",
+    "to_onnx",
 ]

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import torch
 from torch.func import functional_call
 
@@ -109,6 +110,7 @@ SOURCES = {
         lambda arrays, meta: weights.haste_layer(nested(arrays)),
         lambda arrays, meta: haste.cells(nested(arrays)),
     ),
+    "onnx": (lambda arrays, meta: weights.onnx_layer(onnx.load_from_string(arrays["model"].tobytes())), None),
     "tf1": (lambda arrays, meta: layout.sequence_module(_tf1(arrays, meta)), _tf1),
 }
 

@@ -37,8 +37,9 @@ def main(source, result, options="{}"):
             (version for key, version in versions.items() if key in name.lower()), next(iter(versions.values()), first)
         )
         rows.append({"version": version, "case": name, "outputs": None, "gradients": None, "wrong": wrong})
-    if not any(one["wrong"] for one in rows):
-        save(source, [case for case in cases if case.keep])
+    kept = [case for case in cases if case.keep]
+    if kept and not any(one["wrong"] for one in rows):
+        save(source, kept)
     Path(result).write_text(json.dumps(rows))
 
 
