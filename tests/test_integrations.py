@@ -109,11 +109,10 @@ def test_a_case_that_fails_by_itself_is_not_blamed_on_convert(monkeypatch):
 
 def test_pip_that_fails_is_a_reason(monkeypatch, tmp_path):
     monkeypatch.setattr(environment, "ROOT", tmp_path)
-    monkeypatch.setattr(environment, "BUILD", tmp_path / "build")
-    monkeypatch.setattr(environment, "pins", lambda package: ["not a requirement"])
+    monkeypatch.setattr(environment, "pins", lambda *_: ["not a requirement"])
     with pytest.raises(environment.NotInstalled, match="not a requirement"):
         environment.prepare("nothing")
-    assert not (tmp_path / "build" / "nothing" / "stamp").exists()
+    assert not (environment.build("nothing") / "stamp").exists()
 
 
 def test_the_page(monkeypatch, tmp_path):

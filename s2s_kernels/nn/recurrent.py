@@ -30,6 +30,8 @@ class Recurrent(nn.RNNBase):
     values, and what other code asks of such a module: isinstance, all_weights, check_forward_args, ...
     """
 
+    _recorded_as_torch = True
+
     def flatten_parameters(self):
         """As torch.nn's, in bfloat16 too."""
         super().flatten_parameters()
@@ -146,7 +148,7 @@ class Recurrent(nn.RNNBase):
         """
         options = {"lengths": lengths, "resets": resets, "reset_states": reset_states}
         given = [name for name, x in options.items() if x is not None]
-        if recorded():
+        if self._recorded_as_torch and recorded():
             if lengths is not None:
                 raise ValueError("lengths is given, expected None in torch.jit.trace and ONNX export: pack the input")
             if given:
