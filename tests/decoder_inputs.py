@@ -12,12 +12,14 @@ from s2s_kernels.ops import attention_decoder
 
 def decoder_inputs(
     op, *, L=1, query="h", score="additive", project=True, scale=None, b_score=None, normalization=None, K=None,
-    location=None, first_weights=False, detach=False, feed=None, own_values=False, masks=(), F=None, N=None, seed=0,
+    dense=None, location=None, first_weights=False, detach=False, feed=None, own_values=False, masks=(), F=None,
+    N=None, seed=0,
     **sizes,
 ):  # fmt: skip
     """As ``scan_inputs``, which takes the sizes, with the parts. The choices are there only where they are given.
 
-    L: layers. project: whether a dot score has a w_query. b_score: its size. K: of w_location. masks: their names.
+    L: layers. project: whether a dot score has a w_query. b_score: its size. K: of w_location. dense: the filters of
+    a w_dense. masks: their names.
     A layer above the first is ``layers[0][0]`` .. ``layers[0][3]``.
     """
     r = Random(seed + 1000)
@@ -46,7 +48,9 @@ def decoder_inputs(
     if b_score is not None:
         inputs["b_score"] = r.normal(b_score)
     if K is not None:
-        inputs["w_location"] = r.normal(A, 2 if location == "both" else 1, K)
+        inputs["w_location"] = r.normal(A if dense is None else dense, 2 if location == "both" else 1, K)
+    if dense is not None:
+        inputs["w_dense"] = r.normal(A, dense, scale=shrink(dense))
     if first_weights:
         inputs["first_weights"] = r.normal(B, S).abs()
     given = {"scale": scale, "normalization": normalization, "location": location, "feed": feed}
@@ -86,6 +90,7 @@ PARTS = {
     "location": {"K": 3},
     "both, first weights": {"K": 5, "location": "both", "first_weights": True},
     "detached": {"K": 3, "detach": True},
+    "filters": {"K": 5, "location": "both", "dense": 4},
     "linear": {"F": 9, "feed": "linear"},
     "gate": {"feed": "gate"},
     "tanh": {"F": 6, "masks": ("drop_attended",)},
@@ -97,7 +102,7 @@ PARTS = {
 ALL = {
     "all": {
         "L": 3, "query": "c_h", "scale": 0.7, "b_score": 1, "normalization": "sigmoid", "K": 3, "location": "both",
-        "first_weights": True, "F": 9, "feed": "tanh", "first": True, "lengths": torch.int64, "mask": True,
+        "dense": 3, "first_weights": True, "F": 9, "feed": "tanh", "first": True, "lengths": torch.int64, "mask": True,
         "masks": ("drop_query", "drop_weights", "drop_attended", "drop_fed", "drop_layers", "drop_h", "drop_c",
                   "zone_h", "zone_c"),
     },

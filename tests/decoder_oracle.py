@@ -137,7 +137,7 @@ class Row:
                 at = s + k - kernel.shape[2] // 2
                 if 0 <= at < len(weights):
                     found = found + kernel[:, channel, k] * weights[at]
-        return found
+        return found if self.a.get("w_dense") is None else self.a["w_dense"] @ found
 
     def normalize(self, scores):
         kind = self.a.get("normalization", "softmax")

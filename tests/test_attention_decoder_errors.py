@@ -126,6 +126,8 @@ COMBINATIONS = {
         {"w_location": ones(13, 1, 3)},
         "w_location is given with score 'dot', expected score 'additive'",
     ),
+    "dense alone": ({}, {"w_dense": ones(13, 4)}, "w_dense is given without w_location, expected both"),
+    "no filters": ({"K": 3}, {"w_dense": ones(13, 0), "w_location": ones(0, 1, 3)}, "w_dense has no columns"),
     "location of heads": (
         {"N": 2},
         {"w_location": ones(13, 1, 3)},

@@ -49,7 +49,7 @@ def test_parts_that_are_none_leave_the_plain_lstm():
 
 
 @pytest.mark.parametrize("dimensions", [1, 2])
-def test_location_weight_is_a_convolution_and_a_dense_layer(dimensions):
+def test_location_is_a_convolution_and_a_dense_layer(dimensions):
     torch.manual_seed(0)
     channels, filters, width = (2, 3, 5) if dimensions == 1 else (1, 3, 5)
     dense, history = double(SIZE, filters), double(ROWS, channels, SOURCE)
@@ -60,8 +60,10 @@ def test_location_weight_is_a_convolution_and_a_dense_layer(dimensions):
         convolution = double(filters, channels, 1, width)
         found = nn.functional.conv2d(history.unsqueeze(2), convolution, padding=(0, width // 2)).squeeze(2)
     truth = nn.functional.linear(found.transpose(1, 2), dense)
-    ours = nn.functional.conv1d(history, speech.location_weight(dense, convolution), padding=width // 2)
-    torch.testing.assert_close(ours.transpose(1, 2), truth, rtol=1e-12, atol=1e-12)
+    parts = speech.location(dense, convolution)
+    ours = nn.functional.conv1d(history, parts["w_location"], padding=width // 2)
+    ours = nn.functional.linear(ours.transpose(1, 2), parts["w_dense"])
+    torch.testing.assert_close(ours, truth, rtol=1e-12, atol=1e-12)
 
 
 def test_uniform_weights_of_a_row_without_a_source_are_zero():

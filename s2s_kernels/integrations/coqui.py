@@ -88,7 +88,7 @@ class Tacotron2Decoder(loop.Loop):
         if attention.location_attention:
             layer = attention.location_layer
             dense, convolution = layer.location_dense.linear_layer.weight, layer.location_conv1d.weight
-            parts |= {"w_location": speech.location_weight(dense, convolution), "location": "both"}
+            parts |= speech.location(dense, convolution) | {"location": "both"}
         return parts
 
 

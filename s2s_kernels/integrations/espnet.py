@@ -28,7 +28,7 @@ def _additive(attention, memory, lengths):
 
 def _location(attention, memory, lengths):
     source, parts, _ = _additive(attention, memory, lengths)
-    parts["w_location"] = speech.location_weight(attention.mlp_att.weight, attention.loc_conv.weight)
+    parts |= speech.location(attention.mlp_att.weight, attention.loc_conv.weight)
     return source, {**parts, "first_weights": speech.uniform(lengths, memory)}, None
 
 

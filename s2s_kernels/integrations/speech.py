@@ -21,9 +21,9 @@ def watched(module: nn.Module) -> bool:
     return any(getattr(part, name) for part in module.modules() if part is not module for name in hooks)
 
 
-def location_weight(dense: Tensor, convolution: Tensor) -> Tensor:
-    """w_location (A, C, K) of a convolution (F, C, [1,] K) and the dense layer (A, F) after it."""
-    return torch.einsum("af,fck->ack", dense, convolution.flatten(2))
+def location(dense: Tensor, convolution: Tensor) -> dict[str, Tensor]:
+    """The parts that a convolution (F, C, [1,] K) of the history and the dense layer (A, F) after it are."""
+    return {"w_location": convolution.flatten(2), "w_dense": dense}
 
 
 def uniform(lengths: Tensor, like: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ def _content(attention, memory, lengths):
 def _location(attention, memory, lengths):
     (*source, b_query), parts = _content(attention, memory, lengths)
     dense = attention.mlp_loc
-    parts["w_location"] = speech.location_weight(dense.weight, attention.conv_loc.weight)
+    parts |= speech.location(dense.weight, attention.conv_loc.weight)
     parts["first_weights"] = speech.uniform(lengths, memory)
     return (*source, b_query + dense.bias), {**parts, "detach_location": True}
 

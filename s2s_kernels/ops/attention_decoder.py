@@ -29,6 +29,7 @@ PARTS = {
     "b_score": None,
     "normalization": "softmax",
     "w_location": None,
+    "w_dense": None,
     "location": "previous",
     "first_weights": None,
     "detach_location": False,
@@ -37,7 +38,7 @@ PARTS = {
 }
 PLAIN = tuple(PARTS.values())
 DIFFERENTIABLE = ("w_feed", "b_feed", "first_feed", "b_score", "w_location", "first_weights")
-INPUTS = ("x", "h0", "c0", *SOURCE_AND_CELL, *DIFFERENTIABLE, *MASKS)
+INPUTS = ("x", "h0", "c0", *SOURCE_AND_CELL, *DIFFERENTIABLE, *MASKS, "w_dense")
 CHOICES = {
     "query": QUERIES,
     "score": SCORES,

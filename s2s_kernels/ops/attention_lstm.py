@@ -39,6 +39,7 @@ def attention_lstm(
     b_score: Tensor | None = None,
     normalization: Literal["softmax", "sigmoid", "forward"] = "softmax",
     w_location: Tensor | None = None,
+    w_dense: Tensor | None = None,
     location: Literal["previous", "cumulative", "both"] = "previous",
     first_weights: Tensor | None = None,
     detach_location: bool = False,
@@ -68,7 +69,8 @@ def attention_lstm(
     args = (x, state, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh)
     options = {"lengths": lengths, "mask": mask, "w_feed": w_feed, "b_feed": b_feed, "first_feed": first_feed}
     parts = (
-        layers, query, score, scale, b_score, normalization, w_location, location, first_weights, detach_location,
+        layers, query, score, scale, b_score, normalization, w_location, w_dense, location, first_weights,
+        detach_location,
         feed, drop_query, drop_weights, drop_attended, drop_fed, drop_layers, drop_h, drop_c, zone_h, zone_c,
     )  # fmt: skip
     if parts == PLAIN and scale is not True and detach_location is False and getattr(values, "ndim", 3) != 4:

@@ -22,7 +22,8 @@ LOCATIONS = {"previous": 1, "cumulative": 1, "both": 2}  # and the channels of t
 def check_decoder(
     gates, x, states, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh,
     *, lengths=None, mask=None, w_feed=None, b_feed=None, first_feed=None, layers=(), query="h", score="additive",
-    scale=1.0, b_score=None, normalization="softmax", w_location=None, location="previous", first_weights=None,
+    scale=1.0, b_score=None, normalization="softmax", w_location=None, w_dense=None, location="previous",
+    first_weights=None,
     detach_location=False, feed="tanh", **masks,
 ):  # fmt: skip
     """``states`` are the named tensors (B, H), with layers (L, B, H), of a cell with ``gates`` gates; ``masks`` the
@@ -70,7 +71,9 @@ def check_decoder(
         given = dims("b_score", b_score, "N" if heads else "1")[0]
         expect("b_score", b_score, "N" if heads else "1", (given if given in sizes else n,), *like)
     refuse(normalization == "forward" and heads, "normalization is 'forward' with heads, expected one head")
-    check_location(w_location, location, first_weights, detach_location, score, heads, batch, source, tail[-1], like)
+    check_location(
+        w_location, w_dense, location, first_weights, detach_location, score, heads, batch, source, tail[-1], like
+    )
 
     layered, of_layers = ("L, ", (1 + len(layers),)) if len(layers) else ("", ())
     carried = f"{layered}B, T, H", (*of_layers, batch, steps, hidden)
@@ -115,16 +118,22 @@ def check_layer(gates, name, layer, hidden, *like):
         optional(names[i + 2], layer[i + 2], f"{gates}H", (wide,), *like)
 
 
-def check_location(w_location, location, first_weights, detached, score, heads, batch, source, attention, like):
+def check_location(
+    w_location, w_dense, location, first_weights, detached, score, heads, batch, source, attention, like
+):
     if w_location is None:
         refuse(location != "previous", f"location is {location!r} without w_location, expected both")
         refuse(first_weights is not None, "first_weights is given without w_location, expected both or neither")
         refuse(detached, "detach_location is True without w_location, expected both")
+        refuse(w_dense is not None, "w_dense is given without w_location, expected both")
         return
     refuse(score == "dot", "w_location is given with score 'dot', expected score 'additive'")
     refuse(heads, "w_location is given with heads, expected one head")
-    size = dims("w_location", w_location, "A, C, K")[2]
-    expected = f"expected (A, C, K) = ({attention}, {LOCATIONS[location]}, odd)"
+    form, filters = ("A, C, K", attention) if w_dense is None else ("F, C, K", dims("w_dense", w_dense, "A, F")[1])
+    size = dims("w_location", w_location, form)[2]
+    expected = f"expected ({form}) = ({filters}, {LOCATIONS[location]}, odd)"
     refuse(size % 2 == 0, f"w_location has shape {tuple(w_location.shape)}, {expected}")
-    expect("w_location", w_location, "A, C, K", (attention, LOCATIONS[location], size), *like)
+    expect("w_location", w_location, form, (filters, LOCATIONS[location], size), *like)
+    optional("w_dense", w_dense, "A, F", (attention, filters), *like)
+    refuse(filters == 0 and attention > 0, "w_dense has no columns, expected one for each filter of w_location")
     optional("first_weights", first_weights, "B, S", (batch, source), *like)

@@ -24,13 +24,15 @@ class Source(NamedTuple):
     b_score: Any
     normalization: str
     w_location: Any
+    w_dense: Any
 
 
 def located(source, history):
     """The keys with what the convolution makes of the history (B, C, S)."""
     if history is None or not source.keys.numel():  # of nothing there is no convolution
         return source.keys
-    return source.keys + conv1d(history, source.w_location, padding=source.w_location.shape[-1] // 2).transpose(1, 2)
+    found = conv1d(history, source.w_location, padding=source.w_location.shape[-1] // 2).transpose(1, 2)
+    return source.keys + (found if source.w_dense is None else linear(found, source.w_dense))
 
 
 def attend(source, query, history, previous, drop):
@@ -80,7 +82,8 @@ def dropped(x, mask):
 def run_decoder(
     step, x, state, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih=None, bias_hh=None,
     *, attend=attend, lengths=None, mask=None, w_feed=None, b_feed=None, first_feed=None, layers=(), query="h",
-    score="additive", scale=1.0, b_score=None, normalization="softmax", w_location=None, location="previous",
+    score="additive", scale=1.0, b_score=None, normalization="softmax", w_location=None, w_dense=None,
+    location="previous",
     first_weights=None, detach_location=False, feed="tanh", drop_query=None, drop_weights=None, drop_attended=None,
     drop_fed=None, drop_layers=None, drop_h=None, drop_c=None, zone_h=None, zone_c=None,
 ):  # fmt: skip
@@ -89,7 +92,7 @@ def run_decoder(
     keys, values = zero_invalid(keys, valid), zero_invalid(values, valid)
     if drop_weights is not None and valid is not None:
         drop_weights = torch.where(valid.view(len(valid), *(1,) * (drop_weights.dim() - 2), -1), drop_weights, 0)
-    source = Source(keys, values, valid, v, scale, b_score, normalization, w_location)
+    source = Source(keys, values, valid, v, scale, b_score, normalization, w_location, w_dense)
     cells = [(weight_ih, weight_hh, bias_ih, bias_hh), *layers]
     state = list(zip(*state, strict=True)) if layers else [tuple(state)]
     carried = ((drop_h, zone_h), (drop_c, zone_c))

@@ -16,6 +16,7 @@ struct Scratch {
   std::vector<T> keys, grad_keys, panels;  // (S, A) and its packed form
   std::vector<T> history, grad_history;    // (C, S + K - 1): with zeros around
   std::vector<T> windows;                  // (S, K)
+  std::vector<T> features, grad_features;  // (S, F), between the convolution and the dense layer
   std::vector<T> score, seen, grad_v;
 };
 
@@ -64,13 +65,17 @@ class Attention {
         v_(data<T>(in.v)),
         b_score_(data<T>(in.b_score)),
         located_keys_(data<T>(in.located_keys)) {
+    int64_t width = in.location_width();
     for (int64_t c = 0; c < in.channels; c++) {
       const T* w = data<T>(in.w_location) + c * in.kernel;
       int64_t row = in.channels * in.kernel;
       to_keys_.emplace_back(), to_history_.emplace_back();
-      pack_panels(w, 1, row, in.kernel, in.attention, to_keys_.back());
-      pack_panels(w, row, 1, in.attention, in.kernel, to_history_.back());
+      pack_panels(w, 1, row, in.kernel, width, to_keys_.back());
+      pack_panels(w, row, 1, width, in.kernel, to_history_.back());
     }
+    if (!in.w_dense.defined()) return;
+    pack_panels(data<T>(in.w_dense), 1, in.filters, in.filters, in.attention, dense_);
+    pack_panels(data<T>(in.w_dense), in.filters, 1, in.attention, in.filters, dense_back_);
   }
 
   // query (A) to weights (S), parts (S) and context (D). drop (S) may be null.
@@ -120,9 +125,10 @@ class Attention {
 
   // grad_context (D), and grad_weights (S, may be null) with later (S, may be null: what later steps read of these
   // weights), to grad_query (A). Added to: grad_keys (its row and head of (B, S, N, A)), grad_v (A), grad_location
-  // (C, K, A), grad_b_score. A dot score's gradients are left in grad_scores (S) instead of grad_keys.
+  // (C, K, A or F), grad_dense (F, A), grad_b_score. A dot score's gradients are left in grad_scores (S) instead of
+  // grad_keys.
   struct Gradients {
-    T *query, *keys, *v, *location, *scores;
+    T *query, *keys, *v, *location, *dense, *scores;
     double* b_score;
     HistoryGradient<T> history;
   };
@@ -153,7 +159,7 @@ class Attention {
       return;
     }
     scratch.grad_v.assign(in_.attention, T(0));
-    if (in_.kernel) {
+    if (in_.kernel && count > 0) {
       located(b, history, scratch);
       scratch.grad_keys.assign(in_.source * in_.attention, T(0));
       query_backward(located_keys(source, scratch.keys.data()), query, score, grad.query, scratch.grad_keys.data(),
@@ -224,38 +230,61 @@ class Attention {
         else
           std::fill_n(scratch.keys.data() + s * width, width, T(0));
       }
+    T* made = scratch.keys.data();
+    if (in_.filters) {
+      scratch.features.assign(in_.source * in_.filters, T(0));
+      made = scratch.features.data();
+    }
+    int64_t made_width = in_.location_width();
     for (int64_t c = 0; c < in_.channels; c++) {
       const T* from = c == 1 || in_.location == Location::kCumulative ? history.sum : history.previous;
       if (!from) continue;
       T* to = scratch.history.data() + c * padded;
       std::copy_n(from, in_.source, to + margin);
-      deep_gemm(rows, width, in_.kernel, to + first, 1, to_keys_[c], scratch.keys.data() + first * width, width, true);
+      deep_gemm(rows, made_width, in_.kernel, to + first, 1, to_keys_[c], made + first * made_width, made_width, true);
     }
+    if (in_.filters)
+      deep_gemm(rows, width, in_.filters, made + first * in_.filters, in_.filters, dense_,
+                scratch.keys.data() + first * width, width, true);
   }
 
-  // From scratch.grad_keys, zero where invalid, to the gradients of w_location and of the history.
-  void location_backward(const Gradients& grad, Scratch<T>& scratch) const {
+  // to (m, n) += a^T b of a (S, m), its rows lda apart, and b (S, n), which lies in panels.
+  void add_outer(int64_t m, int64_t n, const T* a, int64_t lda, const std::vector<T>& b, T* to) const {
     const auto& kernel = kernels<T>();
-    int64_t width = in_.attention, padded = in_.source + in_.kernel - 1, margin = in_.kernel / 2;
-    if (grad.location) pack_panels(scratch.grad_keys.data(), width, 1, in_.source, width, scratch.panels);
+    for (int64_t column = 0; column < n; column += kernel.panel)
+      for (int64_t p = 0; p < in_.source; p += kDeepest)  // in parts: a long sum would lose digits
+        kernel.gemm_transposed(m, std::min(kernel.panel, n - column), std::min(kDeepest, in_.source - p), a + p * lda,
+                               lda, b.data() + column * in_.source + p * kernel.panel, to + column, n, nullptr, true);
+  }
+
+  // From scratch.grad_keys, zero where invalid, to the gradients of w_location, w_dense and of the history.
+  void location_backward(const Gradients& grad, Scratch<T>& scratch) const {
+    int64_t width = in_.location_width(), padded = in_.source + in_.kernel - 1, margin = in_.kernel / 2;
+    const T* made = scratch.grad_keys.data();  // gradient of what the convolution made
+    if (in_.filters) {
+      if (grad.dense) {
+        pack_panels(made, in_.attention, 1, in_.source, in_.attention, scratch.panels);
+        add_outer(in_.filters, in_.attention, scratch.features.data(), in_.filters, scratch.panels, grad.dense);
+      }
+      scratch.grad_features.resize(in_.source * in_.filters);
+      deep_gemm(in_.source, in_.filters, in_.attention, made, in_.attention, dense_back_, scratch.grad_features.data(),
+                in_.filters, false);
+      made = scratch.grad_features.data();
+    }
+    if (grad.location) pack_panels(made, width, 1, in_.source, width, scratch.panels);
     for (int64_t c = 0; c < in_.channels; c++) {
       bool sum = c == 1 || in_.location == Location::kCumulative;
-      if (grad.location)  // in parts, as everywhere: a long sum would lose digits
-        for (int64_t column = 0; column < width; column += kernel.panel)
-          for (int64_t p = 0; p < in_.source; p += kDeepest)
-            kernel.gemm_transposed(in_.kernel, std::min(kernel.panel, width - column),
-                                   std::min(kDeepest, in_.source - p), scratch.history.data() + c * padded + p, 1,
-                                   scratch.panels.data() + column * in_.source + p * kernel.panel,
-                                   grad.location + c * in_.kernel * width + column, width, nullptr, true);
+      if (grad.location)
+        add_outer(in_.kernel, width, scratch.history.data() + c * padded, 1, scratch.panels,
+                  grad.location + c * in_.kernel * width);
       T* to = sum ? grad.history.sum : grad.history.previous;
       if (!to || in_.detach) continue;
       scratch.windows.resize(in_.source * in_.kernel);
-      deep_gemm(in_.source, in_.kernel, width, scratch.grad_keys.data(), width, to_history_[c], scratch.windows.data(),
-                in_.kernel, false);
+      deep_gemm(in_.source, in_.kernel, width, made, width, to_history_[c], scratch.windows.data(), in_.kernel, false);
       scratch.grad_history.assign(padded, T(0));
       for (int64_t s = 0; s < in_.source; s++)
-        for (int64_t k = 0; k < in_.kernel; k++) scratch.grad_history[s + k] += scratch.windows[s * in_.kernel + k];
-      kernel.add(to, scratch.grad_history.data() + margin, in_.source);
+        kernels<T>().add(scratch.grad_history.data() + s, scratch.windows.data() + s * in_.kernel, in_.kernel);
+      kernels<T>().add(to, scratch.grad_history.data() + margin, in_.source);
     }
   }
 
@@ -297,7 +326,9 @@ class Attention {
   const Positions& positions_;
   const E *keys_, *values_;
   const T *v_, *b_score_, *located_keys_;
-  std::vector<std::vector<T>> to_keys_, to_history_;  // by channel: (K, A) and (A, K) in panels
+  // In panels: by channel (K, A or F) and back; (F, A) and back.
+  std::vector<std::vector<T>> to_keys_, to_history_;
+  std::vector<T> dense_, dense_back_;
 };
 
 }  // namespace s2s::cpu::decoder

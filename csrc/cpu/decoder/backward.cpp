@@ -22,7 +22,8 @@ struct Carried {
   Tensor first_feed;     // (B, F), if it was given
   Tensor keys, v;        // (B, S, N, A), and a part a row of the batch: (B, N, A)
   Tensor values;         // (B, S, 1 or N, D), if it is wanted: written by the last steps' chunk, and then added to
-  Tensor location;       // (B, C, K, A): a part a row of the batch
+  Tensor location;       // (B, C, K, A or F): a part a row of the batch
+  Tensor dense;          // (B, F, A)
   Tensor b_score;        // (B, N), double
   Tensor previous, sum;  // (B, S): of the weights of the step before; of all weights before
   Tensor first_weights;  // (B, S)
@@ -96,10 +97,13 @@ void loop(const Inputs& in, const Attention<T, E>& attention, const Weights<T>& 
   } from{data<T>(out[kQueries]),   data<T>(out[kParts]),      data<T>(sums),
          data<T>(in.drop_weights), data<T>(in.first_weights), data<T>(grads[kWeights])};
   struct {
-    T *keys, *v, *location, *scores, *previous, *sum, *first_weights;
+    T *keys, *v, *location, *dense, *scores, *previous, *sum, *first_weights;
     double* b_score;
-  } to{data<T>(carried.keys),     data<T>(carried.v),   data<T>(carried.location),      data<T>(chunk.scores),
-       data<T>(carried.previous), data<T>(carried.sum), data<T>(carried.first_weights), data<double>(carried.b_score)};
+  } to{data<T>(carried.keys),        data<T>(carried.v),
+       data<T>(carried.location),    data<T>(carried.dense),
+       data<T>(chunk.scores),        data<T>(carried.previous),
+       data<T>(carried.sum),         data<T>(carried.first_weights),
+       data<double>(carried.b_score)};
 
   run_teams(in.batch, 2 * in.step_work() * asks, [&](int64_t group, int64_t groups, const Team& team) {
     auto [first, last] = split(in.batch, groups, group);
@@ -241,7 +245,8 @@ void loop(const Inputs& in, const Attention<T, E>& attention, const Weights<T>& 
         Gradients grad{.query = query[row] + n * in.attention,
                        .keys = further(to.keys, of_row * asked + n * in.attention),
                        .v = further(to.v, head * in.attention),
-                       .location = further(to.location, b * in.channels * in.kernel * in.attention),
+                       .location = further(to.location, b * in.channels * in.kernel * in.location_width()),
+                       .dense = further(to.dense, b * in.filters * in.attention),
                        .scores = further(to.scores, ((b * asks + i) * in.heads + n) * in.source),
                        .b_score = further(to.b_score, head),
                        .history = {.previous = previous, .sum = sum}};
@@ -352,7 +357,8 @@ Tensors backward(Inputs& in, const OptionalTensors& grads, const OptionalTensor&
   if (needed(kValues)) carried.values = in.empty({in.batch, in.source, in.value_heads, in.width});
   if (needed(kBScore) && in.normalization == Normalization::kSigmoid)
     carried.b_score = at::zeros({in.batch, in.heads}, in.x.options().dtype(at::kDouble));
-  carried.location = zeros(kWLocation, {in.batch, in.channels, in.kernel, in.attention});
+  carried.location = zeros(kWLocation, {in.batch, in.channels, in.kernel, in.location_width()});
+  if (in.filters) carried.dense = zeros(kWDense, {in.batch, in.filters, in.attention});
   bool forward = in.normalization == Normalization::kForward;
   if (forward || (in.kernel && !in.detach)) {
     carried.previous = in.zeros({in.batch, in.source});
@@ -409,6 +415,7 @@ Tensors backward(Inputs& in, const OptionalTensors& grads, const OptionalTensor&
   all[kWFeed] = results.w_feed, all[kBFeed] = results.b_feed, all[kFirstFeed] = carried.first_feed;
   if (carried.b_score.defined()) all[kBScore] = carried.b_score.sum(0);
   if (carried.location.defined()) all[kWLocation] = carried.location.sum(0).permute({2, 0, 1}).contiguous();
+  if (carried.dense.defined()) all[kWDense] = carried.dense.sum(0).t().contiguous();
   all[kFirstWeights] = carried.first_weights;
   for (int64_t l = 0; l < in.depth(); l++) {
     auto [bias_ih, bias_hh] = bias_gradients(in.gates, results.layers[l].gates);

@@ -46,7 +46,8 @@ Inputs::Inputs(Tensors handed_, const OptionalTensor& lengths, const OptionalTen
                                 "b_score",    "w_location",   "first_weights",
                                 "drop_query", "drop_weights", "drop_attended",
                                 "drop_fed",   "drop_layers",  "drop_h",
-                                "drop_c",     "zone_h",       "zone_c"};
+                                "drop_c",     "zone_h",       "zone_c",
+                                "w_dense"};
   auto required = [&](int i, int64_t least, int64_t most) -> const Tensor& {
     TORCH_CHECK_VALUE(all[i].defined(), names[i], " is None, expected a tensor");
     check_dim(names[i], all[i], least, most);
@@ -135,10 +136,16 @@ Inputs::Inputs(Tensors handed_, const OptionalTensor& lengths, const OptionalTen
     check_dim("w_location", all[kWLocation], 3, 3);
     channels = location == Location::kBoth ? 2 : 1, kernel = all[kWLocation].size(2);
     TORCH_CHECK_VALUE(kernel % 2 == 1, "w_location has a kernel of ", kernel, ", expected an odd length");
-    w_location = take(kWLocation, {attention, channels, kernel});
+    if (all[kWDense].defined()) {
+      filters = all[kWLocation].size(0);
+      TORCH_CHECK_VALUE(filters > 0, "w_location has no filters, expected 1 or more");
+      w_dense = take(kWDense, {attention, filters});
+    }
+    w_location = take(kWLocation, {location_width(), channels, kernel});
     TORCH_CHECK_VALUE(!per_head && score == Score::kAdditive, "w_location is given with heads or a dot score");
     located_keys = to_compute(keys);
   }
+  TORCH_CHECK_VALUE(w_location.defined() || !all[kWDense].defined(), "w_dense is given without w_location");
   TORCH_CHECK_VALUE(normalization != Normalization::kForward || !per_head, "form is forward with heads");
   first_weights = take(kFirstWeights, {batch, source});
   drop_query = take(kDropQuery, {batch, steps + 1, asking()});
@@ -240,7 +247,8 @@ Tensor Inputs::zeros(at::IntArrayRef shape) const { return at::zeros(shape, x.op
 
 double Inputs::step_work() const {
   return 2.0 * batch *
-         (hidden * ((2 * depth() - 1) * wide() + asked()) + feed * wide() + source * attention * channels * kernel);
+         (hidden * ((2 * depth() - 1) * wide() + asked()) + feed * wide() +
+          source * (location_width() * channels * kernel + filters * attention));
 }
 
 }  // namespace s2s::cpu::decoder

@@ -42,6 +42,7 @@ enum Input {
   kDropC,
   kZoneH,
   kZoneC,
+  kWDense,
   kUpperLayers
 };
 
@@ -81,7 +82,8 @@ struct Inputs {
   bool detach;
   Feed feed_form;
 
-  Tensor x, h0, c0, keys, values, v, w_query, b_query, w_feed, b_feed, first_feed, b_score, w_location, first_weights;
+  Tensor x, h0, c0, keys, values, v, w_query, b_query, w_feed, b_feed, first_feed, b_score, w_location, w_dense,
+      first_weights;
   Tensor located_keys;  // in the computing dtype, where a location is added to them
   Tensor drop_query, drop_weights, drop_attended, drop_fed, drop_layers, drop_h, drop_c, zone_h, zone_c;
   std::vector<Layer> layers;
@@ -89,7 +91,8 @@ struct Inputs {
   at::ScalarType type;                     // of the public tensors
   std::vector<int64_t> state_shape, lead;  // public: of h0; of weights but for the last
   Tensors handed;                          // every input as it came, undefined where it was None
-  int64_t batch, steps, inputs, hidden, source, heads, attention, width, value_heads, feed, channels = 0, kernel = 0;
+  int64_t batch, steps, inputs, hidden, source, heads, attention, width, value_heads, feed, channels = 0, kernel = 0,
+                                                                                            filters = 0;
 
   Inputs(Tensors handed, const OptionalTensor& lengths, const OptionalTensor& mask, at::IntArrayRef form);
   void check_backward(const OptionalTensors& grads, const Tensors& outputs, const std::vector<bool>& needs) const;
@@ -110,6 +113,8 @@ struct Inputs {
   int64_t asking() const { return query == Query::kCH ? 2 * hidden : hidden; }  // what the query is made of
   int64_t attended() const { return gated() ? hidden : hidden + context(); }    // what w_feed reads
   int64_t first_counted() const { return has_first() ? 1 : 0; }  // the first step whose weights are part of the history
+
+  int64_t location_width() const { return filters ? filters : attention; }  // of what the convolution makes
 
   Tensor weight_x() const { return columns(layers[0].weight_ih, 0, inputs); }
   Tensor weight_feed() const { return columns(layers[0].weight_ih, inputs, inputs + feed); }
