@@ -67,9 +67,8 @@ def check_decoder(
     optional("b_feed", b_feed, "F", (fed,), *like)
     optional("first_feed", first_feed, "B, F", (batch, fed), *like)
     if b_score is not None:
-        sizes = {1, n}
-        given = dims("b_score", b_score, "N" if heads else "1")[0]
-        expect("b_score", b_score, "N" if heads else "1", (given if given in sizes else n,), *like)
+        one = dims("b_score", b_score, "N" if heads else "1")[0] == 1  # for all heads
+        expect("b_score", b_score, "N" if heads else "1", (1 if one else n,), *like)
     refuse(normalization == "forward" and heads, "normalization is 'forward' with heads, expected one head")
     check_location(
         w_location, w_dense, location, first_weights, detach_location, score, heads, batch, source, tail[-1], like

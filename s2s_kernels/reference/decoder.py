@@ -91,7 +91,8 @@ def run_decoder(
     valid = valid_positions(keys.shape[1], lengths, mask)
     keys, values = zero_invalid(keys, valid), zero_invalid(values, valid)
     if drop_weights is not None and valid is not None:
-        drop_weights = torch.where(valid.view(len(valid), *(1,) * (drop_weights.dim() - 2), -1), drop_weights, 0)
+        at_source = valid[:, None, None] if drop_weights.dim() == 4 else valid[:, None]
+        drop_weights = torch.where(at_source, drop_weights, 0)
     source = Source(keys, values, valid, v, scale, b_score, normalization, w_location, w_dense)
     cells = [(weight_ih, weight_hh, bias_ih, bias_hh), *layers]
     state = list(zip(*state, strict=True)) if layers else [tuple(state)]
