@@ -149,7 +149,7 @@ class Decoder(nn.Module):
         out = self.scan(inputs, cells, memory.values, **options)
         read = slice(None, -1) if config.order == "before" else slice(1, None)
         if config.feed == "attentional":
-            return out.feeds[:, 1:], out.weights[:, read]
+            return out.feeds, out.weights[:, read]
         h, _ = self._run_layers(out.states, above, self.dropout)
         return self._features(h, out.contexts[:, read], inputs), out.weights[:, read]
 
