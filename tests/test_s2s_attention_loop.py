@@ -5,6 +5,7 @@ import torch
 
 from s2s.config import Config
 from s2s.decoder import Decoder, loop_reason
+from s2s_kernels import nn as fused
 
 B, S, T = 3, 5, 4
 SIZES = {"embedding_size": 6, "encoder_size": 5, "hidden_size": 10, "attention_size": 7, "readout_size": 6}
@@ -109,3 +110,19 @@ def test_dropout_of_all_that_is_fed_leaves_the_inputs_alone():
         a, b = (how(x, cells, m, m, lengths, None, none) for m in (memory, other))
         torch.testing.assert_close(a.states, b.states)
         assert (a.contexts - b.contexts).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize("options", [{}, {**AFTER, "attention_heads": 2, "attention_bias": False}])
+def test_one_seed_keeps_making_one_model(options, cell):
+    """The plain decoder's initial values are those of the modules of s2s_kernels.nn, of which it was made."""
+    config = Config(**SIZES | options | {"cell": cell})
+    heads, feed_size = config.attention_heads, 6 if options else None
+    torch.manual_seed(8)
+    found = Decoder(config).scan
+    torch.manual_seed(8)
+    kind = fused.AttentionGRU if cell == "gru" else fused.AttentionLSTM
+    expected = kind(6, 10, 10, 7, num_heads=heads, feed_size=feed_size)
+    expected.attention = fused.AdditiveAttention(10, 10, 7, heads, bias=config.attention_bias)
+    mine, theirs = found.state_dict(), expected.state_dict()
+    assert set(mine) == set(theirs) and all(torch.equal(mine[name], theirs[name]) for name in mine)
