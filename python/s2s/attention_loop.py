@@ -37,7 +37,7 @@ class LoopOutput(NamedTuple):
     states: Tensor  # (B, T, H), h_1 .. h_T of the top layer
     contexts: Tensor  # (B, T+1, C), c_0 .. c_T
     weights: Tensor  # (B, T+1, S), with heads (B, T+1, N, S)
-    feeds: Tensor  # (B, T+1, F)
+    feeds: Tensor  # (B, T, F), f_1 .. f_T
 
 
 class AttentionLoop(nn.Module):
@@ -163,13 +163,13 @@ class AttentionLoop(nn.Module):
         h, contexts, weights, feeds = (
             torch.stack([getattr(state, name) for state in states], 1) for name in ("h", "context", "weights", "feed")
         )
-        return LoopOutput(h[:, 1:], contexts, weights, feeds)
+        return LoopOutput(h[:, 1:], contexts, weights, feeds[:, 1:])
 
     def _run_op(self, x, cells, memory, keys, lengths, first_feed, masks):
         kinds = [torch.stack(kind) if self.cells_above else kind[0] for kind in zip(*cells, strict=True)]
         first, *above = [(c.weight_ih, c.weight_hh, c.bias_ih, c.bias_hh) for c in self.cells]
         feed = {} if self.feed_layer is None else {"w_feed": self.feed_layer.weight, "b_feed": self.feed_layer.bias}
-        out = (sk.attention_lstm if self.lstm else sk.attention_gru)(
+        states, contexts, weights, feeds, *_ = (sk.attention_lstm if self.lstm else sk.attention_gru)(
             x,
             kinds if self.lstm else kinds[0],
             keys,
@@ -184,7 +184,7 @@ class AttentionLoop(nn.Module):
             **feed,
             **masks,
         )
-        return LoopOutput(*out[:4])
+        return LoopOutput(states, contexts, weights, feeds[:, 1:])
 
     def _score(self, keys):
         """v, w_query and b_query of the op."""

@@ -6,6 +6,8 @@ Shapes: B batch, S source, T target, N heads; widths: E embedding, M memory, H s
 import torch
 from torch import nn
 
+import s2s_kernels as sk
+
 from .attention import LocalAttention, build_attention
 from .attention_loop import AttentionLoop
 from .recurrent import cell, recurrent
@@ -54,28 +56,38 @@ class Decoder(nn.Module):
         self.config, self.lstm = config, config.cell == "lstm"
         self.dropout = nn.Dropout(config.dropout)  # between the loop and the layers above
         if config.feeds_attention:
-            feed_size = config.readout_size if config.feed == "attentional" else None
-            size = config.hidden_size
-            inputs = config.embedding_size + (config.context_size if feed_size is None else feed_size)
-            self.scan = AttentionLoop(
-                [cell(config, size if i else inputs, size) for i in range(config.loop_layers)],
-                build_attention(config),
-                config.context_size,
-                feed_size,
-                config.order,
-                query="c_h" if config.asks_with_c else "h",
-                dropout=config.dropout,
-                loop_dropout=config.loop_dropout,
-                one_op=loop_reason(config) is None,
-            )
+            self.scan = self._loop()
             above = config.decoder_layers - config.loop_layers
             if above:
-                self.rnn = recurrent(config, size, size, above)
+                self.rnn = recurrent(config, config.hidden_size, config.hidden_size, above)
         else:
             fixed = config.memory_size if config.attention == "fixed" and config.feed == "context" else 0
             self.rnn = recurrent(config, config.embedding_size + fixed, config.hidden_size, config.decoder_layers)
             self.attention = build_attention(config)
         self.readout_layer = readout_layer(config)
+
+    def _loop(self):
+        config, size, reason = self.config, self.config.hidden_size, loop_reason(self.config)
+        feed_size = config.readout_size if config.feed == "attentional" else None
+        inputs = config.embedding_size + (config.context_size if feed_size is None else feed_size)
+        # One seed keeps making one model: this was sk.nn.AttentionGRU, which drew an attention that was then replaced.
+        replaced = config.attention in ("additive", "concat") and reason is None and config.loop_layers == 1
+        if replaced:
+            first = sk.nn.AdditiveAttention(size, config.memory_size, config.attention_size, config.attention_heads)
+        loop = AttentionLoop(
+            [cell(config, size if i else inputs, size) for i in range(config.loop_layers)],
+            first if replaced else build_attention(config),
+            config.context_size,
+            feed_size,
+            config.order,
+            query="c_h" if config.asks_with_c else "h",
+            dropout=config.dropout,
+            loop_dropout=config.loop_dropout,
+            one_op=reason is None,
+        )
+        if replaced:
+            loop.attention = build_attention(config)
+        return loop
 
     def project_keys(self, memory):
         """What the decoder needs of a memory (B, S, M), made once a source."""
@@ -149,7 +161,7 @@ class Decoder(nn.Module):
         out = self.scan(inputs, cells, memory.values, **options)
         read = slice(None, -1) if config.order == "before" else slice(1, None)
         if config.feed == "attentional":
-            return out.feeds[:, 1:], out.weights[:, read]
+            return out.feeds, out.weights[:, read]
         h, _ = self._run_layers(out.states, above, self.dropout)
         return self._features(h, out.contexts[:, read], inputs), out.weights[:, read]
 
