@@ -76,8 +76,8 @@ class SearchDecoder {
     fed_ = make(fed_stride_), both_ = make(both_stride_), feed_next_ = make(feed_.outputs());
     gates_x_ = make(in.gates * in.hidden), gates_h_ = make(depth_ * in.gates * in.hidden);
     queries_ = make(asked()), weights_ = make(in.heads * in.source), features_ = make(readout_.outputs());
-    int64_t parts = std::max(kRowsOfATeam * threads, rows);  // see groups_of
-    summaries_.resize(parts), values_.resize(parts * kept_), ids_.resize(parts * kept_), eos_logits_.resize(rows);
+    int64_t shares = std::max(kRowsOfATeam * threads, rows);  // see groups_of
+    summaries_.resize(shares), values_.resize(shares * kept_), ids_.resize(shares * kept_), eos_logits_.resize(rows);
   }
 
   // Once in every thread, before all else.
