@@ -24,7 +24,7 @@ export PIP_NO_COMPILE := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test fuzz sanitize crash integrations lint format bench gpu tune dist clean
+.PHONY: help setup demo test fuzz sanitize crash integrations interop lint format bench gpu tune dist clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,9 @@ sanitize: setup ## the CPU's kernels under AddressSanitizer, UBSan and ThreadSan
 
 integrations: setup ## try sk.convert on ten public packages and write docs/integrations.md; ARGS="joeynmt" for one
 	$(BIN)/python -m tests.integrations $(ARGS)
+
+interop: setup ## weights of other frameworks against the frameworks, and docs/interop.md; ARGS="keras" for one
+	$(BIN)/python -m tests.interop $(ARGS)
 
 crash: setup ## kill trainings, fill the disk and cut the power at every system call; ARGS=--quick for a few
 	@$(BIN)/python -m tests.crash $(ARGS)

@@ -130,7 +130,8 @@ StepArguments::StepArguments(int64_t gates, const Tensor& gates_x_, const Tensor
 
 RecurrenceArguments::RecurrenceArguments(int64_t gates, const OptionalTensors& list, const OptionalTensor& lengths,
                                          Prepare prepare) {
-  Reader read(list, gates == kGru ? 6 : 7);
+  size_t states = gates == kLstm ? 2 : 1, plain = 5 + states;
+  Reader read(list, list.size() > plain ? plain + 1 + states : plain);
   Tensor x_ = read.required(), h0_ = read.required();
   OptionalTensor c0_ = gates == kLstm ? read.next() : std::nullopt;
   Cell cell = read.cell();
@@ -141,19 +142,30 @@ RecurrenceArguments::RecurrenceArguments(int64_t gates, const OptionalTensors& l
   x = prepare(x_), h0 = prepare(h0_), c0 = optional(c0_, prepare);
   weight_ih = prepare(cell.weight_ih), weight_hh = prepare(cell.weight_hh);
   bias_ih = optional(cell.bias_ih, prepare), bias_hh = optional(cell.bias_hh, prepare);
+  if (list.size() == plain) return;
+  resets = read.required();
+  OptionalTensor reset_h_ = read.next(), reset_c_ = gates == kLstm ? read.next() : std::nullopt;
+  TORCH_CHECK_VALUE(gates == kGru || given(reset_h_) == given(reset_c_),
+                    "reset_states has one tensor that is None, expected both or neither");
+  check_mask(resets, batch, steps, x_, "resets");
+  check_optional("reset_states", reset_h_, {batch, steps, hidden}, x_);
+  check_optional("reset_states", reset_c_, {batch, steps, hidden}, x_);
+  resets = resets.contiguous(), reset_h = optional(reset_h_, prepare), reset_c = optional(reset_c_, prepare);
 }
 
 void RecurrenceArguments::check_backward(const OptionalTensors& grads, at::TensorList outputs,
                                          const c10::List<bool>& needs) const {
   bool has_cell = c0.defined();
-  Handed handed(grads, outputs, needs, x, type, has_cell ? 7 : 6, has_cell ? 6 : 4, has_cell ? 3 : 2);
+  size_t states = has_cell ? 2 : 1, inputs = 5 + states + (resets.defined() ? 1 + states : 0);
+  Handed handed(grads, outputs, needs, x, type, inputs, shown() + 1 + states, shown());
   size_t i = 0;
   handed.shown(i++, "output", {batch, steps, hidden});
   handed.shown(i++, "h_n", {batch, hidden});
   if (has_cell) handed.shown(i++, "c_n", {batch, hidden});
+  if (i < shown()) handed.shown(i++, "cells", {batch, steps, hidden});
   handed.kept(i++, "gates", {batch, steps, 4 * hidden});
-  if (handed.rounded()) handed.kept(i, "exact output", {batch, steps, hidden});
-  if (has_cell) handed.kept(i + 1, "cells", {batch, steps, hidden});
+  if (rounded()) handed.kept(i, "exact output", {batch, steps, hidden});
+  if (has_cell && (rounded() || !resets.defined())) handed.kept(i + 1, "cells", {batch, steps, hidden});
 }
 
 AttentionRecurrenceArguments::AttentionRecurrenceArguments(int64_t gates, const OptionalTensors& list,

@@ -6,7 +6,7 @@ implementation and ``sk.info()`` to see which one runs.
 """
 
 from . import extension as extension  # loads the compiled library, before any op looks for it
-from . import nn
+from . import nn, weights
 from .backend import backend
 from .convert import convert, revert
 from .info import info
@@ -41,4 +41,5 @@ __all__ = [
     "lstm_step",
     "nn",
     "revert",
+    "weights",
 ]

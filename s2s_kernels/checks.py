@@ -82,16 +82,16 @@ def check_lengths(lengths, batch, limit, like, limit_name, name="lengths", form=
         raise ValueError(f"{name} holds {wrong}, expected values from 0 to {limit_name} = {limit}")
 
 
-def check_mask(mask, batch, source, like):
+def check_mask(mask, batch, source, like, name="mask", form="B, S", meaning="may be attended"):
     if mask is None:
         return
-    dims("mask", mask, "B, S")
+    dims(name, mask, form)
     if mask.dtype != torch.bool:
-        raise TypeError(f"mask has dtype {mask.dtype}, expected torch.bool (True = may be attended)")
+        raise TypeError(f"{name} has dtype {mask.dtype}, expected torch.bool (True = {meaning})")
     if mask.shape != (batch, source):
-        raise ValueError(f"mask has shape {tuple(mask.shape)}, expected (B, S) = {(batch, source)}")
+        raise ValueError(f"{name} has shape {tuple(mask.shape)}, expected ({form}) = {(batch, source)}")
     if mask.device != like.device:
-        raise ValueError(f"mask is on {mask.device}, expected {like.device}")
+        raise ValueError(f"{name} is on {mask.device}, expected {like.device}")
 
 
 def check_flag(name, value):

@@ -12,19 +12,27 @@ from torch.autograd.function import Function
 from . import transforms
 
 _CELL = "Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih=None, Tensor? bias_hh=None, *, "
-_OPTIONS = "Tensor? lengths=None, bool reverse=False) -> "
+_OPTIONS = "Tensor? lengths=None, bool reverse=False, Tensor? resets=None, "
 _SOURCE = "Tensor keys, Tensor values, Tensor v, Tensor w_query, Tensor? b_query, "
 _SCAN = (
     "Tensor? lengths=None, Tensor? mask=None, Tensor? w_feed=None, Tensor? b_feed=None, "
     "Tensor? first_feed=None) -> (Tensor states, Tensor contexts, Tensor weights, Tensor feeds, "
 )
 RECURRENCES = {
-    "gru": f"(Tensor x, Tensor h0, {_CELL}{_OPTIONS}(Tensor output, Tensor h_n)",
-    "lstm": f"(Tensor x, Tensor[] state, {_CELL}{_OPTIONS}(Tensor output, Tensor h_n, Tensor c_n)",
+    "gru": f"(Tensor x, Tensor h0, {_CELL}{_OPTIONS}Tensor? reset_states=None) -> (Tensor output, Tensor h_n)",
+    "lstm": f"(Tensor x, Tensor[] state, {_CELL}{_OPTIONS}Tensor[]? reset_states=None) -> "
+    "(Tensor output, Tensor h_n, Tensor c_n)",
     "attention_gru": f"(Tensor x, Tensor h0, {_SOURCE}{_CELL}{_SCAN}Tensor h_n)",
     "attention_lstm": f"(Tensor x, Tensor[] state, {_SOURCE}{_CELL}{_SCAN}Tensor h_n, Tensor c_n)",
 }
 PUBLIC_OUTPUTS = {"gru": 2, "lstm": 3, "attention_gru": 5, "attention_lstm": 6, "attention_decoder": 6}
+
+
+def public_outputs(name, inputs):
+    """Of the halves: an LSTM's with resets have one more than the op."""
+    return PUBLIC_OUTPUTS[name] + (name == "lstm" and inputs > 7)
+
+
 SCHEMAS = [
     "additive_attention(Tensor query, Tensor keys, Tensor values, Tensor v, *, Tensor? lengths=None, "
     "Tensor? mask=None, Tensor? bias=None) -> (Tensor context, Tensor weights)",
@@ -136,13 +144,13 @@ class Recurrence(Function):
         outputs = below(list(inputs), lengths, mask, option, True)
         ctx.save_for_backward(lengths, mask, *inputs, *outputs)
         ctx.name, ctx.option, ctx.count = name, option, len(inputs)
-        ctx.mark_non_differentiable(*outputs[PUBLIC_OUTPUTS[name] :])
+        ctx.mark_non_differentiable(*outputs[public_outputs(name, len(inputs)) :])
         ctx.set_materialize_grads(False)
         return tuple(outputs)
 
     @staticmethod
     def backward(ctx, *grads):
-        grads = list(grads[: PUBLIC_OUTPUTS[ctx.name]])
+        grads = list(grads[: public_outputs(ctx.name, ctx.count)])
         lengths, mask, *saved = ctx.saved_tensors
         inputs, outputs, needs = saved[: ctx.count], saved[ctx.count :], list(ctx.needs_input_grad[5:])
         if all(grad is None for grad in grads):
@@ -182,7 +190,7 @@ def _decoder(inputs, lengths, mask, form):
     return _op(f"{DECODER}_forward")(inputs, lengths, mask, form, save)[: PUBLIC_OUTPUTS[DECODER]]
 
 
-def _recurrence(name, x, state, *args, lengths=None, mask=None, reverse=False, **feed):
+def _recurrence(name, x, state, *args, lengths=None, mask=None, reverse=False, resets=None, reset_states=None, **feed):
     """The public op on top of its forward half, which saves what backward wants when something will run backward."""
     states = state if isinstance(state, (list, tuple)) else [state]
     if len(states) != (2 if "lstm" in name else 1):
@@ -192,6 +200,11 @@ def _recurrence(name, x, state, *args, lengths=None, mask=None, reverse=False, *
     inputs = [x, *states, *args]
     if scan:
         inputs += [feed.get(key) for key in ("w_feed", "b_feed", "first_feed")]
+    if resets is not None:
+        given = reset_states if isinstance(reset_states, (list, tuple)) else [reset_states] * len(states)
+        inputs += [resets, *given]
+    elif reset_states is not None:
+        raise ValueError("reset_states is given, but resets is None, expected both or neither")
     save = torch.is_grad_enabled() and any(y is not None and y.requires_grad for y in inputs)
     return tuple(_op(f"{name}_forward")(inputs, lengths, mask, reverse, save)[: PUBLIC_OUTPUTS[name]])
 

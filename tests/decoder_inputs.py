@@ -2,8 +2,12 @@
 
 from itertools import combinations
 
+import pytest
 import torch
-from helpers import Random, scan_inputs, shrink
+from helpers import Random, call, scan_inputs, shrink
+
+import s2s_kernels as sk
+from s2s_kernels.ops import attention_decoder
 
 
 def decoder_inputs(
@@ -136,3 +140,17 @@ def of(op, forms):
 
 PAIRS = {f"{a}, {b}": joined(PARTS[a], PARTS[b]) for a, b in combinations(PARTS, 2)}
 PAIRS = {name: form for name, form in PAIRS.items() if form is not None}
+
+
+def as_the_op_takes(op, inputs):
+    """What the public function hands to torch.ops."""
+    handed = []
+    with pytest.MonkeyPatch.context() as patch:
+
+        def run(name, function, device, *args, **kwargs):
+            handed.extend(args)
+            return function(*args)
+
+        patch.setattr(attention_decoder.registration, "run", run)
+        call(sk, op, inputs)
+    return handed

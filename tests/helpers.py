@@ -120,14 +120,18 @@ def _cell(r, op, B, H, width, biases):
     return inputs
 
 
-def sequence_inputs(op, B=3, T=5, I=7, H=11, biases="both", lengths=None, reverse=False, seed=0):
-    """biases: both, ih, hh or none."""
+def sequence_inputs(op, B=3, T=5, I=7, H=11, biases="both", lengths=None, reverse=False, resets=None, seed=0):
+    """biases: both, ih, hh or none. resets: to zeros or to states; or None."""
     r = Random(seed)
     inputs = {"x": r.normal(B, T, I), **_cell(r, op, B, H, I, biases)}
     if lengths is not None:
         inputs["lengths"] = r.lengths(B, T, lengths)
     if reverse:
         inputs["reverse"] = True
+    if resets is not None:
+        inputs["resets"] = torch.rand(B, T, generator=r.generator) < 0.4
+    if resets == "states":
+        inputs |= {name: r.normal(B, T, H) for name in (("reset_h", "reset_c") if op == "lstm" else ("reset_states",))}
     return inputs
 
 
@@ -183,6 +187,8 @@ def call(module, op, inputs):
     layers = [args.pop(name) for name in inputs if name.startswith("layers[")]  # layers[0][0] .. layers[0][3], ...
     if layers:
         args["layers"] = [layers[i : i + 4] for i in range(0, len(layers), 4)]
+    if "reset_h" in args:
+        args["reset_states"] = (args.pop("reset_h"), args.pop("reset_c"))
     if "c0" in args:
         first = (args.pop("x"), (args.pop("h0"), args.pop("c0")))
         return tree_leaves(getattr(module, op)(*first, **args))

@@ -68,11 +68,14 @@ def sequence(op, a):
     """gru or lstm, row by row: output, h_n (and c_n)."""
     batch, steps, _ = a["x"].shape
     output = np.zeros((batch, steps, a["h0"].shape[1]))
+    begin = ("reset_h", "reset_c") if op == "lstm" else ("reset_states", "none")
     last = []
     for b in range(batch):
         length = steps if a.get("lengths") is None else int(a["lengths"][b])
         h, c = a["h0"][b], a["c0"][b] if "c0" in a else None
         for t in reversed(range(length)) if a.get("reverse") else range(length):
+            if "resets" in a and a["resets"][b, t]:
+                h, c = (a[name][b, t] if name in a else 0 * a["h0"][b] for name in begin)
             h, c = cell(op, a, a["x"][b, t], h, c)
             output[b, t] = h
         last.append((h, c))

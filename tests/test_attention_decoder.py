@@ -149,6 +149,18 @@ def test_one_gradient(kernel, op, form):
             assert_parity(op, inputs, torch.float32, kernel, wrt=[name])
 
 
+@pytest.mark.parametrize(("op", "form"), FORMS)
+def test_some_gradients(kernel, op, form):
+    """Those of one input alone, and of all but one, are those of all."""
+    inputs = place(made(op, form), kernel.device, torch.float64)
+    names = [name for name, x in leaves(inputs).items() if isinstance(x, torch.Tensor) and x.requires_grad]
+    cotangents = [torch.ones_like(y) for y in call(sk, op, inputs)]
+    truth = outputs_and_gradients(sk, op, inputs, cotangents)
+    for wrt in [[name] for name in names] + [[other for other in names if other != name] for name in names]:
+        for name, x in outputs_and_gradients(sk, op, inputs, cotangents, wrt=wrt).items():
+            torch.testing.assert_close(x, truth[name], rtol=1e-11, atol=1e-11, msg=lambda m, n=name: f"{n}: {m}")
+
+
 @pytest.mark.parametrize(("op", "form"), WHOLE)
 def test_one_output(kernel, op, form):
     for name in OUTPUTS[op]:

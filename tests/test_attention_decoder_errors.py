@@ -4,9 +4,8 @@ import re
 
 import pytest
 import torch
-from decoder_inputs import ALL, PARTS, decoder_inputs, of
+from decoder_inputs import ALL, PARTS, as_the_op_takes, decoder_inputs, of
 from helpers import call, is_float, place
-from test_attention_decoder_torch import as_the_op_takes
 
 import s2s_kernels as sk
 from s2s_kernels import triton

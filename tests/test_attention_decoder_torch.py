@@ -2,13 +2,12 @@
 
 import pytest
 import torch
-from decoder_inputs import ALL, PARTS, decoder_inputs, of
+from decoder_inputs import ALL, PARTS, as_the_op_takes, decoder_inputs, of
 from helpers import Random, call, is_mask, leaves, place
 from test_convert_tools import EXPORTERS, through_onnx
 
 import s2s_kernels as sk
 from s2s_kernels import extension, reference
-from s2s_kernels.ops import attention_decoder
 
 OPS = ("attention_gru", "attention_lstm")
 SMALL = {"B": 2, "S": 3, "T": 2, "I": 2, "H": 4, "A": 3, "D": 2}
@@ -37,20 +36,6 @@ def differentiable(inputs):
     return [
         x for name, x in inputs.items() if isinstance(x, torch.Tensor) and x.is_floating_point() and not is_mask(name)
     ]
-
-
-def as_the_op_takes(op, inputs):
-    """What the public function hands to torch.ops."""
-    handed = []
-    with pytest.MonkeyPatch.context() as patch:
-
-        def run(name, function, device, *args, **kwargs):
-            handed.extend(args)
-            return function(*args)
-
-        patch.setattr(attention_decoder.registration, "run", run)
-        call(sk, op, inputs)
-    return handed
 
 
 @pytest.mark.skipif(not extension.built, reason="the ops are registered by the compiled extension, not built here")
@@ -96,10 +81,8 @@ class Decoder(torch.nn.Module):
     def __init__(self, op, inputs):
         super().__init__()
         self.op, self.given = op, {name: x for name, x in inputs.items() if not isinstance(x, torch.Tensor)}
-        self.weights = torch.nn.ParameterDict(
-            {name: x for name, x in inputs.items() if isinstance(x, torch.Tensor) and name.startswith(("w", "b_", "v"))}
-        )
-        self.weights.pop("values", None)
+        weights = {name: x for name, x in inputs.items() if name.startswith(("w", "b_")) and name not in self.given}
+        self.weights = torch.nn.ParameterDict(weights)
 
     def forward(self, inputs):
         return tuple(call(sk, self.op, {**inputs, **self.weights, **self.given}))

@@ -5,9 +5,7 @@ import pytest
 import torch
 
 import s2s_kernels as sk
-from s2s import S2SError
 from s2s import tensorflow_weights as foreign
-from s2s.recurrent import ResetBeforeGRU
 
 I, H = 5, 6
 
@@ -16,7 +14,7 @@ I, H = 5, 6
 def test_a_keras_gru_loads(after):
     parameters, step = oracles.keras_gru(after)
     p = parameters(oracles.randoms(), I, H)
-    gru = (sk.nn.GRU if after else ResetBeforeGRU)(I, H, batch_first=True).double()
+    gru = (sk.nn.GRU if after else sk.nn.ResetBeforeGRU)(I, H, batch_first=True).double()
     gru.load_state_dict(foreign.keras_gru(*(array.detach().numpy() for array in p.values()), suffix="_l0"))
     x, h = torch.randn(1, 4, I, dtype=torch.float64), torch.zeros(H, dtype=torch.float64)
     output, _ = gru(x)
@@ -54,11 +52,11 @@ def test_no_bias_is_a_zero_bias():
         (lambda: foreign.keras_lstm(torch.ones(I, 24), torch.ones(H, 24), torch.ones(2, 24)), "bias has shape (2, 24)"),
         (
             lambda: foreign.tf1_gru(torch.ones(11, 6), torch.ones(12), torch.ones(11, 6), torch.ones(6)),
-            "gates_kernel has shape (11, 6), expected (None, 12)",
+            "gates_kernel has shape (11, 6), expected (any, 12)",
         ),
     ],
 )
 def test_a_wrong_shape_is_named(call, message):
-    with pytest.raises(S2SError) as error:
+    with pytest.raises(ValueError) as error:
         call()
     assert message in str(error.value)

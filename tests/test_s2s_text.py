@@ -80,6 +80,33 @@ def test_sentencepiece(tmp_path):
         SentencePieceVocabulary.build(["a"], 3)
 
 
+def test_sentencepiece_keeps_the_text():
+    """Joiners within words and "…" come back as they were; nmt_nfkc made two words of one and dots of the other."""
+    texts = ["क्\u200dया खाऱ्\u200cया पाण्यात…", "मंगळवार ५ मार्च", "नाही … होय"] * 9
+    vocab = SentencePieceVocabulary.build(texts, 60)
+    assert [vocab.decode(vocab.encode(text)) for text in texts] == texts
+
+
+def test_an_old_sentencepiece_model_still_loads(tmp_path):
+    """One that was trained with nmt_nfkc normalises as it did in its training."""
+    import io
+
+    import sentencepiece
+
+    model = io.BytesIO()
+    options = {"pad_id": PAD, "unk_id": UNK, "bos_id": BOS, "eos_id": EOS, "character_coverage": 1.0, "minloglevel": 2}
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["one two three…", "two three", "one"] * 9),
+        model_writer=model,
+        vocab_size=30,
+        hard_vocab_limit=False,
+        **options,
+    )
+    (tmp_path / "old").write_bytes(model.getvalue())
+    vocab = SentencePieceVocabulary.load(tmp_path / "old")
+    assert vocab.decode(vocab.encode("three…")) == "three..."
+
+
 def test_shared_vocabulary():
     pairs = [("Ab", "cd")]
     source, target = build_vocabularies(pairs, Config(tokens="char", shared_vocab=True))

@@ -10,7 +10,7 @@ from s2s.config import Config
 from s2s.data import Dataset
 from s2s.dates import make_dates
 from s2s.errors import S2SError
-from s2s.evaluate import score
+from s2s.evaluate import score, tokenizer
 from s2s.schedules import Schedule, sampling_probability
 from s2s.training import Trainer, build_model, build_optimizer, train, train_step, validation_loss
 from s2s.training_state import load_state, save_state
@@ -253,6 +253,30 @@ def test_nothing_to_train_on():
     model, data, _ = setting(max_length=2)
     with pytest.raises(S2SError, match="no training pair is left"):
         train(model, data, data)
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("a cat, a dog", "13a"),
+        ("Кошка и собака", "13a"),
+        ("तापमान १२.५ अंश होते।", "intl"),
+        ("السلام عليكم", "intl"),
+        ("今天天气很好", "zh"),
+        ("今日は天気がいい", "char"),
+        ("สวัสดีครับ", "char"),
+        ("मी Python वापरतो", "intl"),
+        ("12.5", "13a"),
+    ],
+)
+def test_bleu_goes_by_the_script(text, expected):
+    assert tokenizer([text]) == expected
+    assert f"tok:{expected}|" in score([text], [text]).bleu_signature
+
+
+def test_bleu_of_devanagari_leaves_a_number_whole_and_frees_the_danda():
+    """13a does neither, so that this output would lose n-grams for a space."""
+    assert score(["तापमान १२.५ अंश होते ।"], ["तापमान १२.५ अंश होते।"]).bleu == pytest.approx(100)
 
 
 def test_scores():

@@ -159,6 +159,7 @@ class SentencePieceVocabulary(Saved):
                 hard_vocab_limit=False,
                 input_sentence_size=SAMPLE,
                 model_type="unigram",
+                normalization_rule_name="identity",  # texts are normalised already; nmt_nfkc takes joiners out of words
                 character_coverage=1.0,
                 pad_id=PAD,
                 unk_id=UNK,

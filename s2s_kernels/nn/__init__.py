@@ -2,13 +2,15 @@
 
 ``GRU``, ``LSTM``, ``GRUCell`` and ``LSTMCell`` take the place of torch.nn's: same constructor, parameters, state_dict
 and forward. ``AdditiveAttention``, ``AttentionGRU`` and ``AttentionLSTM`` hold the parameters of the attention
-and of the whole attention decoder.
+and of the whole attention decoder. ``ResetBeforeGRU`` and ``ResetBeforeGRUCell`` are the GRU of other
+frameworks, in plain PyTorch.
 """
 
 from .attention import AdditiveAttention
 from .attention_recurrent import AttentionGRU, AttentionGRUState, AttentionLSTM, AttentionLSTMState
 from .cells import GRUCell, LSTMCell
 from .recurrent import GRU, LSTM
+from .reset_before import ResetBeforeGRU, ResetBeforeGRUCell
 
 __all__ = [
     "GRU",
@@ -20,4 +22,6 @@ __all__ = [
     "AttentionLSTMState",
     "GRUCell",
     "LSTMCell",
+    "ResetBeforeGRU",
+    "ResetBeforeGRUCell",
 ]

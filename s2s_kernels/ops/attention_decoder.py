@@ -141,7 +141,7 @@ def _(inputs, lengths, mask, form, save):
         saved(layers, batch, steps, hidden, when=lstm and not parts["drop_c"] is parts["zone_c"] is None),
         saved(layers - 1, batch, steps, hidden, when=layers > 1),
         saved(batch, steps + 1, n * keys.shape[-1]),
-        saved(batch, steps + 1, source, when=parts["normalization"] == "forward"),
+        saved(*outputs[2], when=parts["normalization"] != "softmax"),
         saved(*context, when=w_feed is not None and parts["feed"] == "gate"),
         *(saved_like(x, shape, rounded(x, save)) for shape in outputs),
     ]

@@ -30,7 +30,7 @@ def located(source, history):
     """The keys with what the convolution makes of the history (B, C, S)."""
     if history is None or not source.keys.numel():  # of nothing there is no convolution
         return source.keys
-    return source.keys + conv1d(history, source.w_location, padding=source.w_location.shape[-1] // 2).mT
+    return source.keys + conv1d(history, source.w_location, padding=source.w_location.shape[-1] // 2).transpose(1, 2)
 
 
 def attend(source, query, history, previous, drop):

@@ -1,4 +1,7 @@
-"""An environment for each package: the running interpreter's packages and this repository, and its own pins before."""
+"""An environment for each package: the running interpreter's packages and this repository, and its own pins before.
+
+The packages are those that the files of a folder have pins of.
+"""
 
 import ast
 import hashlib
@@ -11,8 +14,8 @@ import sysconfig
 import venv
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-BUILD = ROOT / "build" / "integrations"
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 SECONDS = 900
 
 
@@ -20,23 +23,27 @@ class NotInstalled(Exception):
     """pip could not install the pins; the message is its last line."""
 
 
-def pins(package):
+def pins(package, folder=HERE):
     """``PINS`` of the package's file, read without importing it, since it imports the package; None without any."""
-    tree = ast.parse(Path(__file__).with_name(f"{package}.py").read_text())
+    tree = ast.parse((folder / f"{package}.py").read_text())
     for node in tree.body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "PINS":
             return ast.literal_eval(node.value)
     return None
 
 
-def packages():
-    """The names of all files here that have ``PINS``."""
-    return sorted(file.stem for file in Path(__file__).parent.glob("*.py") if pins(file.stem))
+def packages(folder=HERE):
+    """The names of all its files that have ``PINS``."""
+    return sorted(file.stem for file in folder.glob("*.py") if pins(file.stem, folder))
 
 
-def prepare(package):
+def build(package, folder=HERE):
+    return ROOT / "build" / folder.name / package
+
+
+def prepare(package, folder=HERE):
     """The environment's Python, made anew where the pins or the interpreter have changed."""
-    wanted, place = pins(package), BUILD / package
+    wanted, place = pins(package, folder), build(package, folder)
     python, stamp = place / "bin" / "python", place / "stamp"
     mark = hashlib.sha256(repr((wanted, sys.version, sys.prefix)).encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == mark:
@@ -62,14 +69,14 @@ def prepare(package):
     return python
 
 
-def run(package, options, seconds):
+def run(package, options, seconds, folder=HERE):
     """Run the checks of ``package`` in its environment: the file of its rows, or None and the reason."""
-    python, place = prepare(package), BUILD / package
+    python, place = prepare(package, folder), build(package, folder)
     result, log = place / "result.json", place / "log"
     result.unlink(missing_ok=True)
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
     environment.update(MPLBACKEND="agg", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", OMP_WAIT_POLICY="passive")
-    command = [python, "-m", "integrations.rows", package, result, json.dumps(options)]
+    command = [python, "-m", f"{folder.name}.rows", package, result, json.dumps(options)]
     with log.open("w") as file:
         try:
             done = subprocess.run(

@@ -147,6 +147,7 @@ class Attention {
 
     if (in_.score == Score::kDot) {
       weighted_keys(source, score, grad.query);
+      if (!grad.scores) return;  // keys need no gradient
       std::copy_n(score, count, grad.scores);
       kernels<T>().scatter(grad.scores, at, count, in_.source);
       return;
@@ -265,8 +266,11 @@ class Attention {
     int64_t count = source.count;
     if (in_.normalization == Normalization::kSoftmax) return kernels<T>().softmax_backward(weights, at, count, grad);
     if (in_.normalization == Normalization::kSigmoid) {
-      kernels<T>().softmax_backward(weights, at, count, grad);
-      for (int64_t i = 0; i < count; i++) grad[i] *= T(1) - parts[at[i]];
+      // In double: b_score's gradient is a sum in which most of these cancel.
+      double mean = 0;
+      for (int64_t i = 0; i < count; i++) mean += double(weights[at[i]]) * grad[i];
+      for (int64_t i = 0; i < count; i++)
+        grad[i] = static_cast<T>(weights[at[i]] * (grad[i] - mean) * (1.0 - parts[at[i]]));
       return;
     }
     double sum = 0, mean = 0;

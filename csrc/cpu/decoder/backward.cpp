@@ -393,7 +393,7 @@ Tensors backward(Inputs& in, const OptionalTensors& grads, const OptionalTensor&
                   .queries = rows_apart(in.x, {in.batch, asks, in.asked()}),
                   .contexts = in.empty({in.batch, asks, in.context()})};
       if (in.has_feed()) chunk.feeds = rows_apart(in.x, {in.batch, asks, in.feed});
-      if (dot) chunk.scores = in.empty({in.batch, asks, in.heads, in.source});
+      if (dot && carried.keys.defined()) chunk.scores = in.empty({in.batch, asks, in.heads, in.source});
       loop<T, E>(in, attention, weights, states, out, grad, seen, sums, carried, chunk);
       products_of<T>(in, states, out, chunk, results);
     }
