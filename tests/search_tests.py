@@ -44,6 +44,7 @@ FORMS |= {
         "order": "after", "fed": False, "readout": "state_context", "parts": {"K": 1, "location": "cumulative"},
     },
 }  # fmt: skip
+PART_NAMES = [name for name, form in FORMS.items() if "parts" in form]
 
 
 def search_inputs(

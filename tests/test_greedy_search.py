@@ -2,18 +2,7 @@
 
 import pytest
 import torch
-from search_tests import (
-    BOS,
-    EOS,
-    FORMS,
-    PAIR_FORMS,
-    PART_FORMS,
-    check_parity,
-    log_probability,
-    run,
-    search_inputs,
-    teacher_forced,
-)
+from search_tests import EOS, FORMS, check_parity, log_probability, run, search_inputs
 
 import s2s_kernels as sk
 
@@ -34,28 +23,6 @@ def test_scores_and_weights_are_those_of_teacher_forcing(search_anywhere):
         assert found.scores[b].item() == pytest.approx(logp, rel=1e-9)
         torch.testing.assert_close(found.weights[b, : length + 1], weights)
         assert (found.ids[b, length:] == EOS).all() and not found.weights[b, length + 1 :].any()
-
-
-@pytest.mark.parametrize("form", PART_FORMS.values(), ids=PART_FORMS.keys())
-def test_parity_of_parts(form, search_kernel):
-    check_parity("greedy_search", search_inputs(**form))
-
-
-@pytest.mark.parametrize("form", (PART_FORMS | PAIR_FORMS).values(), ids=(PART_FORMS | PAIR_FORMS).keys())
-def test_parts_are_those_of_the_scans(form, search_anywhere):
-    """Every token is the most probable one of the scan with the same parts that has read those before it."""
-    inputs = search_inputs(**form)
-    inputs["lengths"][1] = 0
-    found = run(sk.greedy_search, inputs, return_weights=True)
-    for b, length in enumerate(found.lengths.tolist()):
-        ids = found.ids[b, :length].tolist()
-        logp, weights = teacher_forced(inputs, b, ids)
-        torch.testing.assert_close(found.weights[b, : length + 1], weights, rtol=1e-9, atol=1e-12)
-        score = sum(logp[t, token] for t, token in enumerate([*ids, EOS]))
-        assert found.scores[b].item() == pytest.approx(score.item(), rel=1e-9)
-        logp[:, [0, BOS]] = -torch.inf
-        free = logp[: 9 if length == 9 else length + 1]  # after nine tokens only the end can come
-        assert free.argmax(-1).tolist() == [*ids, EOS][: len(free)]
 
 
 @pytest.mark.parametrize("certainty", [5, 60])
