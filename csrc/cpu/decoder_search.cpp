@@ -18,7 +18,7 @@ Four decoder_search(const OptionalTensors& inputs, const OptionalTensor& lengths
   Tensors all = tensors_of(inputs);
   TORCH_CHECK_VALUE(all.size() >= kUpperLayers, "inputs has ", all.size(), " tensors, expected ", int(kUpperLayers),
                     " and 4 a further layer");
-  for (int i = kDropQuery; i < kUpperLayers; i++)
+  for (int i = kDropQuery; i <= kZoneC; i++)
     TORCH_CHECK_VALUE(!all[i].defined(), "inputs has a mask as its element ", i, ", expected None: a search has none");
   auto shaped = [&](const char* name, int i, int64_t least, int64_t most) {
     TORCH_CHECK_VALUE(all[i].defined(), name, " is None, expected a tensor");
