@@ -254,12 +254,11 @@ SearchArguments::SearchArguments(const SearchInputs& from, Prepare prepare) {
   check_dim("keys", from.keys, 2 + from.v.dim(), 2 + from.v.dim());
   check_dim("values", from.values, 3, 3);
   check_dim("embedding", from.embedding, 2, 2);
-  check_dim("w_output", from.w_output, 2, 2);
   check_dim("weight_ih", from.weight_ih, 2, 2);
   gates = states == 1 ? kGru : kLstm;
   batch = like.size(0), hidden = like.size(1), source = from.keys.size(1), width = from.values.size(2);
   heads = from.v.dim() == 2 ? from.v.size(0) : 1, attention = from.v.size(-1);
-  inputs = from.embedding.size(1), vocab = from.w_output.size(0), feed = from.weight_ih.size(1) - inputs;
+  inputs = from.embedding.size(1), feed = from.weight_ih.size(1) - inputs;
   TORCH_CHECK_VALUE(feed == 0 || given(from.w_feed) || feed == context(), "weight_ih has shape ",
                     from.weight_ih.sizes(), ", expected ", inputs, " columns or ", context(), " more");
   check_like("h0", like, {batch, hidden}, like);
@@ -278,16 +277,31 @@ SearchArguments::SearchArguments(const SearchInputs& from, Prepare prepare) {
   check_optional("w_feed", from.w_feed, {feed, hidden + context()}, like);
   check_optional("b_feed", from.b_feed, {feed}, like);
   check_optional("first_feed", from.first_feed, {batch, feed}, like);
+  check_lengths(from.lengths, batch, source, like);
+  check_mask(from.mask, batch, source, like);
+  TORCH_CHECK_VALUE(from.order != "before" || !given(from.w_feed),
+                    "w_feed is given with order 'before', expected 'after'");
+
+  h0 = prepare(like), c0 = gates == kLstm ? prepare(from.state[1]) : Tensor();
+  keys = prepare(from.keys).view({batch, source, heads, attention}), values = prepare(from.values);
+  v = prepare(from.v).view({heads, attention}), first_feed = optional(from.first_feed, prepare);
+  w_query = from.w_query, weight_ih = from.weight_ih, weight_hh = from.weight_hh;
+  w_feed = from.w_feed.value_or(Tensor());
+  b_query = optional(from.b_query, prepare), b_feed = optional(from.b_feed, prepare);
+  bias_ih = optional(from.bias_ih, prepare), bias_hh = optional(from.bias_hh, prepare);
+  take_outputs({from.embedding, from.w_output, from.b_output, from.w_readout, from.b_readout, from.order, from.readout},
+               like, prepare);
+}
+
+void SearchArguments::take_outputs(const SearchOutputs& from, const Tensor& like, Prepare prepare) {
+  check_dim("w_output", from.w_output, 2, 2);
+  vocab = from.w_output.size(0);
   check_like("embedding", from.embedding, from.embedding.sizes(), like);
   TORCH_CHECK_VALUE(from.embedding.size(0) >= vocab, "embedding has ", from.embedding.size(0),
                     " rows, expected one for each of ", vocab, " tokens");
-  check_lengths(from.lengths, batch, source, like);
-  check_mask(from.mask, batch, source, like);
-
   TORCH_CHECK_VALUE(from.order == "before" || from.order == "after", "order is '", from.order,
                     "', expected 'before' or 'after'");
   attend_first = from.order == "before";
-  TORCH_CHECK_VALUE(!attend_first || !given(from.w_feed), "w_feed is given with order 'before', expected 'after'");
   if (from.readout == "state") {
     readout_from = hidden;
   } else if (from.readout == "state_context") {
@@ -297,7 +311,8 @@ SearchArguments::SearchArguments(const SearchInputs& from, Prepare prepare) {
   } else {
     TORCH_CHECK_VALUE(from.readout == "feed", "readout is '", from.readout,
                       "', expected 'state', 'state_context', 'state_context_input' or 'feed'");
-    TORCH_CHECK_VALUE(given(from.w_feed), "readout is 'feed' without w_feed, expected both");
+    TORCH_CHECK_VALUE(w_feed.defined(), "readout is 'feed' without w_feed, expected both");
+    TORCH_CHECK_VALUE(!attend_first, "readout is 'feed' with order 'before', expected 'after'");
     readout_from = 0;
   }
   reads_feed = from.readout == "feed";
@@ -310,17 +325,8 @@ SearchArguments::SearchArguments(const SearchInputs& from, Prepare prepare) {
   check_optional("b_readout", from.b_readout, {features}, like);
   check_like("w_output", from.w_output, {vocab, features}, like);
   check_optional("b_output", from.b_output, {vocab}, like);
-
-  h0 = prepare(like), c0 = gates == kLstm ? prepare(from.state[1]) : Tensor();
-  keys = prepare(from.keys).view({batch, source, heads, attention}), values = prepare(from.values);
-  v = prepare(from.v).view({heads, attention}), first_feed = optional(from.first_feed, prepare);
-  w_query = from.w_query, weight_ih = from.weight_ih, weight_hh = from.weight_hh;
-  w_feed = from.w_feed.value_or(Tensor()), w_readout = from.w_readout.value_or(Tensor());
-  embedding = from.embedding, w_output = from.w_output;
-  b_query = optional(from.b_query, prepare);
-  bias_ih = optional(from.bias_ih, prepare), bias_hh = optional(from.bias_hh, prepare);
-  b_feed = optional(from.b_feed, prepare), b_readout = optional(from.b_readout, prepare);
-  b_output = optional(from.b_output, prepare);
+  embedding = from.embedding, w_output = from.w_output, w_readout = from.w_readout.value_or(Tensor());
+  b_readout = optional(from.b_readout, prepare), b_output = optional(from.b_output, prepare);
 }
 
 void SearchOptions::check(const SearchArguments& in) const {

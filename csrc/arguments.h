@@ -106,6 +106,13 @@ struct SearchInputs {
   std::string_view order, readout;
 };
 
+// What a search makes tokens with and reads them by.
+struct SearchOutputs {
+  const Tensor &embedding, &w_output;
+  const OptionalTensor &b_output, &w_readout, &b_readout;
+  std::string_view order, readout;
+};
+
 // Keys as (B, S, N, A) and v as (N, A). Matrices of weights are not prepared: they are as they came in.
 struct SearchArguments {
   Tensor h0, c0, keys, values, v, first_feed;
@@ -116,7 +123,10 @@ struct SearchArguments {
   bool reads_feed;       // the readout; else it reads
   int64_t readout_from;  // as much of a row [h ; context ; x]
 
+  SearchArguments() = default;
   SearchArguments(const SearchInputs& inputs, Prepare prepare);
+  // When all sizes but `vocab` and w_feed are there.
+  void take_outputs(const SearchOutputs& from, const Tensor& like, Prepare prepare);
   int64_t context() const { return heads * width; }
 };
 

@@ -185,6 +185,7 @@ TORCH_LIBRARY_IMPL(s2s_kernels, CPU, m) {
   m.impl("lstm_step", TORCH_FN(cpu::lstm_step));
   m.impl("lstm_step_backward", TORCH_FN(cpu::lstm_step_backward));
   m.impl("beam_search", TORCH_FN(beam_search<cpu::beam_search>));
+  m.impl("decoder_search", TORCH_FN(cpu::decoder_search));
   m.impl("linear_cross_entropy_forward", TORCH_FN(cpu::linear_cross_entropy_forward));
   m.impl("linear_cross_entropy_backward", TORCH_FN(cpu::linear_cross_entropy_backward));
   m.impl("gru_forward", TORCH_FN(cpu::gru_forward));

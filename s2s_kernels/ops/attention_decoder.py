@@ -63,18 +63,26 @@ def decode(op, x, state, *source_and_cell, parts, **options):
     named = tuple(zip(("h0", "c0"), states))
     given = options | dict(zip(PARTS, parts, strict=True))
     check_decoder(gates, x, named, *source_and_cell, **given)
-    lengths, mask, layers, scale = (given.pop(name) for name in ("lengths", "mask", "layers", "scale"))
-    given |= zip(SOURCE_AND_CELL, source_and_cell, strict=True)
-    if scale != 1:
-        scaled = "v" if given["score"] == "additive" else "keys" if given["w_query"] is None else "w_query"
-        for name in (scaled, "b_score", *["b_query"] * (scaled == "w_query")):
-            given[name] = None if given[name] is None else given[name] * scale
-    inputs = [x, *states, *[None] * (2 - len(states)), *(given[name] for name in INPUTS[3:])]
-    inputs += [weight for layer in layers for weight in layer]
-    form = [gates, *(choices.index(given[name]) for name, choices in CHOICES.items())]
+    lengths, mask = given.pop("lengths"), given.pop("mask")
+    inputs, form = pack(x, states, given | dict(zip(SOURCE_AND_CELL, source_and_cell, strict=True)))
     if transforms.at_work():
         return registration.run_transformed(op, run, x.device.type, inputs, lengths, mask, form)
     return registration.run(NAME, run, x.device.type, inputs, lengths, mask, form, kernels=BACKENDS)
+
+
+def pack(x, states, given):
+    """inputs and form, as the op takes them, of all that is given by name."""
+    scale = given["scale"]
+    if scale != 1:
+        scaled = "v" if given["score"] == "additive" else "keys" if given["w_query"] is None else "w_query"
+        names = (scaled, "b_score", *["b_query"] * (scaled == "w_query"))
+        given |= {name: given[name] * scale for name in names if given[name] is not None}
+    keys, b_score = given["keys"], given["b_score"]
+    if b_score is not None and keys.dim() == 4:  # one for all heads, or one for each
+        given["b_score"] = b_score.expand(keys.shape[2])
+    inputs = [x, *states, *[None] * (2 - len(states)), *(given[name] for name in INPUTS[3:])]
+    inputs += [weight for layer in given["layers"] for weight in layer]
+    return inputs, [2 + len(states), *(choices.index(given[name]) for name, choices in CHOICES.items())]
 
 
 def arguments(inputs, form):

@@ -23,11 +23,11 @@ def check_decoder(
     gates, x, states, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh,
     *, lengths=None, mask=None, w_feed=None, b_feed=None, first_feed=None, layers=(), query="h", score="additive",
     scale=1.0, b_score=None, normalization="softmax", w_location=None, w_dense=None, location="previous",
-    first_weights=None,
-    detach_location=False, feed="tanh", **masks,
+    first_weights=None, detach_location=False, feed="tanh", fed=True, x_name="x", **masks,
 ):  # fmt: skip
     """``states`` are the named tensors (B, H), with layers (L, B, H), of a cell with ``gates`` gates; ``masks`` the
-    factors of dropout and zoneout by name."""
+    factors of dropout and zoneout by name. A search has no ``x``: it makes one like the tensor called ``x_name``, and
+    its cell may be fed nothing (``fed``)."""
     check_choices(gates, query, score, scale, normalization, location, detach_location, feed)
     check_tuple("layers", layers)
     batch, steps = dims("x", x, "B, T, I")[:2]
@@ -41,13 +41,14 @@ def check_decoder(
     keys_form = "B, S, N, A" if heads else "B, S, A"
     source = dims("keys", keys, keys_form)[1]
     own = len(dims("values", values, "B, S, D", *["B, S, N, D"] * len(heads))) == 4
-    width, like = values.shape[-1], (x, "x")
+    width, like = values.shape[-1], (x, x_name)
     context, queries, asked = n * width, n * tail[-1], hidden * (2 if query == "c_h" else 1)
     feed_form = "N * D, H" if feed == "gate" else "F, H + N * D" if heads else "F, H + D"
-    fed = context if w_feed is None or feed == "gate" else dims("w_feed", w_feed, feed_form)[0]
+    made = context if w_feed is None or feed == "gate" else dims("w_feed", w_feed, feed_form)[0]
+    fed = made if fed else 0
     attended = hidden if feed == "gate" else hidden + context
 
-    check_cell(gates, x, states, weight_ih, weight_hh, bias_ih, bias_hh, fed, len(layers))
+    check_cell(gates, x, states, weight_ih, weight_hh, bias_ih, bias_hh, fed, len(layers), x_name)
     for i, layer in enumerate(layers):
         check_layer(gates, f"layers[{i}]", layer, hidden, *like)
     expect("keys", keys, keys_form, (batch, source, *tail), *like)
@@ -74,27 +75,35 @@ def check_decoder(
         w_location, w_dense, location, first_weights, detach_location, score, heads, batch, source, tail[-1], like
     )
 
-    layered, of_layers = ("L, ", (1 + len(layers),)) if len(layers) else ("", ())
+    masks = {name: factors for name, factors in masks.items() if factors is not None}
+    if masks:
+        wide = (asked, feed_form.split(", ")[1], attended, fed)
+        check_masks(
+            gates, masks, (batch, steps, hidden), (*heads, source), *wide, len(layers), w_feed is not None, like
+        )
+    check_lengths(lengths, batch, source, x, "S")
+    check_mask(mask, batch, source, x)
+
+
+def check_masks(gates, masks, sizes, weights, asked, attended_form, attended, fed, above, has_feed, like):
+    batch, steps, hidden = sizes
+    layered, of_layers = ("L, ", (1 + above,)) if above else ("", ())
     carried = f"{layered}B, T, H", (*of_layers, batch, steps, hidden)
     shapes = {
-        "drop_query": ("B, T + 1, 2H" if query == "c_h" else "B, T + 1, H", (batch, steps + 1, asked)),
-        "drop_weights": ("B, T + 1, N, S" if heads else "B, T + 1, S", (batch, steps + 1, *heads, source)),
-        "drop_attended": (f"B, T + 1, {feed_form.split(', ')[1]}", (batch, steps + 1, attended)),
+        "drop_query": ("B, T + 1, 2H" if asked > hidden else "B, T + 1, H", (batch, steps + 1, asked)),
+        "drop_weights": ("B, T + 1, N, S" if len(weights) == 2 else "B, T + 1, S", (batch, steps + 1, *weights)),
+        "drop_attended": (f"B, T + 1, {attended_form}", (batch, steps + 1, attended)),
         "drop_fed": ("B, T, F", (batch, steps, fed)),
-        "drop_layers": ("L - 1, B, T, H", (len(layers), batch, steps, hidden)),
+        "drop_layers": ("L - 1, B, T, H", (above, batch, steps, hidden)),
         **dict.fromkeys(("drop_h", "drop_c", "zone_h", "zone_c"), carried),
     }
-    needed = {"drop_attended": ("w_feed", w_feed is not None), "drop_layers": ("layers", len(layers) > 0)}
+    needed = {"drop_attended": ("w_feed", has_feed), "drop_layers": ("layers", above > 0)}
     for name, factors in masks.items():
-        if factors is None:
-            continue
         refuse(gates == 3 and name.endswith("_c"), f"{name} is given to a GRU, expected None: only an LSTM has a c")
         what, there = needed.get(name, ("", True))
         refuse(not there, f"{name} is given without {what}, expected both or neither")
         expect(name, factors, *shapes[name], *like)
         refuse(factors.requires_grad, f"{name} requires a gradient, expected a tensor that does not: masks have none")
-    check_lengths(lengths, batch, source, x, "S")
-    check_mask(mask, batch, source, x)
 
 
 def check_choices(gates, query, score, scale, normalization, location, detach_location, feed):

@@ -15,21 +15,21 @@ def pair(name, state, names="h0, c0", form="B, H"):
     return state
 
 
-def check_cell(gates, x, states, weight_ih, weight_hh, bias_ih, bias_hh, feed=0, layers=0):
+def check_cell(gates, x, states, weight_ih, weight_hh, bias_ih, bias_hh, feed=0, layers=0, x_name="x"):
     """``x`` (B, T, I), ``states`` named (B, H) tensors, and the weights of a cell with ``gates`` gates.
 
-    With ``layers`` above this cell, states are (L, B, H)."""
+    With ``layers`` above this cell, states are (L, B, H). ``x_name``: of what ``x`` has its dtype and device from."""
     batch, _, inputs = dims("x", x, "B, T, I")
-    floating("x", x)
+    floating(x_name, x)
     form, lead = ("L, B, H", (1 + layers,)) if layers else ("B, H", ())
     hidden = dims(*states[0], form)[-1]
     for name, state in states:
-        expect(name, state, form, (*lead, batch, hidden), x, "x")
+        expect(name, state, form, (*lead, batch, hidden), x, x_name)
     wide, form = gates * hidden, f"{gates}H, I + F" if feed else f"{gates}H, I"
-    expect("weight_ih", weight_ih, form, (wide, inputs + feed), x, "x")
-    expect("weight_hh", weight_hh, f"{gates}H, H", (wide, hidden), x, "x")
-    optional("bias_ih", bias_ih, f"{gates}H", (wide,), x, "x")
-    optional("bias_hh", bias_hh, f"{gates}H", (wide,), x, "x")
+    expect("weight_ih", weight_ih, form, (wide, inputs + feed), x, x_name)
+    expect("weight_hh", weight_hh, f"{gates}H, H", (wide, hidden), x, x_name)
+    optional("bias_ih", bias_ih, f"{gates}H", (wide,), x, x_name)
+    optional("bias_hh", bias_hh, f"{gates}H", (wide,), x, x_name)
 
 
 def check_sequence(gates, x, states, weight_ih, weight_hh, bias_ih, bias_hh, lengths, resets=None, reset_states=None):

@@ -62,6 +62,32 @@ def move_forward(previous, weights):
     return (product / total.masked_fill(total == 0, 1)).to(weights.dtype)  # zeros where nothing may be attended
 
 
+def before_the_first(keys, valid, first_weights):
+    """The weights before the first and the sum of all so far, which the location reads, and what "forward" starts
+    from."""
+    last = keys.new_zeros(keys.shape[:2]) if first_weights is None else zero_invalid(first_weights, valid)
+    first = torch.arange(keys.shape[1], device=keys.device) == 0
+    return last, last, first.to(keys.dtype).expand(keys.shape[:2])
+
+
+def find_history(last, total, location):
+    return torch.stack({"previous": [last], "cumulative": [total], "both": [last, total]}[location], 1)
+
+
+def find_query(state, query, w_query, b_query, keys, drop=None):
+    """Of the top layer's state, as ``keys`` want it."""
+    q = dropped(torch.cat([state[1], state[0]], -1) if query == "c_h" else state[0], drop)
+    q = q if w_query is None else linear(q, w_query, b_query)
+    return q.unflatten(-1, keys.shape[2:]) if keys.dim() == 4 else q
+
+
+def find_feed(h, context, feed, w_feed, b_feed, drop=None):
+    if w_feed is None:
+        return context
+    fed = linear(dropped(h if feed == "gate" else torch.cat([h, context], -1), drop), w_feed, b_feed)
+    return {"linear": lambda: fed, "tanh": fed.tanh, "gate": lambda: fed.sigmoid() * context}[feed]()
+
+
 def carry(new, old, drop, zone):
     """What a cell's new state becomes under dropout and zoneout."""
     new = new if drop is None else new * drop
@@ -97,35 +123,16 @@ def run_decoder(
     cells = [(weight_ih, weight_hh, bias_ih, bias_hh), *layers]
     state = list(zip(*state, strict=True)) if layers else [tuple(state)]
     carried = ((drop_h, zone_h), (drop_c, zone_c))
-    # The weights before the first and the sum of all so far, which the location reads, and what "forward" starts from.
-    last = total = keys.new_zeros(keys.shape[:2]) if first_weights is None else zero_invalid(first_weights, valid)
-    aligned = (torch.arange(keys.shape[1], device=keys.device) == 0).to(keys.dtype).expand(keys.shape[:2])
-
-    def find_query(t):
-        h = state[-1][0]
-        q = dropped(torch.cat([state[-1][1], h], -1) if query == "c_h" else h, at(drop_query, t))
-        q = q if w_query is None else linear(q, w_query, b_query)
-        return q.unflatten(-1, keys.shape[2:]) if keys.dim() == 4 else q
-
-    def find_history():
-        if w_location is None:
-            return None
-        history = torch.stack({"previous": [last], "cumulative": [total], "both": [last, total]}[location], 1)
-        return history.detach() if detach_location else history
-
-    def find_feed(t, context):
-        if w_feed is None:
-            return context
-        h = state[-1][0]
-        attended = dropped(h if feed == "gate" else torch.cat([h, context], -1), at(drop_attended, t))
-        fed = linear(attended, w_feed, b_feed)
-        return {"linear": lambda: fed, "tanh": fed.tanh, "gate": lambda: fed.sigmoid() * context}[feed]()
+    last, total, aligned = before_the_first(keys, valid, first_weights)
 
     all_states, all_contexts, all_weights, all_feeds = [], [], [], []
     for t in range(x.shape[1] + 1):
-        context, weights = attend(source, find_query(t), find_history(), aligned, at(drop_weights, t))
+        asked = find_query(state[-1], query, w_query, b_query, keys, at(drop_query, t))
+        history = None if w_location is None else find_history(last, total, location)
+        history = history.detach() if detach_location and history is not None else history
+        context, weights = attend(source, asked, history, aligned, at(drop_weights, t))
         context = context.flatten(1)
-        fed = find_feed(t, context)
+        fed = find_feed(state[-1][0], context, feed, w_feed, b_feed, at(drop_attended, t))
         if t == 0 and first_feed is not None:
             fed = first_feed  # the decoder attends after its cell: what h_0 looks at is no part of it
         else:

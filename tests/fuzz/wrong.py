@@ -34,6 +34,10 @@ FORMS = {
     "beam_search": [
         {"order": "after", "F": 4, "first": True, "readout": "feed", "R": 5},
         {"N": 2, "lstm": True, "readout": "state_context"},
+        {
+            "F": 4,
+            "parts": {"K": 3, "location": "both", "first_weights": True, "b_score": 1, "scale": 0.7, "feed": "linear"},
+        },
     ],
     "greedy_search": [{"readout": "state"}],
 }
@@ -125,6 +129,7 @@ AGREE = {
     "beam": ("n_best",),
     "readout": ("w_readout", "w_output"),
     "order": ("w_feed",),
+    "location": ("w_location",),
 }
 
 

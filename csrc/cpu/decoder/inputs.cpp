@@ -23,7 +23,8 @@ Tensors tensors_of(const OptionalTensors& list) {
   return all;
 }
 
-Inputs::Inputs(Tensors handed_, const OptionalTensor& lengths, const OptionalTensor& mask, at::IntArrayRef form)
+Inputs::Inputs(Tensors handed_, const OptionalTensor& lengths, const OptionalTensor& mask, at::IntArrayRef form,
+               Prepare matrices, bool fed)
     : handed(std::move(handed_)) {
   const Tensors& all = handed;
   TORCH_CHECK_VALUE(form.size() == 7, "form has ", form.size(), " numbers, expected 7");
@@ -54,10 +55,10 @@ Inputs::Inputs(Tensors handed_, const OptionalTensor& lengths, const OptionalTen
     return all[i];
   };
   // Checked, and in the computing dtype; undefined stays so.
-  auto take = [&](int i, at::IntArrayRef shape) {
+  auto take = [&](int i, at::IntArrayRef shape, Prepare prepare = to_compute) {
     if (!all[i].defined()) return Tensor();
     check_like(names[i], all[i], shape, all[kX]);
-    return to_compute(all[i]);
+    return prepare(all[i]);
   };
 
   const Tensor &x_ = required(kX, 3, 3), &keys_ = required(kKeys, 3, 4), &values_ = required(kValues, 3, 4);
@@ -102,20 +103,20 @@ Inputs::Inputs(Tensors handed_, const OptionalTensor& lengths, const OptionalTen
     v = take(kV, v_shape).view({heads, attention});
   }
   TORCH_CHECK_VALUE(query == Query::kH || has_cell(), "form asks with c, which a GRU has not");
-  w_query = take(kWQuery, {asked(), asking()}), b_query = take(kBQuery, {asked()});
+  w_query = take(kWQuery, {asked(), asking()}, matrices), b_query = take(kBQuery, {asked()});
   TORCH_CHECK_VALUE(w_query.defined() || (score == Score::kDot && asked() == asking() && !b_query.defined()),
                     "w_query is None, expected a tensor of ", asked(), " rows and ", asking(), " columns");
 
-  feed = context();
+  feed = fed ? context() : 0;
   if (all[kWFeed].defined()) {
     check_dim("w_feed", all[kWFeed], 2, 2);
     if (feed_form != Feed::kGate) feed = all[kWFeed].size(0);
     w_feed = all[kWFeed];  // attended() asks whether there is one
-    w_feed = take(kWFeed, {feed, attended()});
+    w_feed = take(kWFeed, {feed, attended()}, matrices);
   }
   TORCH_CHECK_VALUE(has_feed() || !all[kBFeed].defined(), "b_feed is given without w_feed");
   b_feed = take(kBFeed, {feed}), first_feed = take(kFirstFeed, {batch, feed});
-  layers.push_back({take(kWeightIh, {wide(), inputs + feed}), take(kWeightHh, {wide(), hidden}),
+  layers.push_back({take(kWeightIh, {wide(), inputs + feed}, matrices), take(kWeightHh, {wide(), hidden}, matrices),
                     take(kBiasIh, {wide()}), take(kBiasHh, {wide()})});
   TORCH_CHECK_VALUE(weight_ih_.defined() && layers[0].weight_hh.defined(), "weight_hh is None, expected a tensor");
   for (int64_t l = 1; l < count; l++) {
@@ -124,7 +125,7 @@ Inputs::Inputs(Tensors handed_, const OptionalTensor& lengths, const OptionalTen
       TORCH_CHECK_VALUE(all[i].defined() || !must, name, " of a further layer is None, expected a tensor");
       if (!all[i].defined()) return Tensor();
       check_like(name, all[i], shape, all[kX]);
-      return to_compute(all[i]);
+      return must ? matrices(all[i]) : to_compute(all[i]);
     };
     layers.push_back({weight(at, "weight_ih", true, {wide(), hidden}),
                       weight(at + 1, "weight_hh", true, {wide(), hidden}), weight(at + 2, "bias_ih", false, {wide()}),

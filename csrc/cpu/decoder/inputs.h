@@ -94,7 +94,9 @@ struct Inputs {
   int64_t batch, steps, inputs, hidden, source, heads, attention, width, value_heads, feed, channels = 0, kernel = 0,
                                                                                             filters = 0;
 
-  Inputs(Tensors handed, const OptionalTensor& lengths, const OptionalTensor& mask, at::IntArrayRef form);
+  // matrices: what becomes of weights; fed: whether the cell is fed anything but x.
+  Inputs(Tensors handed, const OptionalTensor& lengths, const OptionalTensor& mask, at::IntArrayRef form,
+         Prepare matrices = to_compute, bool fed = true);
   void check_backward(const OptionalTensors& grads, const Tensors& outputs, const std::vector<bool>& needs) const;
   bool applies(int which, bool save) const;  // whether there is such an output
   std::vector<int64_t> output_shape(int which, bool save) const;
