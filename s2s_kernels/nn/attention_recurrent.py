@@ -254,7 +254,7 @@ class _AttentionRecurrent(nn.Module):
             w_location = self.location_layer.weight
             history = past[:, {"previous": slice(0, 1), "cumulative": slice(1, 2), "both": slice(0, 2)}[self.location]]
         values = zero_invalid(memory, valid)
-        source = decoder.Source(keys, values, valid, v, 1.0, None, self.normalization, w_location)
+        source = decoder.Source(keys, values, valid, v, 1.0, None, self.normalization, w_location, None)
         query = h
         if self.attention.query_layer is not None:
             query = self.attention._split_heads(self.attention.query_layer(h))

@@ -54,6 +54,7 @@ def beam_search(
     b_score: Tensor | None = None,
     normalization: Literal["softmax", "sigmoid", "forward"] = "softmax",
     w_location: Tensor | None = None,
+    w_dense: Tensor | None = None,
     location: Literal["previous", "cumulative", "both"] = "previous",
     first_weights: Tensor | None = None,
     feed: Literal["tanh", "linear", "gate"] = "tanh",
@@ -147,7 +148,7 @@ def beam_search(
         "b_readout": b_readout,
         "return_weights": return_weights,
     }
-    parts = (layers, query, score, scale, b_score, normalization, w_location, location, first_weights, feed)
+    parts = (layers, query, score, scale, b_score, normalization, w_location, w_dense, location, first_weights, feed)
     plain = parts == decoder_search.PLAIN and scale is not True and getattr(values, "ndim", 3) != 4
     plain = plain and (w_feed is None or order != "before")
     if not plain:

@@ -17,7 +17,7 @@ class SearchDecoder:
         self, state, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh,
         embedding, w_output, b_output=None, *, copies=1, lengths=None, mask=None, order="before",
         w_feed=None, b_feed=None, first_feed=None, readout="state", w_readout=None, b_readout=None, layers=(),
-        query="h", score="additive", scale=1.0, b_score=None, normalization="softmax", w_location=None,
+        query="h", score="additive", scale=1.0, b_score=None, normalization="softmax", w_location=None, w_dense=None,
         location="previous", first_weights=None, feed="tanh",
     ):  # fmt: skip
         valid = valid_positions(keys.shape[1], lengths, mask)
@@ -34,7 +34,7 @@ class SearchDecoder:
         rows = torch.arange(len(keys), device=keys.device).repeat_interleave(copies)
         self.take(rows)
         self.keys, values, self.valid = keys[rows], values[rows], self.valid[rows]
-        self.source = Source(self.keys, values, self.valid, v, scale, b_score, normalization, w_location)
+        self.source = Source(self.keys, values, self.valid, v, scale, b_score, normalization, w_location, w_dense)
         if not self.before and self.fed and self.feed is None:
             self.feed = self.make_feed(self.attend())
 
