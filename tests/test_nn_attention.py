@@ -158,12 +158,6 @@ def test_masks_of_one_call(anywhere):
     assert torch.equal(out.h_n, h0) and torch.equal(out.c_n, c0)
 
 
-def test_a_decoder_with_parts_has_no_search():
-    decoder = sk.nn.AttentionGRU(5, 6, 7, 8, normalization="sigmoid")
-    with pytest.raises(ValueError, match="this decoder has normalization, expected a plain one"):
-        decoder.greedy_search(None, None, None, None, bos=0, eos=1, max_length=2)
-
-
 @pytest.mark.parametrize("kind", ["AttentionGRU", "AttentionLSTM"])
 def test_parameters_load_from_the_layers_of_an_existing_decoder(kind):
     cell = getattr(torch.nn, "GRUCell" if kind == "AttentionGRU" else "LSTMCell")(5 + 4, 6)

@@ -159,12 +159,12 @@ class _AttentionRecurrent(nn.Module):
             found.ids  # (B, n_best, max_length + 1)
 
         Args:
-            state: h_0 (B, H), for an LSTM (h_0, c_0).
+            state: h_0 (B, H), for an LSTM (h_0, c_0); with layers (L, B, H).
             memory: (B, S, D).
             embedding: nn.Embedding (V, I); output: nn.Linear of the features to V logits.
             keys: what ``project_keys(memory)`` returned; made here when None.
             readout_layer: nn.Linear under the tanh of the features, or None.
-            options: those of `s2s_kernels.beam_search`, but for the weights.
+            options: those of `s2s_kernels.beam_search`, but for the weights and what the constructor has chosen.
 
         Returns:
             SearchOutput: ids (B, n_best, max_length + 1), lengths and scores (B, n_best), weights.
@@ -179,16 +179,14 @@ class _AttentionRecurrent(nn.Module):
         return self._search(ops.greedy_search, state, memory, embedding, output, **options)
 
     def _search(self, op, state, memory, embedding, output, *, keys=None, readout_layer=None, **options):
-        if self._parts():
-            raise ValueError(f"this decoder has {', '.join(self._parts())}, expected a plain one: it has no search")
         cell, query, feed = self.cell, self.attention.query_layer, self.feed_layer
         return op(
             state,
             self.project_keys(memory) if keys is None else keys,
             memory,
             self.attention.score_vector(),
-            query.weight,
-            query.bias,
+            None if query is None else query.weight,
+            None if query is None else query.bias,
             cell.weight_ih,
             cell.weight_hh,
             cell.bias_ih,
@@ -200,6 +198,7 @@ class _AttentionRecurrent(nn.Module):
             b_feed=None if feed is None else feed.bias,
             w_readout=None if readout_layer is None else readout_layer.weight,
             b_readout=None if readout_layer is None else readout_layer.bias,
+            **self._parts(),
             **options,
         )
 
