@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from .config import Config
     from .data import Dataset
     from .errors import S2SError
+    from .importing.joeynmt import import_joeynmt
+    from .importing.opennmt import import_opennmt
     from .model import Seq2Seq
     from .search_options import SearchOptions
     from .training import Trainer, train
@@ -25,9 +27,23 @@ _MODULES = {
     "Seq2Seq": "model",
     "Trainer": "training",
     "Translator": "translator",
+    "import_joeynmt": "importing.joeynmt",
+    "import_opennmt": "importing.opennmt",
     "train": "training",
 }
-__all__ = ["Config", "Dataset", "S2SError", "SearchOptions", "Seq2Seq", "Trainer", "Translator", "load", "train"]
+__all__ = [
+    "Config",
+    "Dataset",
+    "S2SError",
+    "SearchOptions",
+    "Seq2Seq",
+    "Trainer",
+    "Translator",
+    "import_joeynmt",
+    "import_opennmt",
+    "load",
+    "train",
+]
 
 
 def load(path, device="cpu") -> "Translator":

@@ -124,6 +124,12 @@ def check_states(c):
         f"initial_state is 'last' with decoder_layers {c.decoder_layers}, expected at most {layers}, "
         "the states there are (or choose 'bridge').",
     )
+    widths = sorted({c.memory_size, c.encoder_size})
+    refuse(
+        c.initial_state == "copy" and c.hidden_size not in widths,
+        f"initial_state is 'copy' with hidden_size {c.hidden_size}, expected {' or '.join(map(str, widths))}, the "
+        "width of the encoder's last state or of its forward half.",
+    )
     refuse(
         c.initial_state == "backward" and not (c.bidirectional and c.attention != "fixed"),
         "initial_state is 'backward', which needs a bidirectional encoder and an attention other than 'fixed'.",

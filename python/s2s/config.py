@@ -36,7 +36,9 @@ class Config:
     """
 
     # Text
-    tokens: Literal["word", "char", "sentencepiece"] = option("word", "What a token is.")
+    tokens: Literal["word", "char", "space", "sentencepiece"] = option(
+        "word", "What a token is; space: what stands between spaces, as another program split it."
+    )
     columns: str = option("1,2", "Columns of source and target in a tab-separated file.")
     cleaning: Literal["none", "seed", "fixed", "detokenize"] = option(
         "none",
@@ -90,8 +92,10 @@ class Config:
     feed: Literal["context", "attentional", "none"] = option(
         "context", "What the next step is fed: the context, Luong's attentional vector, nothing."
     )
-    initial_state: Literal["bridge", "backward", "last", "zeros"] = option(
-        "bridge", "First state: tanh(Linear(last encoder state)), of its backward half, that state itself, zeros."
+    initial_state: Literal["bridge", "backward", "hidden", "last", "copy", "zeros"] = option(
+        "bridge",
+        "First state: tanh(Linear(last encoder state)), of its backward half, of h for an LSTM's c too; that state "
+        "itself, its h (or h's forward half) for every layer and c; zeros.",
     )
     first_context: Literal["auto", "attend", "zeros"] = option(
         "auto",

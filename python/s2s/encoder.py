@@ -48,13 +48,17 @@ class Encoder(nn.Module):
         return outputs, tuple(torch.cat([s[d::directions] for d in range(directions)], -1) for s in states)
 
 
+LINEAR = ("bridge", "backward", "hidden")  # first states that have weights
+
+
 class Bridge(nn.Module):
     """The decoder's first state from the encoder's last.
 
     ``bridge``: tanh(Linear(the top layer's last state)), one Linear for each state of each decoder layer.
     ``backward``: the same of the backward direction alone, as Bahdanau et al. (2015), whose ``s_0 =
-    tanh(W_s h_1)`` reads the state that has just seen the first word. ``last``: the states of the top layers as
-    they are. ``zeros``.
+    tanh(W_s h_1)`` reads the state that has just seen the first word. ``hidden``: of h alone, for an LSTM's c as
+    well. ``last``: the states of the top layers as they are. ``copy``: the top layer's h, or its forward half where
+    that is as wide as the decoder, for every layer and for c as well. ``zeros``. JoeyNMT has ``hidden`` and ``copy``.
     """
 
     def __init__(self, config):
@@ -65,14 +69,17 @@ class Bridge(nn.Module):
             config.decoder_layers,
         )
         self.backward_from = config.encoder_size if self.kind == "backward" else 0
-        if self.kind in ("bridge", "backward"):
+        if self.kind in LINEAR:
             width, count = config.memory_size - self.backward_from, config.decoder_layers * config.states_per_layer
             self.layers = nn.ModuleList(nn.Linear(width, config.hidden_size) for _ in range(count))
 
     def forward(self, states):
         """states: a tuple of (L, B, M) -> a tuple of (B, H), all states of the lowest layer first."""
-        if self.kind in ("bridge", "backward"):
-            tops = [state[-1, :, self.backward_from :] for state in states]
+        if self.kind == "copy":
+            h = states[0][-1, :, : self.hidden_size]
+            return (h,) * (self.decoder_layers * len(states))
+        if self.kind in LINEAR:
+            tops = [state[-1, :, self.backward_from :] for state in states[: 1 if self.kind == "hidden" else None]]
             return tuple(torch.tanh(layer(tops[i % len(tops)])) for i, layer in enumerate(self.layers))
         picked = [state[i] for i in range(-self.decoder_layers, 0) for state in states] if self.kind == "last" else []
         return tuple(picked) or tuple(

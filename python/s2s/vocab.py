@@ -15,6 +15,7 @@ from .pairs import watched
 PAD, UNK, BOS, EOS = range(4)
 SPECIALS = ["<pad>", "<unk>", "<s>", "</s>"]
 SAMPLE = 4_000_000  # sentences, drawn at random, are enough to make pieces of, and all that must fit into memory
+KINDS = ("word", "char", "space")
 JOINER = "￭"  # marks the side on which a punctuation token had no space, so that words() can be undone
 
 
@@ -78,15 +79,21 @@ class Saved:
 
 
 class Vocabulary(Saved):
-    """Tokens and their ids. ``encode`` and ``decode`` leave <s> and </s> to the caller."""
+    """Tokens and their ids. ``encode`` and ``decode`` leave <s> and </s> to the caller.
 
-    def __init__(self, tokens, kind):
-        self.tokens, self.kind = tokens, kind
+    Args:
+        tokens: by id.
+        kind: "word", "char" or "space".
+        end: texts end with </s>, as sources of models of other programs do.
+    """
+
+    def __init__(self, tokens, kind, end=False):
+        self.tokens, self.kind, self.end = tokens, kind, end
         self.ids = {token: i for i, token in enumerate(tokens)}
 
     @classmethod
     def build(cls, texts, kind, size=0, min_count=1):
-        """From training texts, the most frequent first; kind is "word" or "char"."""
+        """From training texts, the most frequent first; kind is "word", "char" or "space"."""
         split = cls([], kind).split
         counts = Counter(token for text in texts for token in split(text))
         for special in SPECIALS:
@@ -101,10 +108,17 @@ class Vocabulary(Saved):
 
     def split(self, text):
         """The tokens of a text as they stand in it, unknown ones too: one for each of ``encode``."""
-        return words(text) if self.kind == "word" else list(text)
+        tokens = self._split(text)
+        return [*tokens, SPECIALS[EOS]] if self.end and tokens else tokens
+
+    def _split(self, text):
+        return words(text) if self.kind == "word" else text.split() if self.kind == "space" else list(text)
 
     def encode(self, text):
-        return [self.ids.get(token, UNK) for token in self.split(text)]
+        ids = [self.ids.get(token, UNK) for token in self._split(text)]
+        if self.kind == "space":  # where </s> may stand in a text, and means nothing
+            ids = [UNK if i in (PAD, BOS, EOS) else i for i in ids]
+        return [*ids, EOS] if self.end and ids else ids
 
     def pieces(self, ids):
         """One printable string per id."""
@@ -112,18 +126,19 @@ class Vocabulary(Saved):
 
     def decode(self, ids):
         tokens = self.pieces(i for i in ids if i not in (PAD, BOS, EOS))
-        return join_words(tokens) if self.kind == "word" else "".join(tokens)
+        return join_words(tokens) if self.kind == "word" else (" " if self.kind == "space" else "").join(tokens)
 
     def to_bytes(self):
         """A JSON file."""
-        return (json.dumps({"kind": self.kind, "tokens": self.tokens}, ensure_ascii=False, indent=0) + "\n").encode()
+        values = {"kind": self.kind, "tokens": self.tokens} | ({"end": True} if self.end else {})
+        return (json.dumps(values, ensure_ascii=False, indent=0) + "\n").encode()
 
     @classmethod
     def from_bytes(cls, data, path, kind=None):
         """What ``to_bytes`` made; S2SError, with the name of the file, if it is no vocabulary of this kind."""
         values = parse_json(data, path)
         tokens, found = (values.get("tokens"), values.get("kind")) if isinstance(values, dict) else (None, None)
-        if not isinstance(tokens, list) or tokens[: len(SPECIALS)] != SPECIALS or found not in ("word", "char"):
+        if not isinstance(tokens, list) or tokens[: len(SPECIALS)] != SPECIALS or found not in KINDS:
             raise S2SError(f"{path} is no vocabulary of words or characters.")
         if kind not in (None, found):
             raise S2SError(f"{path} is a vocabulary of kind {found!r}, expected {kind!r}.")
@@ -132,7 +147,7 @@ class Vocabulary(Saved):
                 raise S2SError(f"{path}: token {i} is {shown(token)}, expected text.")
         if len(set(tokens)) < len(tokens):
             raise S2SError(f"{path} has a token twice.")
-        return cls(tokens, found)
+        return cls(tokens, found, values.get("end") is True)
 
 
 class SentencePieceVocabulary(Saved):

@@ -24,11 +24,13 @@ class NotInstalled(Exception):
 
 
 def pins(package, folder=HERE):
-    """``PINS`` of the package's file, read without importing it, since it imports the package; None without any."""
+    """``PINS`` of the package's file, read without importing it, since it imports the package; None without any.
+    ``PINS = "FOLDER/NAME"`` are those of another file."""
     tree = ast.parse((folder / f"{package}.py").read_text())
     for node in tree.body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "PINS":
-            return ast.literal_eval(node.value)
+            found = ast.literal_eval(node.value)
+            return pins(Path(found).name, folder.parent / Path(found).parent) if isinstance(found, str) else found
     return None
 
 

@@ -1,0 +1,152 @@
+"""Models of JoeyNMT and OpenNMT-py, trained by them (``make interop``), give here what they gave there."""
+
+import json
+import shutil
+from argparse import Namespace
+
+import pytest
+import torch
+import yaml
+from interop import reversal
+from interop.case import FIXTURES
+
+import s2s
+from s2s import S2SError
+from s2s.config import Config
+from s2s.importing import joeynmt, opennmt
+from s2s.vocab import EOS, UNK, Vocabulary
+
+KINDS = {
+    "joeynmt": lambda: s2s.import_joeynmt(FIXTURES / "joeynmt"),
+    "opennmt_py": lambda: s2s.import_opennmt(FIXTURES / "opennmt_py" / "model.pt"),
+}
+
+
+@pytest.fixture(params=KINDS)
+def imported(request):
+    return KINDS[request.param](), json.loads((FIXTURES / request.param / "expected.json").read_text())
+
+
+def test_scores_and_outputs_are_the_toolkits(imported):
+    translator, expected = imported
+    found = reversal.scores(translator, expected["sources"], expected["targets"])
+    assert found == pytest.approx(expected["scores"], rel=1e-6, abs=1e-6)
+    for beam, outputs in expected["outputs"].items():
+        options = {"beam": int(beam), "max_length": 20, "allow_unknown": True}
+        assert translator.translate(expected["sources"], **options) == outputs
+
+
+def test_an_imported_model_is_saved_and_loaded(imported, tmp_path):
+    translator, expected = imported
+    translator.save(tmp_path)
+    again = s2s.load(tmp_path)
+    assert again.translate(expected["sources"][:5]) == translator.translate(expected["sources"][:5])
+
+
+def test_space_tokens_and_an_end():
+    vocabulary = Vocabulary(["<pad>", "<unk>", "<s>", "</s>", "a", "b,"], "space", end=True)
+    assert vocabulary.encode("a  b, c") == [4, 5, UNK, EOS] and vocabulary.split("a b,") == ["a", "b,", "</s>"]
+    assert vocabulary.encode("") == [] and vocabulary.encode("</s> <pad>") == [UNK, UNK, EOS]
+    assert vocabulary.decode([4, 5, EOS]) == "a b,"
+    again = Vocabulary.from_bytes(vocabulary.to_bytes(), "file")
+    assert again.end and again.kind == "space" and again.encode("a") == [4, EOS]
+
+
+@pytest.mark.parametrize(
+    "path, value, message",
+    [
+        ("encoder.type", "transformer", "model.encoder.type is 'transformer', expected 'recurrent'"),
+        ("encoder.bidirectional", False, "model.encoder.bidirectional is False, expected True"),
+        ("decoder.rnn_type", "gru", "model.decoder.rnn_type is 'gru', expected 'lstm'"),
+        ("decoder.attention", "other", "model.decoder.attention is 'other', expected 'bahdanau' or 'luong'"),
+        ("decoder.num_layers", 2, "model.decoder.num_layers is 2, expected 1 with input_feeding"),
+        ("decoder.embeddings", {"embedding_dim": 8}, "embedding_dim is 8, expected 16, as the encoder's"),
+    ],
+)
+def test_a_form_of_joeynmt_that_we_lack_is_named(path, value, message):
+    model = yaml.safe_load((FIXTURES / "joeynmt" / "config.yaml").read_text())["model"]
+    side, name = path.split(".")
+    model[side] = {**model[side], name: value}
+    with pytest.raises(S2SError) as error:
+        joeynmt.configuration(model)
+    assert message in str(error.value) and str(error.value).endswith("s2s has no such form.")
+
+
+OPENNMT = {
+    "encoder_type": "brnn", "decoder_type": "rnn", "rnn_type": "LSTM", "global_attention": "general", "input_feed": 1,
+    "enc_layers": 1, "dec_layers": 1, "src_word_vec_size": 8, "tgt_word_vec_size": 8, "enc_hid_size": 6,
+    "dec_hid_size": 6,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("encoder_type", "transformer", "encoder_type is 'transformer', expected 'rnn' or 'brnn'"),
+        ("decoder_type", "cnn", "decoder_type is 'cnn', expected 'rnn'"),
+        ("rnn_type", "SRU", "rnn_type is 'SRU', expected 'LSTM' or 'GRU'"),
+        ("bridge", True, "bridge is True, expected it off"),
+        ("copy_attn", True, "copy_attn is True, expected it off"),
+        ("global_attention_function", "sparsemax", "global_attention_function is 'sparsemax', expected 'softmax'"),
+        ("global_attention", "mlp", "input_feed is 1, expected 0 with global_attention 'mlp'"),
+        ("tgt_word_vec_size", 9, "tgt_word_vec_size is 9, expected 8"),
+        ("enc_layers", 2, "dec_layers is 1, expected 2, as enc_layers"),
+    ],
+)
+def test_a_form_of_opennmt_that_we_lack_is_named(name, value, message):
+    opennmt.configuration(OPENNMT)
+    with pytest.raises(S2SError) as error:
+        opennmt.configuration({**OPENNMT, name: value})
+    assert message in str(error.value)
+
+
+class Harm:
+    def __reduce__(self):
+        return print, ("executed",)
+
+
+def test_no_pickle_is_executed(tmp_path, capsys):
+    torch.save({"model": Harm(), "opt": Namespace()}, tmp_path / "model.pt")
+    with pytest.raises(S2SError, match="cannot be read without executing its pickle"):
+        s2s.import_opennmt(tmp_path / "model.pt")
+    shutil.copytree(FIXTURES / "joeynmt", tmp_path / "joeynmt")
+    torch.save({"model_state": Harm()}, tmp_path / "joeynmt" / "best.ckpt")
+    with pytest.raises(S2SError, match="cannot be read without executing its pickle"):
+        s2s.import_joeynmt(tmp_path / "joeynmt")
+    assert capsys.readouterr().out == ""
+
+
+def test_what_is_missing_is_named(tmp_path):
+    with pytest.raises(S2SError, match="nothing"):
+        s2s.import_joeynmt(tmp_path / "nothing")
+    torch.save({"model": {}}, tmp_path / "model.pt")
+    with pytest.raises(S2SError, match=r"model\.pt has no generator"):
+        s2s.import_opennmt(tmp_path / "model.pt")
+    shutil.copytree(FIXTURES / "joeynmt", tmp_path / "joeynmt")
+    checkpoint = torch.load(tmp_path / "joeynmt" / "best.ckpt", weights_only=True)
+    del checkpoint["model_state"]["trg_embed.lut.weight"]
+    torch.save(checkpoint, tmp_path / "joeynmt" / "best.ckpt")
+    with pytest.raises(S2SError, match=r"has no trg_embed\.lut\.weight"):
+        s2s.import_joeynmt(tmp_path / "joeynmt")
+
+
+@pytest.mark.parametrize("kind", ["hidden", "copy"])
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_first_states_of_h_alone(kind, cell):
+    from s2s.encoder import Bridge
+
+    sizes = {"encoder_size": 6, "hidden_size": 6, "decoder_layers": 2, "encoder_layers": 2}
+    config = Config(cell=cell, initial_state=kind, attention="additive", **sizes)
+    states = tuple(torch.randn(2, 3, 12) for _ in range(config.states_per_layer))
+    bridge = Bridge(config)
+    found = bridge(states)
+    assert len(found) == 2 * len(states)
+    for i, state in enumerate(found):
+        h = states[0][-1]
+        expected = torch.tanh(bridge.layers[i](h)) if kind == "hidden" else h[:, :6]
+        torch.testing.assert_close(state, expected)
+
+
+def test_a_copy_needs_a_width_that_fits():
+    with pytest.raises(S2SError, match="initial_state is 'copy' with hidden_size 7, expected 6 or 12"):
+        Config(initial_state="copy", encoder_size=6, hidden_size=7)
