@@ -50,7 +50,7 @@ Inputs::Inputs(Tensors handed_, const OptionalTensor& lengths, const OptionalTen
                                 "drop_c",     "zone_h",       "zone_c",
                                 "w_dense"};
   auto required = [&](int i, int64_t least, int64_t most) -> const Tensor& {
-    TORCH_CHECK_VALUE(all[i].defined(), names[i], " is None, expected a tensor");
+    TORCH_CHECK_VALUE(all[i].defined(), "inputs[", i - (i > kC0 && gates == kGru), "] is None, expected ", names[i]);
     check_dim(names[i], all[i], least, most);
     return all[i];
   };
@@ -230,18 +230,23 @@ void Inputs::check_backward(const OptionalTensors& grads, const Tensors& outputs
   TORCH_CHECK_VALUE(grads.size() == kPublic, "grads has ", grads.size(), " tensors, expected ", kPublic);
   TORCH_CHECK_VALUE(outputs.size() == kOutputs, "outputs has ", outputs.size(), " tensors, expected ", int(kOutputs));
   TORCH_CHECK_VALUE(needs.size() == handed.size(), "needs has ", needs.size(), " values, expected ", handed.size());
+  static const char* names[] = {"states", "contexts",     "weights",        "feeds",         "h_n",        "c_n",
+                                "gates",  "cells",        "carried cells",  "lower states",  "queries",    "parts",
+                                "gate",   "exact states", "exact contexts", "exact weights", "exact feeds"};
   for (int i = 0; i < kOutputs; i++)
     if (outputs[i].defined())
-      check_made("outputs", outputs[i], output_shape(i, true), i < kPublic ? type : x.scalar_type(), x.device());
+      check_made(names[i], outputs[i], output_shape(i, true), i < kPublic ? type : x.scalar_type(), x.device());
     else
-      TORCH_CHECK_VALUE(!applies(i, true), "outputs has nothing as its element ", i, ", expected a tensor");
-  for (int i = 0; i < kPublic; i++)
-    if (given(grads.get(i))) {
-      TORCH_CHECK_VALUE(grads.get(i)->sizes() == output_shape(i, true), "grads has shape ", grads.get(i)->sizes(),
-                        ", expected ", output_shape(i, true));
-      TORCH_CHECK_TYPE(grads.get(i)->scalar_type() == type && grads.get(i)->device() == x.device(),
-                       "grads has another dtype or device than the outputs");
-    }
+      TORCH_CHECK_VALUE(!applies(i, true), names[i], " is not among the outputs, expected a tensor");
+  for (int i = 0; i < kPublic; i++) {
+    OptionalTensor grad = grads.get(i);
+    if (!given(grad)) continue;
+    auto shape = output_shape(i, true);
+    TORCH_CHECK_VALUE(grad->sizes() == shape, "the gradient of ", names[i], " has shape ", grad->sizes(), ", expected ",
+                      shape);
+    TORCH_CHECK_VALUE(grad->device() == x.device(), "the gradient of ", names[i], " is on ", grad->device(),
+                      ", expected ", x.device());
+  }
 }
 
 Tensor Inputs::zeros(at::IntArrayRef shape) const { return at::zeros(shape, x.options()); }
