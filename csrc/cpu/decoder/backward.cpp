@@ -379,7 +379,9 @@ Tensors backward(Inputs& in, const OptionalTensors& grads, const OptionalTensor&
     States<T> states{in, out[kStates], outputs[kLower], cells, in.carries_c() ? outputs[kCarried] : cells};
     Attention<T, E> attention(in, positions);
     Weights<T> weights(in);
-    Tensor seen = in.drop_weights.defined() ? at::mul(out[kWeights], in.drop_weights) : out[kWeights];
+    Tensor seen = out[kWeights];
+    // Factors of masked positions may be anything.
+    if (in.drop_weights.defined()) seen = at::mul(seen, in.drop_weights).masked_fill_(seen.eq(0), 0);
     Tensor sums = in.sums() ? sums_of<T>(in, out[kWeights]) : Tensor();
     int64_t chunk_steps = std::max<int64_t>(1, kChunkRows / std::max<int64_t>(in.batch, 1));
     int64_t chunks = (in.steps + chunk_steps) / chunk_steps;  // as even as can be
