@@ -11,14 +11,14 @@ from s2s_kernels.ops import attention_decoder
 
 
 def decoder_inputs(
-    op, *, L=1, query="h", score="additive", project=True, scale=None, b_score=None, normalization=None, K=None,
+    op, *, L=1, query="h", score="additive", project=True, scale=None, b_score=False, normalization=None, K=None,
     dense=None, location=None, first_weights=False, detach=False, feed=None, own_values=False, masks=(), F=None,
     N=None, seed=0,
     **sizes,
 ):  # fmt: skip
     """As ``scan_inputs``, which takes the sizes, with the parts. The choices are there only where they are given.
 
-    L: layers. project: whether a dot score has a w_query. b_score: its size. K: of w_location. dense: the filters of
+    L: layers. project: whether a dot score has a w_query. K: of w_location. dense: the filters of
     a w_dense. masks: their names.
     A layer above the first is ``layers[0][0]`` .. ``layers[0][3]``.
     """
@@ -45,8 +45,8 @@ def decoder_inputs(
         inputs["w_feed"] = r.normal(F, H, scale=shrink(H))
     if own_values:
         inputs["values"] = r.normal(B, S, N, D)
-    if b_score is not None:
-        inputs["b_score"] = r.normal(b_score)
+    if b_score:
+        inputs["b_score"] = r.normal(1 if N is None else N)
     if K is not None:
         inputs["w_location"] = r.normal(A if dense is None else dense, 2 if location == "both" else 1, K)
     if dense is not None:
@@ -83,7 +83,7 @@ PARTS = {
     "dot": {"score": "dot"},
     "dot of the state": {"score": "dot", "project": False},
     "scale": {"scale": 0.7},
-    "b_score": {"b_score": 1},
+    "b_score": {"b_score": True},
     "sigmoid": {"normalization": "sigmoid"},
     "forward": {"normalization": "forward"},
     "coverage": {"K": 1, "location": "cumulative"},
@@ -101,13 +101,13 @@ PARTS = {
 }
 ALL = {
     "all": {
-        "L": 3, "query": "c_h", "scale": 0.7, "b_score": 1, "normalization": "sigmoid", "K": 3, "location": "both",
+        "L": 3, "query": "c_h", "scale": 0.7, "b_score": True, "normalization": "sigmoid", "K": 3, "location": "both",
         "dense": 3, "first_weights": True, "F": 9, "feed": "tanh", "first": True, "lengths": torch.int64, "mask": True,
         "masks": ("drop_query", "drop_weights", "drop_attended", "drop_fed", "drop_layers", "drop_h", "drop_c",
                   "zone_h", "zone_c"),
     },
     "all of heads": {
-        "L": 2, "score": "dot", "N": 2, "own_values": True, "b_score": 2, "scale": 1.3, "normalization": "sigmoid",
+        "L": 2, "score": "dot", "N": 2, "own_values": True, "b_score": True, "scale": 1.3, "normalization": "sigmoid",
         "feed": "gate", "lengths": torch.int32,
         "masks": ("drop_query", "drop_weights", "drop_attended", "drop_fed", "drop_layers", "drop_h", "zone_h"),
     },

@@ -63,9 +63,9 @@ class Random:
         return lengths
 
     def factors(self, *shape, zone=False):
-        """Of dropout, 0 or 2; of zoneout, shares from 0 to 1."""
+        """Of dropout, 0 or 1.25; of zoneout, shares from 0 to 1."""
         drawn = torch.rand(shape, generator=self.generator, dtype=torch.float64)
-        return (drawn * 5).floor() / 4 if zone else 2 * (drawn < 0.5).double()
+        return (drawn * 5).floor() / 4 if zone else 1.25 * (drawn < 0.8).double()
 
     def mask(self, batch, size):
         """About two thirds True; every row has a valid position."""
@@ -355,9 +355,11 @@ def assert_parity(op, inputs, dtype, target, *, wrt=None, use=None, layout=None,
     return one[0]
 
 
-def assert_parity_when_drawn(op, make, dtype, target):
-    """The rule for the inputs ``make(seed=0)``; see ``assert_within_rule_when_drawn``."""
-    assert_within_rule_when_drawn(lambda i: draw(op, make(seed=i), dtype, target), dtype, f"{op} on {target}")
+def assert_parity_when_drawn(op, make, dtype, target, **options):
+    """The rule for the inputs ``make(seed=0)``; see ``assert_parity`` and ``assert_within_rule_when_drawn``."""
+    assert_within_rule_when_drawn(
+        lambda i: draw(op, make(seed=i), dtype, target, **options), dtype, f"{op} on {target}"
+    )
 
 
 def assert_parity_of_draws(op, draws, dtype, target):

@@ -114,7 +114,7 @@ def ones(*shape):
 COMBINATIONS = {
     "dot with v": ({"score": "dot"}, {"v": ones(13)}, "v is given with score 'dot', expected None"),
     "no v": ({}, {"v": None}, "v is a NoneType"),
-    "no query": ({"b_score": 1}, {"w_query": None}, "w_query is a NoneType"),
+    "no query": ({"b_score": True}, {"w_query": None}, "w_query is a NoneType"),
     "dot of another width": (
         {"score": "dot"},
         {"w_query": None, "b_query": None},
@@ -149,7 +149,7 @@ COMBINATIONS = {
     "attended alone": ({}, {"drop_attended": ones(3, 5, 18)}, "drop_attended is given without w_feed"),
     "layers alone": ({}, {"drop_layers": ones(1, 3, 4, 11)}, "drop_layers is given without layers"),
     "gate of another width": ({"F": 9}, {"feed": "gate"}, r"(w_feed|weight_ih) has shape"),
-    "b_score of heads": ({"N": 3}, {"b_score": ones(2)}, r"b_score has shape \(2,\), expected \(N\) = \(3,\)"),
+    "b_score of heads": ({"N": 3}, {"b_score": ones(1)}, r"b_score has shape \(1,\), expected \(N\) = \(3,\)"),
     "values of one head": ({}, {"values": ones(3, 6, 1, 7)}, r"values has shape .*expected \(B, S, D\)"),
     "values of other heads": ({"N": 2}, {"values": ones(3, 6, 3, 7)}, r"values has shape .*expected \(B, S, N, D\)"),
     "flat state": ({"L": 2}, {"h0": ones(3, 11)}, r"h0 has shape \(3, 11\), expected \(L, B, H\)"),

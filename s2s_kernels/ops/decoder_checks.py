@@ -67,9 +67,7 @@ def check_decoder(
     refuse(feed != "tanh" and w_feed is None, f"feed is {feed!r} without w_feed, expected both")
     optional("b_feed", b_feed, "F", (fed,), *like)
     optional("first_feed", first_feed, "B, F", (batch, fed), *like)
-    if b_score is not None:
-        one = dims("b_score", b_score, "N" if heads else "1")[0] == 1  # for all heads
-        expect("b_score", b_score, "N" if heads else "1", (1 if one else n,), *like)
+    optional("b_score", b_score, "N" if heads else "1", (n,), *like)
     refuse(normalization == "forward" and heads, "normalization is 'forward' with heads, expected one head")
     check_location(
         w_location, w_dense, location, first_weights, detach_location, score, heads, batch, source, tail[-1], like

@@ -31,17 +31,17 @@ def located(source, history):
     """The keys with what the convolution makes of the history (B, C, S)."""
     if history is None or not source.keys.numel():  # of nothing there is no convolution
         return source.keys
-    found = conv1d(history, source.w_location, padding=source.w_location.shape[-1] // 2).transpose(1, 2)
+    found = conv1d(history, source.w_location, padding=source.w_location.shape[-1] // 2).transpose(1, 2).contiguous()
     return source.keys + (found if source.w_dense is None else linear(found, source.w_dense))
 
 
 def attend(source, query, history, previous, drop):
     """One step of attention. history: (B, C, S) or None; previous: the weights before, of "forward" alone."""
-    keys = located(source, history)
+    keys, n = located(source, history), "n" if query.dim() == 3 else ""
     if source.v is None:
-        scores = torch.einsum("b...a,bs...a->b...s", query, keys)
+        scores = torch.einsum(f"b{n}a,bs{n}a->b{n}s", query, keys)
     else:
-        scores = torch.einsum("bs...a,...a->b...s", torch.tanh(query.unsqueeze(1) + keys), source.v)
+        scores = torch.einsum(f"bs{n}a,{n}a->b{n}s", torch.tanh(query.unsqueeze(1) + keys), source.v)
     if source.b_score is not None:
         scores = scores + source.b_score[:, None]
     scores = source.scale * scores
@@ -50,7 +50,8 @@ def attend(source, query, history, previous, drop):
     weights = normalize(scores, source.valid)
     if source.normalization == "forward":
         weights = move_forward(previous, weights)
-    return torch.einsum("b...s,bs...d->b...d", dropped(weights, drop), source.values), weights
+    own = n if source.values.dim() == 4 else ""  # values of each head's own
+    return torch.einsum(f"b{n}s,bs{own}d->b{n}d", dropped(weights, drop), source.values), weights
 
 
 def move_forward(previous, weights):

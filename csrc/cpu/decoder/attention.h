@@ -147,9 +147,7 @@ class Attention {
     for (const T* more : {grad_weights, later, later_sum})
       if (more)
         for (int64_t i = 0; i < count; i++) score[i] += more[at[i]];
-    normalization_backward(source, history, weights, parts, score, grad.history.previous);
-    if (grad.b_score)
-      for (int64_t i = 0; i < count; i++) *grad.b_score += score[i];
+    normalization_backward(source, history, weights, parts, score, grad.history.previous, grad.b_score);
 
     if (in_.score == Score::kDot) {
       weighted_keys(source, score, grad.query);
@@ -290,7 +288,7 @@ class Attention {
 
   // In place: compact gradients of the weights to those of the scores.
   void normalization_backward(const Source<T, E>& source, const History<T>& history, const T* weights, const T* parts,
-                              T* grad, T* grad_previous) const {
+                              T* grad, T* grad_previous, double* grad_b_score) const {
     const int64_t* at = source.positions;
     int64_t count = source.count;
     if (in_.normalization == Normalization::kSoftmax) return kernels<T>().softmax_backward(weights, at, count, grad);
@@ -298,8 +296,11 @@ class Attention {
       // In double: b_score's gradient is a sum in which most of these cancel.
       double mean = 0;
       for (int64_t i = 0; i < count; i++) mean += double(weights[at[i]]) * grad[i];
-      for (int64_t i = 0; i < count; i++)
-        grad[i] = static_cast<T>(weights[at[i]] * (grad[i] - mean) * (1.0 - parts[at[i]]));
+      for (int64_t i = 0; i < count; i++) {
+        double g = weights[at[i]] * (grad[i] - mean) * (1.0 - parts[at[i]]);
+        if (grad_b_score) *grad_b_score += g;
+        grad[i] = static_cast<T>(g);
+      }
       return;
     }
     double sum = 0, mean = 0;
