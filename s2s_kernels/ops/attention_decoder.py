@@ -77,9 +77,6 @@ def pack(x, states, given):
         scaled = "v" if given["score"] == "additive" else "keys" if given["w_query"] is None else "w_query"
         names = (scaled, "b_score", *["b_query"] * (scaled == "w_query"))
         given |= {name: given[name] * scale for name in names if given[name] is not None}
-    keys, b_score = given["keys"], given["b_score"]
-    if b_score is not None and keys.dim() == 4:  # one for all heads, or one for each
-        given["b_score"] = b_score.expand(keys.shape[2])
     inputs = [x, *states, *[None] * (2 - len(states)), *(given[name] for name in INPUTS[3:])]
     inputs += [weight for layer in given["layers"] for weight in layer]
     return inputs, [2 + len(states), *(choices.index(given[name]) for name, choices in CHOICES.items())]
