@@ -275,7 +275,7 @@ class SearchDecoder {
         source_kernels<T>().scores(source, asked, weights);
         kernel.softmax(weights, source.positions, source.count, nullptr);
         make_context(source, weights, context);
-        kernel.scatter(weights, source.positions, source.count, in_.source);
+        if (rows_[row].weights) kernel.scatter(weights, source.positions, source.count, in_.source);
       }
       if (into_feed) std::copy_n(context, in_.width, feed(row) + n * in_.width);
     }
