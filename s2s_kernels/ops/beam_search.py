@@ -151,10 +151,6 @@ def beam_search(
     parts = (layers, query, score, scale, b_score, normalization, w_location, w_dense, location, first_weights, feed)
     plain = parts == decoder_search.PLAIN and scale is not True and getattr(values, "ndim", 3) != 4
     plain = plain and (w_feed is None or order != "before")
-    if plain and has_plain_options(**options):
-        with torch.no_grad():
-            run = registration.check_and_run
-            return SearchOutput(*run("beam_search", reference.beam_search, check, *weights, like=keys, **options))
     if not plain:
         options |= zip(decoder_search.PARTS, parts, strict=True)
     check(*weights, **options)
@@ -165,14 +161,6 @@ def beam_search(
         else:
             found = decoder_search.search(*weights, **options)
     return SearchOutput(*found)
-
-
-def has_plain_options(
-    *, bos, eos, max_length, beam, n_best, length_penalty, coverage_penalty, forbidden, return_weights, **_
-):
-    """Whether the dispatcher makes nothing else of these, such as numbers of True: then the op checks for itself."""
-    numbers = type(length_penalty) is float and type(coverage_penalty) is float and type(return_weights) is bool
-    return numbers and all(type(n) is int for n in (bos, eos, max_length, beam, n_best, *forbidden))
 
 
 def check_plain(*weights, order="before", w_feed=None, **options):

@@ -84,20 +84,19 @@ def run_transformed(name, reference, device_type, *args, **kwargs):
     return cast_and_call(reference, device_type, *args, **kwargs)
 
 
-def check_and_run(name, reference, check, first, *args, kernels=NAMES, differentiable=None, like=None, **kwargs):
+def check_and_run(name, reference, check, first, *args, kernels=NAMES, differentiable=None, **kwargs):
     """``check(first, *args, **kwargs)``, then `run`.
 
     The CPU's kernels check what they read for themselves, in a fraction of the time: there, Python is asked only for
     the words of what they refuse.
 
     differentiable: what takes the reference's place under a function transform, where that has its own gradient.
-    like: a tensor that says where the op runs, where ``first`` is none.
     """
-    like, refusal = first if like is None else like, None
+    refusal = None
     if (
         not torch.compiler.is_compiling()
-        and type(like) is torch.Tensor
-        and like.is_cpu
+        and type(first) is torch.Tensor
+        and first.is_cpu
         and is_cpp()
         and not (torch._C._is_tracing() or torch._C._functorch.peek_interpreter_stack())
     ):
@@ -107,10 +106,10 @@ def check_and_run(name, reference, check, first, *args, kernels=NAMES, different
             refusal = error
     check(first, *args, **kwargs)
     if transforms.at_work():
-        return run_transformed(name, differentiable or reference, like.device.type, first, *args, **kwargs)
+        return run_transformed(name, differentiable or reference, first.device.type, first, *args, **kwargs)
     if refusal is not None:
         raise refusal
-    return run(name, reference, like.device.type, first, *args, kernels=kernels, **kwargs)
+    return run(name, reference, first.device.type, first, *args, kernels=kernels, **kwargs)
 
 
 def gradients(inputs, needs):
