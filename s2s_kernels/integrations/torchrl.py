@@ -76,8 +76,8 @@ class _WholeGRU(_Whole):
         for layer, weights in enumerate(_layers(self.gru)):
             begin = hidden_in[:, :, layer]
             input, _ = ops.gru(input, begin[:, 0], *weights, resets=is_init, reset_states=begin)
-            kept.append(torch.where(end, input, 0))
-        return input, torch.stack(kept, 2)
+            kept.append(_at(end, input))
+        return input, torch.cat(kept, 2) if len(kept) > 1 else kept[0]
 
 
 class _WholeLSTM(_Whole):
@@ -89,8 +89,8 @@ class _WholeLSTM(_Whole):
             first = [states[:, 0] for states in begin]
             input, _, cells = lstm_and_cells(input, first, *weights, resets=is_init, reset_states=begin)
             for to, states in zip(kept, (input, cells), strict=True):
-                to.append(torch.where(end, states, 0))
-        return input, *(torch.stack(states, 2) for states in kept)
+                to.append(_at(end, states))
+        return input, *(torch.cat(states, 2) if len(states) > 1 else states[0] for states in kept)
 
 
 @cache
@@ -138,3 +138,8 @@ def _layers(rnn):
 def _ends(is_init):
     """(B, T, 1): where a trajectory ends, before the next begins or at the end of the batch."""
     return nn.functional.pad(is_init[:, 1:], (0, 1), value=True).unsqueeze(-1)
+
+
+def _at(end, states):
+    """States (B, T, 1, H), zeros elsewhere. (With a plain 0, torch would copy them to a common dtype.)"""
+    return torch.where(end, states, states.new_zeros(())).unsqueeze(2)
