@@ -49,6 +49,10 @@ def prepare(options):
 def main(argv=None):
     options = arguments(argv)
     prepare(options)
+    if options.suite == "busy":
+        from . import busy
+
+        return busy.main(options)
     runs = [run for run in suites.runs(options.suite, options.threads) if options.filter in run.key]
     if not runs:
         sys.exit(f"No run of suite {options.suite} has {options.filter!r} in its name; --list shows all.")

@@ -30,7 +30,7 @@ MODULES = (
     bench_lstm_step,
     bench_scaling,
 )
-SUITES = ("quick", "cpu", "gpu", "full")
+SUITES = ("quick", "cpu", "gpu", "full", "busy")
 
 
 def native_bfloat16():

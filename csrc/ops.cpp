@@ -5,6 +5,7 @@
 #include <torch/library.h>
 
 #include "beam_search.h"
+#include "cpu/threads/aten.h"
 #include "find_op.h"
 
 namespace s2s {
@@ -39,6 +40,18 @@ void add_resets(OptionalTensors& inputs, const OptionalTensor& resets, std::init
     if (resets.has_value()) inputs.push_back(state);
   }
 }
+
+template <auto f>
+struct in_own_threads;
+
+// f, with ATen kept out of libgomp's threads.
+template <class R, class... Arguments, R (*f)(Arguments...)>
+struct in_own_threads<f> {
+  static R call(Arguments... arguments) {
+    cpu::threads::KeepAtenHere kept;
+    return f(std::forward<Arguments>(arguments)...);
+  }
+};
 
 }  // namespace
 
@@ -178,26 +191,26 @@ TORCH_LIBRARY(s2s_kernels, m) {
 }
 
 TORCH_LIBRARY_IMPL(s2s_kernels, CPU, m) {
-  m.impl("additive_attention", TORCH_FN(cpu::additive_attention));
-  m.impl("additive_attention_backward", TORCH_FN(cpu::additive_attention_backward));
-  m.impl("gru_step", TORCH_FN(cpu::gru_step));
-  m.impl("gru_step_backward", TORCH_FN(cpu::gru_step_backward));
-  m.impl("lstm_step", TORCH_FN(cpu::lstm_step));
-  m.impl("lstm_step_backward", TORCH_FN(cpu::lstm_step_backward));
-  m.impl("beam_search", TORCH_FN(beam_search<cpu::beam_search>));
-  m.impl("decoder_search", TORCH_FN(cpu::decoder_search));
-  m.impl("linear_cross_entropy_forward", TORCH_FN(cpu::linear_cross_entropy_forward));
-  m.impl("linear_cross_entropy_backward", TORCH_FN(cpu::linear_cross_entropy_backward));
-  m.impl("gru_forward", TORCH_FN(cpu::gru_forward));
-  m.impl("gru_backward", TORCH_FN(cpu::gru_backward));
-  m.impl("lstm_forward", TORCH_FN(cpu::lstm_forward));
-  m.impl("lstm_backward", TORCH_FN(cpu::lstm_backward));
-  m.impl("attention_gru_forward", TORCH_FN(cpu::attention_gru_forward));
-  m.impl("attention_gru_backward", TORCH_FN(cpu::attention_gru_backward));
-  m.impl("attention_lstm_forward", TORCH_FN(cpu::attention_lstm_forward));
-  m.impl("attention_lstm_backward", TORCH_FN(cpu::attention_lstm_backward));
-  m.impl("attention_decoder_forward", TORCH_FN(cpu::attention_decoder_forward));
-  m.impl("attention_decoder_backward", TORCH_FN(cpu::attention_decoder_backward));
+  m.impl("additive_attention", TORCH_FN(in_own_threads<cpu::additive_attention>::call));
+  m.impl("additive_attention_backward", TORCH_FN(in_own_threads<cpu::additive_attention_backward>::call));
+  m.impl("gru_step", TORCH_FN(in_own_threads<cpu::gru_step>::call));
+  m.impl("gru_step_backward", TORCH_FN(in_own_threads<cpu::gru_step_backward>::call));
+  m.impl("lstm_step", TORCH_FN(in_own_threads<cpu::lstm_step>::call));
+  m.impl("lstm_step_backward", TORCH_FN(in_own_threads<cpu::lstm_step_backward>::call));
+  m.impl("beam_search", TORCH_FN((in_own_threads<beam_search<cpu::beam_search>>::call)));
+  m.impl("decoder_search", TORCH_FN(in_own_threads<cpu::decoder_search>::call));
+  m.impl("linear_cross_entropy_forward", TORCH_FN(in_own_threads<cpu::linear_cross_entropy_forward>::call));
+  m.impl("linear_cross_entropy_backward", TORCH_FN(in_own_threads<cpu::linear_cross_entropy_backward>::call));
+  m.impl("gru_forward", TORCH_FN(in_own_threads<cpu::gru_forward>::call));
+  m.impl("gru_backward", TORCH_FN(in_own_threads<cpu::gru_backward>::call));
+  m.impl("lstm_forward", TORCH_FN(in_own_threads<cpu::lstm_forward>::call));
+  m.impl("lstm_backward", TORCH_FN(in_own_threads<cpu::lstm_backward>::call));
+  m.impl("attention_gru_forward", TORCH_FN(in_own_threads<cpu::attention_gru_forward>::call));
+  m.impl("attention_gru_backward", TORCH_FN(in_own_threads<cpu::attention_gru_backward>::call));
+  m.impl("attention_lstm_forward", TORCH_FN(in_own_threads<cpu::attention_lstm_forward>::call));
+  m.impl("attention_lstm_backward", TORCH_FN(in_own_threads<cpu::attention_lstm_backward>::call));
+  m.impl("attention_decoder_forward", TORCH_FN(in_own_threads<cpu::attention_decoder_forward>::call));
+  m.impl("attention_decoder_backward", TORCH_FN(in_own_threads<cpu::attention_decoder_backward>::call));
 }
 
 }  // namespace s2s

@@ -1,4 +1,5 @@
 import os
+from functools import partial
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import search_tests
-from helpers import targets
+from helpers import set_threads, targets
 from hypothesis import settings
 
 import s2s_kernels as sk
@@ -33,12 +34,11 @@ def poisoned_memory():
     torch.use_deterministic_algorithms(False)
 
 
-@pytest.fixture
-def threads():
-    """Sets the number of threads for one test."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
+@pytest.fixture(params=["libgomp", "own"])
+def threads(request):
+    """Sets the number of threads for one test, and of cores; once more without libgomp's."""
+    yield partial(set_threads, own=request.param == "own")
+    set_threads(0)
 
 
 def run_on(request):

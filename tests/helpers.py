@@ -7,9 +7,10 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 import s2s_kernels as sk
-from s2s_kernels import reference
+from s2s_kernels import extension, reference
 from s2s_kernels.backend import available
 
+THREADS = torch.get_num_threads()
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 OUTPUTS = {
     "additive_attention": ("context", "weights"),
@@ -20,6 +21,17 @@ OUTPUTS = {
     "attention_gru": reference.AttentionGRUOutput._fields,
     "attention_lstm": reference.AttentionLSTMOutput._fields,
 }
+
+
+def set_threads(count, own=False):
+    """torch's number of threads, and as many cores, which are the most that ops use; own: never libgomp's threads.
+
+    0: as it was before the first call, on the cores that there are.
+    """
+    torch.set_num_threads(count or THREADS)
+    if extension.built:
+        extension._C.pretend_cores(count)
+        extension._C.use_own_threads(own)
 
 
 class Target(NamedTuple):

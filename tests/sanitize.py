@@ -12,9 +12,9 @@ another order. (That is `make test` and `make fuzz`.)
 address: AddressSanitizer, UndefinedBehaviorSanitizer and the assertions of the standard library, over every test of an
 op on the CPU, random calls and wrong arguments.
 threads: ThreadSanitizer, over random calls with 1 to 8 threads. It cannot see how the threads of libgomp, which is not
-instrumented, begin, end and wait for each other, and would take all that they hand over for races; so in this lane the
-kernels run on std::thread (S2S_STD_THREADS in csrc/cpu/parallel.h). What is checked is then every access to memory, and
-every barrier, of the kernels between the beginning and the end of a parallel region: not libgomp, nor torch.
+instrumented, begin, end and wait for each other, and would take all that they hand over for races; so this lane is
+built without OpenMP, and the kernels run on the threads of csrc/cpu/threads alone. What is checked is every access to
+memory of the kernels and of those threads: not libgomp, nor torch.
 """
 
 import argparse
@@ -68,7 +68,7 @@ LANES = {
     "threads": Lane(
         "ThreadSanitizer",
         "libtsan.so",
-        ["-fsanitize=thread", "-DS2S_STD_THREADS", "-fopenmp-simd"],
+        ["-fsanitize=thread", "-fopenmp-simd"],
         # What libgomp, torch and Python do among themselves is not instrumented, and not judged.
         {"TSAN_OPTIONS": "ignore_noninstrumented_modules=1:halt_on_error=1:exitcode=66"},
     ),
@@ -92,14 +92,14 @@ def build(lane, folder):
 
     objects, lib = folder / "objects", Path(torch.__file__).parent / "lib"
     objects.mkdir(parents=True, exist_ok=True)
-    sources = sorted([*(ROOT / "csrc").glob("*.cpp"), *(ROOT / "csrc" / "cpu").glob("*.cpp")])
+    sources = sorted([*(ROOT / "csrc").glob("*.cpp"), *(ROOT / "csrc" / "cpu").rglob("*.cpp")])
     headers = max(path.stat().st_mtime for path in [*(ROOT / "csrc").rglob("*.h"), Path(__file__)])
     includes = [str(ROOT / "csrc"), *include_paths(), sysconfig.get_path("include")]
     compiler = ["c++", *COMMON, *lane.flags, *(f"-I{path}" for path in includes)]
     compiler += ["-fPIC", "-DTORCH_EXTENSION_NAME=_C", "-DTORCH_API_INCLUDE_EXTENSION_H"]
 
     def compiled(source):
-        to = objects / f"{source.stem}.o"
+        to = objects / f"{'-'.join(source.relative_to(ROOT / 'csrc').parts)}.o"
         if to.exists() and to.stat().st_mtime > max(headers, source.stat().st_mtime):
             return to
         made = subprocess.run([*compiler, "-c", str(source), "-o", str(to)], capture_output=True, text=True)

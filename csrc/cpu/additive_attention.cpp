@@ -3,7 +3,6 @@
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/sum.h>
-#include <ATen/ops/zeros.h>
 
 #include "memory.h"
 
@@ -69,7 +68,7 @@ void forward(const Inputs& in, const Positions& positions, const Tensor& context
   const auto& kernel = kernels<T>();
   const auto& attend = source_kernels<T, E>();
   Memory<T, E> memory(in.keys, in.values, in.v, positions);
-  int64_t threads = at::get_num_threads(), pairs = in.batch * in.heads;
+  int64_t threads = num_threads(), pairs = in.batch * in.heads;
   int64_t parts = pairs >= threads || pairs == 0 ? 1 : std::min(in.queries, (threads + pairs - 1) / pairs);
   for_tasks(in, parts, [&](const Task& task) {
     int64_t row = (task.b * in.queries + task.first) * in.heads + task.n;  // of (B, T, N)
@@ -196,7 +195,7 @@ Two additive_attention(const Tensor& query, const Tensor& keys, const Tensor& va
   Positions positions(in.batch, in.source, lengths, mask);
   Tensor context = in.empty(in.shape(in.width)), weights = in.empty(in.shape(in.source));
   dispatch_memory(in.keys, [&](auto t, auto e) { forward<decltype(t), decltype(e)>(in, positions, context, weights); });
-  return {context.to(query.scalar_type()), weights.to(query.scalar_type())};
+  return {converted(context, query.scalar_type()), converted(weights, query.scalar_type())};
 }
 
 Five additive_attention_backward(const OptionalTensor& grad_context, const OptionalTensor& grad_weights,
@@ -220,14 +219,15 @@ Five additive_attention_backward(const OptionalTensor& grad_context, const Optio
       backward<decltype(t), decltype(e)>(in, positions, w, remake, c, to_compute(grad_weights), grads);
     });
   auto give = [&](bool need, const Tensor& grad, const Tensor& like) {
-    return need ? grad.reshape(like.sizes()).to(like.scalar_type()) : nothing(query);
+    return need ? converted(grad.reshape(like.sizes()), like.scalar_type()) : nothing(query);
   };
   Tensor grad_values = grads.values;
   if (needs[2] && !grad_values.defined()) {
     int64_t rows = in.queries * in.heads;
+    ReleaseAten all_threads;  // a large product
     grad_values = c.defined()
                       ? at::bmm(w.view({in.batch, rows, in.source}).transpose(1, 2), c.view({in.batch, rows, in.width}))
-                      : at::zeros(in.values.sizes(), in.values.options());
+                      : zeros(in.values.sizes(), in.values.options());
   }
   Tensor grad_bias = nothing(query);
   if (needs[4]) {

@@ -48,8 +48,9 @@ class BeamSearch {
         k_(options.beam),
         steps_(options.max_length + 1),
         candidates_(std::min(2 * k_, k_ * in.vocab)),
-        threads_(at::get_num_threads()),
         work_(step_work(in, parts)),
+        // Of one step, not of all: in every step the threads wait for each other some ten times.
+        threads_(threads_for(work_ * in.batch * k_)),
         decoder_(in, parts, positions, in.batch * k_, 2 * k_, options.forbidden, options.eos, threads_),
         prefixes_(in.batch * k_),
         finished_(in.batch * k_),
@@ -72,38 +73,37 @@ class BeamSearch {
   }
 
   void run() {
-    Barrier all;
-    std::vector<Barrier> barriers(threads_);
+    std::vector<Barrier> barriers(threads_ + 1);
+    Barrier& all = barriers[threads_];
     place_rows(0);
-    // Of one step, not of all: in every step the threads wait for each other some ten times.
-    double work = work_ * in_.batch * k_;
-    run_threads(work, [&](int64_t index, int64_t count) {
-      decoder_.prepare(index, count);
-      scratch_[index].resize(candidates_);
-      for (auto [i, end] = split(rows_, count, index); i < end; i++) decoder_.start(i, options_.bos);
-      all.wait(count);
-      for (int64_t t = 0; rows_ > 0; t++) {
-        int64_t groups = groups_of(rows_, count), size = count / groups, group = index / size;
-        if (group < groups) {
-          auto [first, last] = split(rows_, groups, group);
-          Team team{index % size, size, &barriers[group]};
-          if (t == 0) decoder_.make_first_feed(team, index, first, last - first);
-          decoder_.step(team, index, first, last - first, t == 0);
-        }
-        all.wait(count);
-        // With few rows the first thread is done before the others could have been told.
-        int64_t choosers = groups == 1 ? 1 : count;
-        if (index < choosers) {
-          for (auto [i, end] = split(alive_.size(), choosers, index); i < end; i++)
-            choose(alive_[i], t, size, scratch_[index].data());
-          all.wait(choosers);
-          if (index == 0) place_rows(t + 1);
-          all.wait(choosers);
-          for (auto [i, end] = split(rows_, choosers, index); i < end; i++) advance(i);
-        }
-        all.wait(count);
-      }
-    });
+    run_threads(threads_, {work_ * in_.batch * k_ * steps_, 10.0 * steps_}, barriers,
+                [&](int64_t index, int64_t count) {
+                  decoder_.prepare(index, count);
+                  scratch_[index].resize(candidates_);
+                  for (auto [i, end] = split(rows_, count, index); i < end; i++) decoder_.start(i, options_.bos);
+                  all.wait(count);
+                  for (int64_t t = 0; rows_ > 0; t++) {
+                    int64_t groups = groups_of(rows_, count), size = count / groups, group = index / size;
+                    if (group < groups) {
+                      auto [first, last] = split(rows_, groups, group);
+                      Team team{index % size, size, &barriers[group]};
+                      if (t == 0) decoder_.make_first_feed(team, index, first, last - first);
+                      decoder_.step(team, index, first, last - first, t == 0);
+                    }
+                    all.wait(count);
+                    // With few rows the first thread is done before the others could have been told.
+                    int64_t choosers = groups == 1 ? 1 : count;
+                    if (index < choosers) {
+                      for (auto [i, end] = split(alive_.size(), choosers, index); i < end; i++)
+                        choose(alive_[i], t, size, scratch_[index].data());
+                      all.wait(choosers);
+                      if (index == 0) place_rows(t + 1);
+                      all.wait(choosers);
+                      for (auto [i, end] = split(rows_, choosers, index); i < end; i++) advance(i);
+                    }
+                    all.wait(count);
+                  }
+                });
   }
 
   // ids (B, n, steps), filled with </s>; lengths and scores (B, n), 0 and -inf; weights (B, n, steps, S), 0 or empty.
@@ -221,8 +221,9 @@ class BeamSearch {
   const Positions& positions_;
   const SearchOptions& options_;
   const int64_t* limits_;
-  int64_t k_, steps_, candidates_, threads_;
+  int64_t k_, steps_, candidates_;
   double work_;
+  int64_t threads_;
   SearchDecoder<T> decoder_;
   // By sentence: its prefixes, each with the prefix before and the token it ends with, and what has finished.
   std::vector<Extension<T>> prefixes_;

@@ -6,8 +6,6 @@
 // only the features, a chunk of them, are packed. In float32 the three products run at 180 GFLOP/s on two cores of a
 // Zen 4, whole (N, V) products of MKL at 160 to 190 and by chunks, as they are needed here, at 100 to 190.
 #include <ATen/ops/empty.h>
-#include <ATen/ops/mul.h>
-#include <ATen/ops/zeros.h>
 
 #include <cmath>
 #include <limits>
@@ -80,10 +78,10 @@ double run(const Inputs& in, Needs<3> needs, const Tensor& grad_features, const 
   int64_t limit = std::clamp(kLogits / in.words, kLeastRows, kRows);
   int64_t chunks = (in.rows + limit - 1) / limit, most = (in.rows + chunks - 1) / chunks;
   int64_t stride = (most + kernel.panel - 1) / kernel.panel * kernel.panel;
-  int64_t threads = at::get_num_threads();
+  int64_t parts_of_words = threads_for(6.0 * most * in.width * in.words);
   auto options = in.features.options();
-  Tensor logits = at::empty({in.words, stride}, options), seen = at::empty({threads, 3, stride}, options);
-  Tensor parts = at::empty({needs[0] ? threads : 0, most, in.width}, options);
+  Tensor logits = at::empty({in.words, stride}, options), seen = at::empty({parts_of_words, 3, stride}, options);
+  Tensor parts = at::empty({needs[0] ? parts_of_words : 0, most, in.width}, options);
   Tensor expected = at::empty({stride}, options);
   bool learning = needs[0] || needs[1] || needs[2];
   const int64_t* targets = in.targets.const_data_ptr<int64_t>();
@@ -100,51 +98,55 @@ double run(const Inputs& in, Needs<3> needs, const Tensor& grad_features, const 
         parts_of_features.push_back(
             Packed<T>::straight(in.features.narrow(0, begin + from, std::min(kDepth, rows - from)), in.pairs));
     const int64_t* target = targets + begin;
-    Barrier barrier;
-    run_threads(6.0 * rows * in.width * in.words, [&](int64_t index, int64_t count) {
-      auto [first, last] = split(in.words, count, index);
+    // The parts of the words are as many whoever computes them, so that their sums are the same.
+    auto part_of = [&](int64_t index) {
       T *maximum = data<T>(seen) + index * 3 * stride, *sum = maximum + stride, *total = sum + stride;
+      return std::tuple(maximum, sum, total);
+    };
+    auto blocks = [&](int64_t index, const auto& f) {
+      auto [first, last] = split(in.words, parts_of_words, index);
+      for (int64_t word = first; word < last; word += kWords) {
+        int64_t words = std::min(kWords, last - word);
+        f(word, words, data<T>(logits) + word * stride, bias ? bias + word : nullptr);
+      }
+    };
+    auto at_targets = [&](int64_t word, int64_t words, const auto& f) {
+      for (int64_t i = 0; i < rows; i++)
+        if (target[i] >= word && target[i] < word + words) f(i, target[i] - word);
+    };
+    run_parts(parts_of_words, [&](int64_t index) {
+      auto [maximum, sum, total] = part_of(index);
       std::fill_n(maximum, stride, std::numeric_limits<T>::lowest());
       std::fill_n(sum, 2 * stride, T(0));
-      auto blocks = [&](const auto& f) {
-        for (int64_t word = first; word < last; word += kWords) {
-          int64_t words = std::min(kWords, last - word);
-          f(word, words, data<T>(logits) + word * stride, bias ? bias + word : nullptr);
-        }
-      };
-      auto at_targets = [&](int64_t word, int64_t words, const auto& f) {
-        for (int64_t i = 0; i < rows; i++)
-          if (target[i] >= word && target[i] < word + words) f(i, target[i] - word);
-      };
-      blocks([&](int64_t word, int64_t words, T* block, const T* b) {
-        features.columns(0, padded, words, weight + word * in.width, in.width, block, stride, nullptr, false);
-        kernel.add_words(block, stride, b, words, padded, maximum, sum, off ? total : nullptr);
-        at_targets(word, words,
-                   [&](int64_t i, int64_t w) { data<T>(expected)[i] = block[w * stride + i] + (b ? b[w] : T(0)); });
-      });
-      barrier.wait(count);
-      // All threads' sums together, in every thread.
-      std::vector<T> top(padded), scale(padded);
-      for (int64_t i = 0; i < rows; i++) {
-        const T* all = data<T>(seen) + i;
-        T largest = all[0], exponentials = 0, everything = 0;
-        for (int64_t t = 1; t < count; t++) largest = std::max(largest, all[t * 3 * stride]);
-        for (int64_t t = 0; t < count; t++) {
-          exponentials += all[(t * 3 + 1) * stride] * std::exp(all[t * 3 * stride] - largest);
-          everything += all[(t * 3 + 2) * stride];
-        }
-        top[i] = largest;
-        scale[i] = 1 / exponentials;
-        if (index == 0)
-          loss += std::log(double(exponentials)) - on * (double(data<T>(expected)[i]) - largest) -
-                  off * (double(everything) - double(in.words) * largest);
+      blocks(
+          index, [&, maximum = maximum, sum = sum, total = total](int64_t word, int64_t words, T* block, const T* b) {
+            features.columns(0, padded, words, weight + word * in.width, in.width, block, stride, nullptr, false);
+            kernel.add_words(block, stride, b, words, padded, maximum, sum, off ? total : nullptr);
+            at_targets(word, words,
+                       [&](int64_t i, int64_t w) { data<T>(expected)[i] = block[w * stride + i] + (b ? b[w] : T(0)); });
+          });
+    });
+    std::vector<T> top(padded), scale(padded);
+    for (int64_t i = 0; i < rows; i++) {
+      const T* all = data<T>(seen) + i;
+      T largest = all[0], exponentials = 0, everything = 0;
+      for (int64_t t = 1; t < parts_of_words; t++) largest = std::max(largest, all[t * 3 * stride]);
+      for (int64_t t = 0; t < parts_of_words; t++) {
+        exponentials += all[(t * 3 + 1) * stride] * std::exp(all[t * 3 * stride] - largest);
+        everything += all[(t * 3 + 2) * stride];
       }
-      if (!learning) return;
+      top[i] = largest;
+      scale[i] = 1 / exponentials;
+      loss += std::log(double(exponentials)) - on * (double(data<T>(expected)[i]) - largest) -
+              off * (double(everything) - double(in.words) * largest);
+    }
+    if (!learning) continue;
+    run_parts(parts_of_words, [&](int64_t index) {
       T* part = needs[0] ? data<T>(parts) + index * most * in.width : nullptr;
       if (part) std::fill_n(part, rows * in.width, T(0));
       WeightBlock<T> weights(in.width, in.pairs);
       std::vector<T> hits(kWords);  // how often a word is a target
-      blocks([&](int64_t word, int64_t words, T* block, const T* b) {
+      blocks(index, [&](int64_t word, int64_t words, T* block, const T* b) {
         T* sums = data<T>(grad_bias) + word;
         kernel.words_backward(block, stride, b, words, rows, top.data(), scale.data(), off, sums);
         at_targets(word, words, [&](int64_t i, int64_t w) {
@@ -160,12 +162,12 @@ double run(const Inputs& in, Needs<3> needs, const Tensor& grad_features, const 
           weights.apply(block, stride, words, rows, part);
         }
       });
-      barrier.wait(count);
-      if (!part) return;
-      auto [from, to] = split(rows * in.width, count, index);
-      T* sums = data<T>(grad_features) + begin * in.width;
+    });
+    if (!needs[0]) continue;
+    T* sums = data<T>(grad_features) + begin * in.width;
+    parallel_for(0, rows * in.width, 16384, [&](int64_t from, int64_t to) {
       std::copy(data<T>(parts) + from, data<T>(parts) + to, sums + from);
-      for (int64_t t = 1; t < count; t++)
+      for (int64_t t = 1; t < parts_of_words; t++)
         kernel.add(sums + from, data<T>(parts) + t * most * in.width + from, to - from);
     });
   }
@@ -199,13 +201,15 @@ Four linear_cross_entropy_forward(const Tensor& features, const Tensor& weight, 
   Tensor grad_features = at::empty({needs[0] ? in.rows : 0, in.width}, options);
   // With no rows nothing is ever written.
   Tensor grad_weight = needs[1] && in.rows ? at::empty({in.words, in.width}, options)
-                                           : at::zeros({needs[1] ? in.words : 0, in.width}, options);
-  Tensor grad_bias = at::zeros({in.words}, options);
+                                           : zeros({needs[1] ? in.words : 0, in.width}, options);
+  Tensor grad_bias = zeros({in.words}, options);
   dispatch(in.features, [&](auto zero) {
     using T = decltype(zero);
     *data<T>(loss) = in.rows ? run<T>(in, needs, grad_features, grad_weight, grad_bias) : 0;
   });
-  auto made = [&](const Tensor& grad, bool need) { return need ? grad.to(type) : at::empty({0}, features.options()); };
+  auto made = [&](const Tensor& grad, bool need) {
+    return need ? converted(grad, type) : at::empty({0}, features.options());
+  };
   return {loss, made(grad_features, needs[0]), made(grad_weight, needs[1]), made(grad_bias, needs[2])};
 }
 
@@ -214,7 +218,7 @@ Three linear_cross_entropy_backward(const Tensor& grad_loss, const Tensor&, cons
                                     const Tensor&, double, const Tensor& grad_features, const Tensor& grad_weight,
                                     const Tensor& grad_bias) {
   // A scalar of more dimensions would widen 16 bits; one of none does not.
-  return {at::mul(grad_features, grad_loss), at::mul(grad_weight, grad_loss), at::mul(grad_bias, grad_loss)};
+  return {scaled(grad_features, grad_loss), scaled(grad_weight, grad_loss), scaled(grad_bias, grad_loss)};
 }
 
 }  // namespace s2s::cpu

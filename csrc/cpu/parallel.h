@@ -4,62 +4,69 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
-#include <thread>
 #include <utility>
 #include <vector>
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
+#include "threads/aten.h"
+#include "threads/jobs.h"
+#include "threads/limits.h"
 
 namespace s2s::cpu {
+
+using threads::Barrier;
 
 // begin and end of part `index` of `parts` near-equal parts of 0..n.
 inline std::pair<int64_t, int64_t> split(int64_t n, int64_t parts, int64_t index) {
   return {n * index / parts, n * (index + 1) / parts};
 }
 
-// For ThreadSanitizer (make sanitize), which sees how these threads begin and end, but not how libgomp's do.
-#ifdef S2S_STD_THREADS
-template <class F>
-void std_threads(int64_t count, const F& f) {
-  std::vector<std::thread> threads;
-  for (int64_t i = 1; i < count; i++) threads.emplace_back([&f, i, count] { f(i, count); });
-  f(int64_t{0}, count);
-  for (std::thread& thread : threads) thread.join();
+// How many threads an op uses: as many as torch would, but no more than there are cores for this process. One inside
+// of work that is already shared out, ours or torch's.
+inline int64_t num_threads() {
+  if (threads::Job::inside() || at::in_parallel_region()) return 1;
+  return std::max<int64_t>(std::min<int64_t>(threads::wanted(), threads::cores()), 1);
 }
 
+// While it lives ATen uses the calling thread alone, and num_threads() is what it was. A thread that waits for
+// libgomp's waits awake, on a busy machine for tens of milliseconds, and those stay awake for 16 ms after the last.
+using threads::KeepAtenHere;
+using threads::ReleaseAten;
+
+// f(i) for every i of 0..count, each once, in whatever threads there are.
+template <class F>
+void run_parts(int64_t count, const F& f) {
+  int64_t most = count > 1 ? num_threads() : 1;
+  if (most > 1) return threads::Parts<F>(count, most, f).run();
+  for (int64_t i = 0; i < count; i++) f(i);
+}
+
+// f(begin, end) in as many threads as parts of at least `grain` of first..last are worth.
 template <class F>
 void parallel_for(int64_t first, int64_t last, int64_t grain, const F& f) {
-  int64_t n = last - first, count = std::min<int64_t>(at::get_num_threads(), (n + grain - 1) / grain);
-  if (n > 0)
-    std_threads(count, [&](int64_t index, int64_t all) {
-      auto [begin, end] = split(n, all, index);
-      if (begin < end) f(first + begin, first + end);
-    });
+  int64_t n = last - first;
+  if (n <= 0) return;
+  int64_t count = n > grain ? std::min<int64_t>(num_threads(), (n + grain - 1) / grain) : 1;
+  if (count == 1) return f(first, last);
+  run_parts(count, [&](int64_t part) {
+    auto [begin, end] = split(n, count, part);
+    f(first + begin, first + end);
+  });
 }
-#endif
 
-class Barrier {
- public:
-  void wait(int64_t size) {
-    if (size == 1) return;
-    int64_t turn = turn_.load(std::memory_order_relaxed);
-    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size) {
-      arrived_.store(0, std::memory_order_relaxed);
-      turn_.store(turn + 1, std::memory_order_release);
-      return;
-    }
-    for (int64_t spins = 0; turn_.load(std::memory_order_acquire) == turn; spins++)
-      if (spins > 20000) std::this_thread::yield();  // fewer free cores than threads
-  }
+// Rows a group must have before threads get groups of their own: with fewer, a product reads the weights for too
+// little work, and threads that split the columns read each weight once.
+constexpr int64_t kRowsOfAGroup = 8;
 
- private:
-  alignas(64) std::atomic<int64_t> arrived_{0};
-  alignas(64) std::atomic<int64_t> turn_{0};
-};
+// How many threads so much work, in floating-point operations, is worth.
+inline int64_t threads_for(double work) { return work < 2e5 ? 1 : num_threads(); }
+
+// Calls f(index, count) in every one of `count` threads, at most `most`, that wait for each other at `barriers` alone.
+template <class F>
+void run_threads(int64_t most, const threads::Stages& stages, std::vector<Barrier>& barriers, const F& f) {
+  if (most == 1 || (stages.fine() && threads::crowded())) return f(int64_t{0}, int64_t{1});
+  threads::Crew<F>(most, stages, barriers, f).run();
+}
 
 // The threads that share one group of rows: they split columns, and wait for each other between stages.
 struct Team {
@@ -70,32 +77,6 @@ struct Team {
   std::pair<int64_t, int64_t> part(int64_t n) const { return split(n, size, index); }
 };
 
-// f(begin, end) in as many threads as parts of at least `grain` of 0..n are worth.
-#ifndef S2S_STD_THREADS
-using at::parallel_for;
-#endif
-
-// Rows a group must have before threads get groups of their own: with fewer, a product reads the weights for too
-// little work, and threads that split the columns read each weight once.
-constexpr int64_t kRowsOfAGroup = 8;
-
-// Calls f(index, count) in every one of `count` threads. `work`, in floating-point operations, decides how many.
-template <class F>
-void run_threads(double work, const F& f) {
-  int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
-  if (work < 2e5) threads = 1;
-#ifdef S2S_STD_THREADS
-  return std_threads(threads, f);
-#elif defined(_OPENMP)
-  if (threads > 1) {
-#pragma omp parallel num_threads(threads)
-    f(int64_t{omp_get_thread_num()}, int64_t{omp_get_num_threads()});
-    return;
-  }
-#endif
-  f(int64_t{0}, int64_t{1});
-}
-
 // How many groups `count` threads form over so many rows.
 inline int64_t groups_of(int64_t rows, int64_t count) {
   return std::min(std::max<int64_t>(rows / kRowsOfAGroup, 1), count);
@@ -103,9 +84,14 @@ inline int64_t groups_of(int64_t rows, int64_t count) {
 
 // Calls f(group, groups, team) in every thread.
 template <class F>
-void run_teams(int64_t rows, double work, const F& f) {
-  std::vector<Barrier> barriers(at::get_num_threads());
-  run_threads(work, [&](int64_t index, int64_t count) {
+void run_teams(int64_t rows, const threads::Stages& stages, const F& f) {
+  int64_t most = threads_for(stages.work), alone = groups_of(rows, most);
+  if (alone == most) {  // nobody waits for anybody
+    Barrier none;
+    return run_parts(alone, [&](int64_t group) { f(group, alone, Team{0, 1, &none}); });
+  }
+  std::vector<Barrier> barriers(most);
+  run_threads(most, stages, barriers, [&](int64_t index, int64_t count) {
     int64_t groups = groups_of(rows, count), size = count / groups, group = index / size;
     if (group < groups) f(group, groups, Team{index % size, size, &barriers[group]});
   });

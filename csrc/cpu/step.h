@@ -28,7 +28,7 @@ inline Two step_forward(int64_t gates, const StepArguments& in) {
                      to_c ? to_c + b * hidden : nullptr, nullptr, hidden, 0, hidden);
     });
   });
-  return {h.to(in.type), c.to(in.type)};
+  return {converted(h, in.type), converted(c, in.type)};
 }
 
 // Gradients of gates_x, gates_h (a GRU's; an LSTM's are equal) and the cell's own state.
@@ -55,7 +55,7 @@ inline Three step_backward(int64_t gates, const StepArguments& in, const Optiona
       }
     });
   });
-  return {of_x.to(in.type), of_h.to(in.type), (gates == kGru ? h : c).to(in.type)};
+  return {converted(of_x, in.type), converted(of_h, in.type), converted(gates == kGru ? h : c, in.type)};
 }
 
 }  // namespace s2s::cpu

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "../arguments.h"
+#include "dense.h"
 #include "isa.h"
 #include "parallel.h"
 
@@ -18,7 +19,7 @@ inline at::ScalarType compute_type(const Tensor& x) {
   return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
 }
 
-inline Tensor to_compute(const Tensor& x) { return x.to(compute_type(x)).contiguous(); }
+inline Tensor to_compute(const Tensor& x) { return compact(x, compute_type(x)); }
 inline Tensor to_compute(const OptionalTensor& x) { return given(x) ? to_compute(*x) : Tensor(); }
 
 template <class T>

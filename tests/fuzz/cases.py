@@ -4,7 +4,7 @@ import functools
 from typing import Any, NamedTuple
 
 import torch
-from helpers import Random, Target, assert_within_rule_when_drawn, draw, example, is_float
+from helpers import Random, Target, assert_within_rule_when_drawn, draw, example, is_float, set_threads
 from hypothesis import strategies as st
 from test_linear_cross_entropy import draw as draw_loss
 from test_linear_cross_entropy import made
@@ -41,7 +41,7 @@ class Case(NamedTuple):
 
     def run(self):
         """Raises AssertionError where the call is wrong."""
-        torch.set_num_threads(self.threads)
+        set_threads(self.threads, own=self.seed % 2 == 1)
         with in_force(self.backend) as device:
             target, dtype = Target(device, self.backend), getattr(torch, self.dtype)
             make = self.loss if self.op == "linear_cross_entropy" else self.draw

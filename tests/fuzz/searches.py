@@ -5,6 +5,7 @@ import math
 from typing import Any, NamedTuple
 
 import torch
+from helpers import set_threads
 from hypothesis import strategies as st
 from search_tests import EOS, FORMS, cast, check_parity, exhaustive, log_probability, run, search_inputs, under_test
 
@@ -25,7 +26,7 @@ class SearchCase(NamedTuple):
     seed: int = 0
 
     def run(self):
-        torch.set_num_threads(self.threads)
+        set_threads(self.threads, own=self.seed % 2 == 1)
         with in_force(self.backend) as device:
             before, under_test["device"] = under_test["device"], device
             try:

@@ -249,7 +249,7 @@ void Inputs::check_backward(const OptionalTensors& grads, const Tensors& outputs
   }
 }
 
-Tensor Inputs::zeros(at::IntArrayRef shape) const { return at::zeros(shape, x.options()); }
+Tensor Inputs::zeros(at::IntArrayRef shape) const { return cpu::zeros(shape, x.options()); }
 
 double Inputs::step_work() const {
   return 2.0 * batch *

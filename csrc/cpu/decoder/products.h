@@ -99,7 +99,7 @@ void products_of(const Inputs& in, const States<T>& states, const Tensors& out, 
   auto input = [&](int64_t b, int64_t t) -> const T* { return data<T>(in.x) + (b * steps + t) * in.inputs; };
   auto top = [&](int64_t b, int64_t t) -> const T* { return states.before(in.depth() - 1, b, t).first; };
   auto all = RowBlocks<const T>::of;
-  auto bias = [](const Tensor& to, const Tensor& grad) { to.add_(grad.sum(at::IntArrayRef({0, 1}))); };
+  auto bias = [](const Tensor& to, const Tensor& grad) { to.add_(column_sums(grad)); };
 
   if (results.x.defined())
     product(all(chunk.gates.select(0, 0)), in.layers[0].weight_ih.narrow(1, 0, in.inputs),
