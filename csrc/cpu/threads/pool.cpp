@@ -24,12 +24,13 @@ namespace {
 using Clock = std::chrono::steady_clock;
 std::atomic<Clock::rep> crowded_until{0};
 std::atomic<int> crowded_times{0};
-// Once may be chance, as the system's own work takes a core too: of some ten jobs, three. It stays, so that after a
-// while the first that comes late is enough.
-constexpr int kSuspicion = 8, kSure = 17;
-std::atomic<int> suspicion{0};
+constexpr nanoseconds kLate{300'000};  // a thread that slept is there after 90 us
+// Once may be chance, as the system's own work takes a core too: of some ten jobs, three, or one by a whole time slice.
+// The suspicion stays, so that after a while the first that comes late is enough; how long that while is, is forgotten
+// slowly, as beside other processes small jobs are often in time.
+constexpr int kSuspicion = 8, kSure = 17, kCalm = 64;
+std::atomic<int> suspicion{0}, calm{0};
 std::atomic<bool> forked{false};  // this process is a child of fork
-constexpr nanoseconds kLate{300'000};
 
 // How long a helper without work stays awake: an op follows an op, in Python, some tens of microseconds later.
 constexpr nanoseconds kAwakeBetweenJobs{100'000};
@@ -62,18 +63,20 @@ nanoseconds awake() { return crowded() ? kAwake / 3 : kAwake; }
 
 namespace {
 
-void tell_crowded(bool found) {
-  int before = suspicion.load(std::memory_order_relaxed);
-  if (!found) {
-    if (before > 0) suspicion.store(before - 1, std::memory_order_relaxed);
-    if (before == 0) crowded_times.store(0, std::memory_order_relaxed);
+// By how much somebody was late; 0: nobody was.
+void tell_lateness(nanoseconds late) {
+  auto relaxed = std::memory_order_relaxed;
+  int before = suspicion.load(relaxed), times = crowded_times.load(relaxed);
+  if (late <= nanoseconds(0)) {
+    if (before > 0) return suspicion.store(before - 1, relaxed);
+    if (times > 0 && calm.fetch_add(1, relaxed) % kCalm == kCalm - 1) crowded_times.store(times - 1, relaxed);
     return;
   }
-  if (before + kSuspicion < kSure) return suspicion.store(before + kSuspicion, std::memory_order_relaxed);
-  int times = std::min(crowded_times.load(std::memory_order_relaxed) + 1, 9);
-  crowded_times.store(times, std::memory_order_relaxed);
-  auto until = Clock::now() + std::chrono::milliseconds(2 << times);
-  crowded_until.store(until.time_since_epoch().count(), std::memory_order_relaxed);
+  suspicion.store(std::min(before + (late > 10 * kLate ? kSure : kSuspicion), kSure), relaxed);
+  if (suspicion.load(relaxed) < kSure) return;
+  crowded_times.store(std::min(times + 1, 9), relaxed);
+  auto until = Clock::now() + std::chrono::milliseconds(4 << times);
+  crowded_until.store(until.time_since_epoch().count(), relaxed);
 }
 
 }  // namespace
@@ -246,12 +249,13 @@ void Job::wait_for_end() {
 
 void Job::run() {
   Clock::time_point begin = Clock::now();
-  bool was_crowded = crowded(), in_time = true;
+  bool was_crowded = crowded();
+  nanoseconds late{0};
   if (wanted_ == 0) {
     run_leader();
 #ifdef _OPENMP
   } else if (!was_crowded && !forked.load(std::memory_order_relaxed)) {  // libgomp hangs in a child of fork
-    in_time = run_with_openmp();
+    late = run_with_openmp();
 #endif
   } else {
     Pool& pool = Pool::get();
@@ -260,13 +264,13 @@ void Job::run() {
     pool.close(*this);
     wait_for_end();
   }
-  if (wanted_ > 0 && !was_crowded) tell_crowded(!in_time || !kept_step(Clock::now() - begin));
+  if (wanted_ > 0 && !was_crowded) tell_lateness(std::max(late, kept_step(Clock::now() - begin) ? late : kLate));
   if (error_) std::rethrow_exception(error_);
 }
 
 #ifdef _OPENMP
-// Returns whether libgomp's threads came in time.
-bool Job::run_with_openmp() {
+// Returns by how much libgomp's threads came or ended too late.
+nanoseconds Job::run_with_openmp() {
   Clock::time_point begin = Clock::now(), led;
 #pragma omp parallel num_threads(wanted_ + 1)
   {
@@ -277,8 +281,8 @@ bool Job::run_with_openmp() {
       run_helper(index);
     }
   }
-  // One that slept is there after 90 us; what has been shared out evenly takes everybody about the same time.
-  return Clock::now() - led < kLate + (led - begin);
+  // What has been shared out evenly takes everybody about the same time.
+  return std::max(Clock::now() - led - kLate - (led - begin), nanoseconds(0));
 }
 #endif
 

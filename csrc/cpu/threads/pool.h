@@ -55,7 +55,7 @@ class Job {
   void run_helper(int32_t index);
   void run_leader();
   void wait_for_end();
-  bool run_with_openmp();
+  nanoseconds run_with_openmp();
   template <class F>
   void take_part(const F& f);
 
