@@ -32,13 +32,15 @@ struct Task {
 // parts > 1 splits the queries as well. A task of no queries is one too: its keys and v have gradients, all zero.
 template <class F>
 void for_tasks(const Inputs& in, int64_t parts, const F& f) {
-  parallel_for(0, in.batch * in.heads * parts, 1, [&](int64_t begin, int64_t end) {
+  double work = 4.0 * in.batch * in.heads * in.queries * in.source * (in.attention + in.width);
+  auto tasks = [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; task++) {
       int64_t pair = task / parts;
       auto [first, last] = split(in.queries, parts, task % parts);
       f(Task{pair / in.heads, pair % in.heads, first, last - first});
     }
-  });
+  };
+  parallel_for(0, in.batch * in.heads * parts, 1, tasks, work);
 }
 
 // The weights of a task's queries, compact: one number a valid position, in order.

@@ -78,7 +78,8 @@ double run(const Inputs& in, Needs<3> needs, const Tensor& grad_features, const 
   int64_t limit = std::clamp(kLogits / in.words, kLeastRows, kRows);
   int64_t chunks = (in.rows + limit - 1) / limit, most = (in.rows + chunks - 1) / chunks;
   int64_t stride = (most + kernel.panel - 1) / kernel.panel * kernel.panel;
-  int64_t parts_of_words = threads_for(6.0 * most * in.width * in.words);
+  double work = 6.0 * most * in.width * in.words;
+  int64_t parts_of_words = threads_for(work);
   auto options = in.features.options();
   Tensor logits = at::empty({in.words, stride}, options), seen = at::empty({parts_of_words, 3, stride}, options);
   Tensor parts = at::empty({needs[0] ? parts_of_words : 0, most, in.width}, options);
@@ -114,7 +115,7 @@ double run(const Inputs& in, Needs<3> needs, const Tensor& grad_features, const 
       for (int64_t i = 0; i < rows; i++)
         if (target[i] >= word && target[i] < word + words) f(i, target[i] - word);
     };
-    run_parts(parts_of_words, [&](int64_t index) {
+    run_parts(parts_of_words, work, [&](int64_t index) {
       auto [maximum, sum, total] = part_of(index);
       std::fill_n(maximum, stride, std::numeric_limits<T>::lowest());
       std::fill_n(sum, 2 * stride, T(0));
@@ -141,7 +142,7 @@ double run(const Inputs& in, Needs<3> needs, const Tensor& grad_features, const 
               off * (double(everything) - double(in.words) * largest);
     }
     if (!learning) continue;
-    run_parts(parts_of_words, [&](int64_t index) {
+    run_parts(parts_of_words, work, [&](int64_t index) {
       T* part = needs[0] ? data<T>(parts) + index * most * in.width : nullptr;
       if (part) std::fill_n(part, rows * in.width, T(0));
       WeightBlock<T> weights(in.width, in.pairs);

@@ -33,22 +33,26 @@ inline int64_t num_threads() {
 using threads::KeepAtenHere;
 using threads::ReleaseAten;
 
+// Work, in floating-point operations, that takes one thread some milliseconds. While cores are scarce, less stays in
+// the calling thread: a helper that began and lost its core would be waited for longer.
+constexpr double kWorthWaiting = 2e8;
+
 // f(i) for every i of 0..count, each once, in whatever threads there are.
 template <class F>
-void run_parts(int64_t count, const F& f) {
+void run_parts(int64_t count, double work, const F& f) {
   int64_t most = count > 1 ? num_threads() : 1;
-  if (most > 1) return threads::Parts<F>(count, most, f).run();
+  if (most > 1 && (work >= kWorthWaiting || !threads::crowded())) return threads::Parts<F>(count, most, f).run();
   for (int64_t i = 0; i < count; i++) f(i);
 }
 
 // f(begin, end) in as many threads as parts of at least `grain` of first..last are worth.
 template <class F>
-void parallel_for(int64_t first, int64_t last, int64_t grain, const F& f) {
+void parallel_for(int64_t first, int64_t last, int64_t grain, const F& f, double work = 0) {
   int64_t n = last - first;
   if (n <= 0) return;
   int64_t count = n > grain ? std::min<int64_t>(num_threads(), (n + grain - 1) / grain) : 1;
   if (count == 1) return f(first, last);
-  run_parts(count, [&](int64_t part) {
+  run_parts(count, work, [&](int64_t part) {
     auto [begin, end] = split(n, count, part);
     f(first + begin, first + end);
   });
@@ -64,7 +68,8 @@ inline int64_t threads_for(double work) { return work < 2e5 ? 1 : num_threads();
 // Calls f(index, count) in every one of `count` threads, at most `most`, that wait for each other at `barriers` alone.
 template <class F>
 void run_threads(int64_t most, const threads::Stages& stages, std::vector<Barrier>& barriers, const F& f) {
-  if (most == 1 || (stages.fine() && threads::crowded())) return f(int64_t{0}, int64_t{1});
+  bool small = stages.fine() || stages.work < kWorthWaiting;
+  if (most == 1 || (small && threads::crowded())) return f(int64_t{0}, int64_t{1});
   threads::Crew<F>(most, stages, barriers, f).run();
 }
 
@@ -88,7 +93,7 @@ void run_teams(int64_t rows, const threads::Stages& stages, const F& f) {
   int64_t most = threads_for(stages.work), alone = groups_of(rows, most);
   if (alone == most) {  // nobody waits for anybody
     Barrier none;
-    return run_parts(alone, [&](int64_t group) { f(group, alone, Team{0, 1, &none}); });
+    return run_parts(alone, stages.work, [&](int64_t group) { f(group, alone, Team{0, 1, &none}); });
   }
   std::vector<Barrier> barriers(most);
   run_threads(most, stages, barriers, [&](int64_t index, int64_t count) {

@@ -95,11 +95,12 @@ void blocked(bool transposed, const RowBlocks<const T>& a, const RowBlocks<T>& c
   int64_t panel = kernels<T>().panel, panels = (n + panel - 1) / panel;
   int64_t blocks_of_group = (c.count + kRows - 1) / kRows, blocks = c.groups * blocks_of_group;
   if (blocks == 0 || panels == 0) return;
-  int64_t threads = 2.0 * c.groups * c.count * n * k < 2e6 ? 1 : num_threads();
+  double work = 2.0 * c.groups * c.count * n * k;
+  int64_t threads = work < 2e6 ? 1 : num_threads();
   int64_t column_parts = std::min(threads, panels);
   int64_t row_parts = std::min(std::max<int64_t>(threads / column_parts, 1), blocks);
   int64_t deepest = transposed ? kDepthOfGradients : kDepth;
-  parallel_for(0, column_parts * row_parts, 1, [&](int64_t begin, int64_t end) {
+  auto tasks = [&](int64_t begin, int64_t end) {
     auto b = std::make_unique_for_overwrite<E[]>(std::min(kPanels, panels) * panel * Way::size(k));
     std::vector<E> rows_of_a;
     std::vector<T> wide;
@@ -129,7 +130,8 @@ void blocked(bool transposed, const RowBlocks<const T>& a, const RowBlocks<T>& c
         }
       }
     }
-  });
+  };
+  parallel_for(0, column_parts * row_parts, 1, tasks, work);
 }
 
 template <class T, class Pack>

@@ -28,7 +28,7 @@ constexpr nanoseconds kLate{300'000};  // a thread that slept is there after 90 
 // Once may be chance, as the system's own work takes a core too: of some ten jobs, three, or one by a whole time slice.
 // The suspicion stays, so that after a while the first that comes late is enough; how long that while is, is forgotten
 // slowly, as beside other processes small jobs are often in time.
-constexpr int kSuspicion = 8, kSure = 17, kCalm = 64;
+constexpr int kSuspicion = 8, kSure = 17, kCalm = 16;
 std::atomic<int> suspicion{0}, calm{0};
 std::atomic<bool> forked{false};  // this process is a child of fork
 
@@ -74,8 +74,9 @@ void tell_lateness(nanoseconds late) {
   }
   suspicion.store(std::min(before + (late > 10 * kLate ? kSure : kSuspicion), kSure), relaxed);
   if (suspicion.load(relaxed) < kSure) return;
-  crowded_times.store(std::min(times + 1, 9), relaxed);
-  auto until = Clock::now() + std::chrono::milliseconds(4 << times);
+  crowded_times.store(std::min(times + 1, 3), relaxed);
+  // So long that trying again costs little of it.
+  auto until = Clock::now() + std::min<nanoseconds>(late * (8 << times), std::chrono::seconds(2));
   crowded_until.store(until.time_since_epoch().count(), relaxed);
 }
 
