@@ -18,7 +18,7 @@ struct Stages {
   bool fine() const { return work < 2e6 * count; }
   // Until when to wait for others to join, a fifth of what it takes one thread: helpers that are awake come in one
   // microsecond, others in a hundred.
-  nanoseconds patience() const { return std::clamp(nanoseconds(int64_t(work / 100)), kAwake, 400 * kAwake); }
+  nanoseconds patience() const { return std::clamp(nanoseconds(int64_t(work / 100)), 3 * kAwake, 400 * kAwake); }
 };
 
 // Parts that need not run at the same time: each is done by who comes first. Everybody begins with the part of his
@@ -52,14 +52,14 @@ template <class F>
 class Crew final : public Job {
  public:
   Crew(int64_t most, const Stages& stages, std::vector<Barrier>& barriers, const F& f)
-      : Job(most - 1), most_(most), stages_(stages), barriers_(barriers), f_(f) {}
+      : Job(most - 1), stages_(stages), barriers_(barriers), f_(f) {}
 
  private:
   bool kept_step(nanoseconds took) const override {
     if (!stages_.fine()) return true;
     nanoseconds slept{0};
     for (const Barrier& barrier : barriers_) slept += barrier.slept();
-    return count_.load() == most_ && slept < took / 4;
+    return slept < took / 4;  // one that came too late to take part may only have slept
   }
   void lead() override {
     wait_for_helpers(stages_.patience());
@@ -76,7 +76,6 @@ class Crew final : public Job {
     for (Barrier& barrier : barriers_) barrier.break_up();
   }
 
-  const int64_t most_;
   const Stages stages_;
   std::atomic<int32_t> count_{0};
   std::vector<Barrier>& barriers_;
