@@ -31,7 +31,7 @@ def load(count):
     """So many processes that want a core each."""
     running = [subprocess.Popen([sys.executable, "-S", "-c", LOAD]) for _ in range(count)]
     try:
-        yield
+        yield running
     finally:
         for process in running:
             process.kill()
@@ -150,7 +150,7 @@ def main(options):
             where = dict.fromkeys(names, one) if together else servers
             found.rows.extend(measure(row, names, where, busy, together))
             done += 1
-            print(lines(found.rows)[-1], flush=True)
+            print("  ".join(lines(found.rows)[-1]).rstrip(), flush=True)
     finally:
         for server in (*servers.values(), one):
             server.close()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import engine, measure, suites
+from benchmarks import busy, engine, measure, suites
 
 
 def test_what_was_measured_is_kept(monkeypatch, tmp_path):
@@ -43,3 +43,27 @@ def test_the_choice_of_a_backend_is_not_timed(monkeypatch):
     step = engine.on_backend("triton", lambda: taken.append(tuple(chosen)))
     assert measure.seconds(step, "cpu", calls=3) < 0.02
     assert taken == [("triton",)] * 3 and not chosen
+
+
+def test_the_load_is_ended():
+    with pytest.raises(KeyError), busy.load(2) as running:
+        assert [process.poll() for process in running] == [None, None]
+        raise KeyError
+    assert all(process.returncode is not None for process in running)
+
+
+def test_lines_of_the_suite_busy():
+    """What is more than a fair share explains; a peer that is missing is blank, an unsteady one marks the line."""
+
+    def row(implementation, busy, seconds, **more):
+        spread = {"median": seconds, "q1": seconds, "q3": seconds}
+        return {"op": "gru", "busy": busy, "one_process": False, "implementation": implementation} | (
+            {"seconds": spread, "unsteady": False} | more
+        )
+
+    missing = {"op": "gru", "busy": 2, "one_process": False, "implementation": "openvino", "problem": "not installed"}
+    rows = [row("s2s_kernels", 0, 1.0), row("s2s_kernels", 2, 2.0), row("torch.nn", 2, 5.0, unsteady=True), missing]
+    cores = busy.report.os.cpu_count()
+    idle, beside = busy.lines(rows)
+    assert idle[:4] == ["gru", "0 busy", "1e+03 ± 0", "1.00"]
+    assert beside[3] == f"{2 * cores / (2 + cores):.2f}" and beside[4] == "2.5" and beside[-1] == "unsteady"
