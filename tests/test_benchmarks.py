@@ -65,5 +65,5 @@ def test_lines_of_the_suite_busy():
     rows = [row("s2s_kernels", 0, 1.0), row("s2s_kernels", 2, 2.0), row("torch.nn", 2, 5.0, unsteady=True), missing]
     cores = busy.report.os.cpu_count()
     idle, beside = busy.lines(rows)
-    assert idle[:4] == ["gru", "0 busy", "1e+03 ± 0", "1.00"]
+    assert idle[:4] == ["gru", "0 busy", "1000 ± 0", "1.00"]
     assert beside[3] == f"{2 * cores / (2 + cores):.2f}" and beside[4] == "2.5" and beside[-1] == "unsteady"
