@@ -47,11 +47,14 @@ struct Plain {
   static int64_t size(int64_t k) { return k; }
   static auto gemm(bool transposed) { return transposed ? kernels<T>().gemm_transposed : kernels<T>().gemm; }
 
-  // Rows of a (m, k), or columns of its transpose (k, m), whose rows are apart; and their stride.
+  // Rows of a (m, k), or columns of its transpose (k, m); and their stride. Columns are copied: a few of each row are
+  // read for every panel of B, and rows lie on as many pages.
   static std::pair<const T*, int64_t> block(bool transposed, int64_t m, int64_t k, const T* a, int64_t stride,
                                             std::vector<T>& buffer) {
-    if (transposed) return {a, stride};
-    return spread(m, k, a, stride, buffer);
+    if (!transposed) return spread(m, k, a, stride, buffer);
+    buffer.resize(std::max<size_t>(buffer.size(), m * k));
+    for (int64_t p = 0; p < k; p++) std::copy_n(a + p * stride, m, buffer.data() + p * m);
+    return {buffer.data(), m};
   }
 
   // A panel of k rows in place.

@@ -9,6 +9,7 @@
 
 #include "../arguments.h"
 #include "isa.h"
+#include "pages.h"
 #include "parallel.h"
 
 namespace s2s::cpu {
@@ -148,7 +149,7 @@ class Packed {
     const auto& kernel = kernels<T>();
     int64_t panel = kernel.panel, panels = (n + panel - 1) / panel;
     int64_t size = panel * (pairs ? pairs_of(k) : k);
-    panels_ = at::empty({panels * size}, w.options().dtype(pairs ? at::kInt : w.scalar_type()));
+    panels_ = in_large_pages(panels * size, w.options().dtype(pairs ? at::kInt : w.scalar_type()));
     const T* from = data<T>(w);
     char* out = panels_.numel() ? static_cast<char*>(panels_.mutable_data_ptr()) : nullptr;
     // Shares of 12288 numbers and more, which are worth waking a thread.
