@@ -103,6 +103,9 @@ void blocked(bool transposed, const RowBlocks<const T>& a, const RowBlocks<T>& c
   if (blocks == 0 || panels == 0) return;
   int64_t threads = 2.0 * c.groups * c.count * n * k < 2e6 ? 1 : at::get_num_threads();
   int64_t column_parts = std::min(threads, panels);
+  // Each part packs its B, and copies its A where that is transposed: then the longer side is the one to divide.
+  if (transposed && c.count > n) column_parts = std::max<int64_t>(threads / std::min(threads, blocks), 1);
+  column_parts = std::min(column_parts, panels);
   int64_t row_parts = std::min(std::max<int64_t>(threads / column_parts, 1), blocks);
   int64_t deepest = transposed ? kDepthOfGradients : kDepth;
   parallel_for(0, column_parts * row_parts, 1, [&](int64_t begin, int64_t end) {
@@ -126,8 +129,8 @@ void blocked(bool transposed, const RowBlocks<const T>& a, const RowBlocks<T>& c
                   wide, out);
             }
           for (int64_t block = first_block; block < last_block; block++) {
-            int64_t group = block / blocks_of_group, row = block % blocks_of_group * kRows;
-            int64_t rows = std::min(kRows, c.count - row);
+            auto [row, next_row] = split(c.count, blocks_of_group, block % blocks_of_group);
+            int64_t group = block / blocks_of_group, rows = next_row - row;
             const T* from_a =
                 a.first + (transposed ? row + slab * a.stride : group * a.group_stride + row * a.stride + slab);
             auto [a_block, a_stride] = Way::block(transposed, rows, slab_k, from_a, a.stride, rows_of_a);

@@ -74,7 +74,9 @@ inline bool share_sets(int64_t bytes) { return bytes % 1024 == 0; }
 inline Tensor rows_apart(const Tensor& like, std::vector<int64_t> shape) {
   int64_t width = shape.back(), size = like.element_size();
   if (share_sets(width * size)) shape.back() += 64 / size;
-  return at::empty(shape, like.options()).narrow(-1, 0, width);
+  int64_t count = 1;
+  for (int64_t n : shape) count *= n;
+  return in_large_pages(count, like.options()).view(shape).narrow(-1, 0, width);
 }
 
 // (m, k) rows that a kernel reads side by side, and their stride: copied to `buffer` where they share sets.

@@ -43,7 +43,7 @@ constexpr int kPanel = kVectors * Vector<T>::lanes;
 // hold: 1.15 times as fast from 1 to 4 KiB, less nearer and further.
 constexpr int kBytesAhead = 2048, kLine = 64;
 // With fewer rows the loads, not the sums, take the time.
-constexpr int kFewestToFetchFor = 4;
+constexpr int kFewestToFetchFor = 6;
 
 // C (rows, panel) of one panel, of A or of its transpose. `from`: what is added to the product, rows from_stride apart
 // (0: a bias), or null. It comes last: rounding k sums at the size of a large C would lose digits of a small product.
