@@ -321,12 +321,16 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward_kernel(Attenti
   for (int q = warp; q < tile.count; q += kWarps) {
     const A* w = tile.row(static_cast<const A*>(a.weights), a.weights_strides, a.source, q);
     A* result = tile.row(static_cast<A*>(a.grad_scores), a.weights_strides, a.source, q);
-    A *g = &grad(q, 0), mean = 0;
+    A* g = &grad(q, 0);
+    // In double: a mean that is rounded, or of weights that do not quite sum to 1, is the same error at every position,
+    // and adds up in the gradient of the query, where all else cancels.
+    double sum = 0, mass = 0;
     for (int64_t s = lane; s < a.source; s += kLanes)
-      if (w[s] != A(0)) mean += w[s] * g[s * stride];
-    mean = warp_sum(mean);
+      if (w[s] != A(0)) sum += double(w[s]) * double(g[s * stride]), mass += double(w[s]);
+    sum = warp_sum(sum), mass = warp_sum(mass);
+    double mean = mass == 0 ? 0 : sum / mass;
     for (int64_t s = lane; s < a.source; s += kLanes) {
-      A x = w[s] == A(0) ? A(0) : w[s] * (g[s * stride] - mean);
+      A x = w[s] == A(0) ? A(0) : w[s] * static_cast<A>(double(g[s * stride]) - mean);
       g[s * stride] = x;
       result[s] = x;
     }

@@ -255,10 +255,10 @@ def grad_weights_kernel(
 
 @triton.jit
 def softmax_backward_tile(weights, products, mean, t, s, inside, weights_t, N, S, ACC):
-    """Gradient of the scores: w (g - sum of w g)."""
+    """Gradient of the scores: w (g - mean of g)."""
     w = tl.load(weights + t[:, None] * weights_t + s[None, :], mask=inside, other=0).to(ACC)
     g = tl.load(products + t[:, None] * N * S + s[None, :], mask=inside, other=0)
-    return w * (g - mean[:, None])
+    return w * (g.to(tl.float64) - mean[:, None]).to(ACC)
 
 
 @triton.jit
@@ -287,13 +287,17 @@ def query_backward_kernel(
     length = source_length(lengths, b, S)
     weights += b * weights_b + n * S
     products += (b * T * N + n) * S
-    sums = tl.zeros([BT, BS], ACC)
+    # In float64: a mean that is rounded, or of weights that do not quite sum to 1, is the same error at every position,
+    # and adds up in the gradient of the query, where all else cancels.
+    sums, masses = tl.zeros([BT, BS], tl.float64), tl.zeros([BT, BS], tl.float64)
     for first in range(0, length, BS):
         s = first + tl.arange(0, BS)
         inside = t_valid & (s < length)[None, :]
-        w = tl.load(weights + t[:, None] * weights_t + s[None, :], mask=inside, other=0).to(ACC)
-        sums += w * tl.load(products + t[:, None] * N * S + s[None, :], mask=inside, other=0)
-    mean = tl.sum(sums, 1)
+        w = tl.load(weights + t[:, None] * weights_t + s[None, :], mask=inside, other=0).to(tl.float64)
+        sums += w * tl.load(products + t[:, None] * N * S + s[None, :], mask=inside, other=0).to(tl.float64)
+        masses += w
+    mass = tl.sum(masses, 1)
+    mean = tl.sum(sums, 1) / tl.where(mass == 0, 1.0, mass)
     if tl.program_id(2) == 0:
         row = grad_scores + b * grad_scores_b + n * S
         for first in range(0, S, BS):
