@@ -1,6 +1,7 @@
-"""Imports point one way."""
+"""Imports point one way, and never in a circle."""
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,42 @@ def test_an_import_upwards_is_found(where, line, tmp_path):
     path.parent.mkdir(parents=True)
     path.write_text(line)
     assert len(upward(tmp_path / "s2s")) == 1
+
+
+def modules_of(folder):
+    """{module: file} of a package."""
+    found = {}
+    for path in sorted(folder.rglob("*.py")):
+        parts = (folder.name, *path.relative_to(folder).with_suffix("").parts)
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def circle(folder):
+    """Modules of a package that import each other, the first one once more at the end; None if there are none."""
+    modules, graph = modules_of(folder), {}
+    for module, path in modules.items():
+        package = module.split(".") if path.stem == "__init__" else module.split(".")[:-1]
+        names = [name for name in imported(path, package) if not name.endswith("._C")]  # which is compiled
+        names = (name if name in modules else name.rpartition(".")[0] for name in names)
+        graph[module] = {name for name in names if name in modules and name != module}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
+
+
+@pytest.mark.parametrize("folder", ["s2s_kernels", "python/s2s", "benchmarks"])
+def test_no_modules_import_each_other(folder):
+    assert circle(ROOT / folder) is None
+
+
+def test_a_circle_is_found(tmp_path):
+    files = {"__init__.py": "", "a.py": "from . import b", "b.py": "def f():\n    from .c import x", "c.py": ""}
+    package = tmp_path / "package"
+    package.mkdir()
+    for name, text in files.items():
+        (package / name).write_text(text)
+    assert circle(package) is None
+    (package / "c.py").write_text("import package.a as a")
+    assert set(circle(package)) == {"package.a", "package.b", "package.c"}

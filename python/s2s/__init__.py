@@ -5,11 +5,14 @@
 ['५ मार्च, २०२४']
 """
 
+import os
 from typing import TYPE_CHECKING
 
 from .lazy import names_from
 
 if TYPE_CHECKING:
+    import torch
+
     from .errors import S2SError
     from .importing.joeynmt import import_joeynmt
     from .importing.opennmt import import_opennmt
@@ -51,7 +54,7 @@ __all__ = [
 ]
 
 
-def load(path, device="cpu") -> "Translator":
+def load(path: str | os.PathLike[str], device: "torch.device | str" = "cpu") -> "Translator":
     """The Translator in a checkpoint folder. Raises S2SError if it is none."""
     from .translator import Translator
 

@@ -8,15 +8,17 @@
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from ..errors import S2SError, shown
-from ..files import read_bytes, read_json, read_set, save_set, to_json, write_file, writing
-from ..text.vocab import read_vocabulary
+from ..files import AnyPath, read_bytes, read_json, read_set, save_set, to_json, write_file, writing
+from ..text.vocab import AnyVocabulary, read_vocabulary
 from .config import Config
 from .seq2seq import Seq2Seq, outline
 
@@ -25,7 +27,13 @@ MANIFEST, WEIGHTS, VOCABULARIES = "config.json", "model.safetensors", ("source.v
 FORMAT, VERSION, WITHOUT_CHECKSUMS = "s2s checkpoint", 3, 1
 
 
-def save_checkpoint(folder, model, source_vocab, target_vocab, history=()):
+def save_checkpoint(
+    folder: AnyPath,
+    model: Seq2Seq,
+    source_vocab: AnyVocabulary,
+    target_vocab: AnyVocabulary,
+    history: Sequence[dict[str, Any]] = (),
+) -> None:
     """Writes the folder, in the place of the checkpoint that is there; at every moment one of the two is whole."""
     folder, config = Path(folder), model.config
     vocabularies = (source_vocab,) if config.shared_vocab else (source_vocab, target_vocab)
@@ -51,7 +59,7 @@ def deserialise(data: bytes, path) -> dict:
         raise S2SError(f"{path} cannot be read ({str(error).splitlines()[0]}).") from None
 
 
-def read_config(folder) -> Config:
+def read_config(folder: AnyPath) -> Config:
     """The Config of the model in a checkpoint folder. Raises S2SError if it is none."""
     path = Path(folder) / MANIFEST
     check_is_there(path, "checkpoint")
@@ -84,7 +92,7 @@ def checked_config(values, path) -> Config:
         raise S2SError(f"{path}: {error}") from None
 
 
-def load_checkpoint(folder, device="cpu") -> tuple:
+def load_checkpoint(folder: AnyPath, device: torch.device | str = "cpu") -> tuple:
     """(model in eval mode, source vocabulary, target vocabulary). S2SError if any of it is missing or damaged."""
     folder, config = Path(folder), None
 
@@ -106,7 +114,9 @@ def load_checkpoint(folder, device="cpu") -> tuple:
     return model.to(torch.device(device)).eval(), vocabularies[0], vocabularies[-1]
 
 
-def model_of(config, source_vocab, target_vocab, weights, path) -> Seq2Seq:
+def model_of(
+    config: Config, source_vocab: AnyVocabulary, target_vocab: AnyVocabulary, weights: dict[str, Any], path: Any
+) -> Seq2Seq:
     """The Seq2Seq with these weights. Raises S2SError, before it takes memory, if they are not those of one."""
     sizes = len(source_vocab), len(target_vocab)
     check_tensors(weights, outline(config, *sizes).state_dict(), path)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ..errors import S2SError, shown
-from ..files import parse_json, read_bytes, to_json, write_file, writing
+from ..files import AnyPath, parse_json, read_bytes, to_json, write_file, writing
 from .combinations import check_combinations
 
 # What a value may be at most, so that a slip of the finger is a sentence and not a machine out of memory.
@@ -16,7 +16,7 @@ LARGEST = 1_000_000_000  # any other whole number
 LARGEST_SEED = 2**63 - 1
 
 
-def option(default, help, low=None, high=None, since=2) -> Any:
+def option(default: Any, help: str, low: float | None = None, high: float | None = None, since: int = 2) -> Any:
     """A field with what the command line says about it and the range its value must lie in.
 
     A whole number is at most LARGEST where nothing else is said, a fraction always finite. ``since``: the version of
@@ -147,7 +147,7 @@ class Config:
     patience: int = option(5, "Stop after this many validations without improvement, 0 for never.", 0)
     seed: int = option(1, "Seed of everything random.", 0, LARGEST_SEED)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_fields(self)
         check_combinations(self)
 
@@ -217,7 +217,7 @@ class Config:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict, version=1) -> "Config":
+    def from_dict(cls, values: dict, version: int = 1) -> "Config":
         """Raises S2SError on a name that is no field, and on a field that is missing though this version has it."""
         made = cls(**_known(values))
         missing = [f.name for f in fields(cls) if f.metadata["since"] <= version and f.name not in values]
@@ -225,21 +225,21 @@ class Config:
             raise S2SError(f"{missing[0]} is missing.")
         return made
 
-    def updated(self, **changes) -> "Config":
+    def updated(self, **changes: Any) -> "Config":
         """A copy with these fields changed; raises S2SError on a name that is no field."""
         return replace(self, **_known(changes))
 
-    def save(self, path):
+    def save(self, path: AnyPath) -> None:
         with writing(path):
             write_file(path, to_json(self.to_dict()))
 
     @classmethod
-    def load(cls, path) -> "Config":
+    def load(cls, path: AnyPath) -> "Config":
         """From a .toml or .json file whose top level has fields as keys."""
         return cls.from_dict(read_mapping(path))
 
 
-def check_fields(made):
+def check_fields(made: Any) -> None:
     """Whether every field of a dataclass made of ``option`` has its type and is in its range; S2SError if not."""
     for name, kind in get_type_hints(type(made)).items():
         object.__setattr__(made, name, _checked(name, kind, getattr(made, name)))
@@ -253,7 +253,7 @@ def check_fields(made):
             raise S2SError(f"{f.name} is {shown(value)}, expected {span}.")
 
 
-def _known(values):
+def _known(values: Any) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise S2SError(f"the configuration is {shown(values)}, expected fields and their values.")
     names = [f.name for f in fields(Config)]
@@ -266,7 +266,7 @@ def _known(values):
     return values
 
 
-def _checked(name, kind, value):
+def _checked(name: str, kind: Any, value: Any) -> Any:
     """value as kind, int to float allowed."""
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
@@ -279,7 +279,7 @@ def _checked(name, kind, value):
     return value
 
 
-def read_mapping(path) -> dict:
+def read_mapping(path: AnyPath) -> dict:
     """The dictionary in a .toml or .json file."""
     path = Path(path)
     values = (_parse_toml if path.suffix == ".toml" else parse_json)(read_bytes(path), path)
@@ -288,7 +288,7 @@ def read_mapping(path) -> dict:
     return values
 
 
-def _parse_toml(data, path):
+def _parse_toml(data: bytes, path: Path) -> dict[str, Any]:
     try:
         import tomllib
 

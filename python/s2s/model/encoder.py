@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..text.vocab import PAD
+from .config import Config
 from .recurrent import recurrent
+
+States = tuple[Tensor, ...]  # of a GRU (h,), of an LSTM (h, c)
 
 
 class Memory(NamedTuple):
@@ -20,14 +23,14 @@ class Memory(NamedTuple):
     lengths: Tensor  # (B,)
     summary: Tensor | None = None  # (B, M), with attention='fixed': the context of every step
 
-    def rows(self, index):
+    def rows(self, index: Tensor) -> "Memory":
         return Memory(*(None if field is None else field[index] for field in self))
 
 
 class Encoder(nn.Module):
     """Embedding and a GRU or LSTM, in one direction or both."""
 
-    def __init__(self, vocab_size, config):
+    def __init__(self, vocab_size: int, config: Config) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, config.embedding_size, padding_idx=PAD)
         self.dropout = nn.Dropout(config.dropout)
@@ -39,7 +42,7 @@ class Encoder(nn.Module):
             bidirectional=config.bidirectional,
         )
 
-    def forward(self, source, lengths):
+    def forward(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, States]:
         """source (B, S) -> outputs (B, S, M), zero past each length, and every layer's last states, a tuple of
         (L, B, M): (h,) for a GRU, (h, c) for an LSTM. Both directions stand side by side in M."""
         outputs, states = self.rnn(self.dropout(self.embedding(source)), lengths=lengths)
@@ -61,7 +64,7 @@ class Bridge(nn.Module):
     that is as wide as the decoder, for every layer and for c as well. ``zeros``. JoeyNMT has ``hidden`` and ``copy``.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: Config) -> None:
         super().__init__()
         self.kind, self.hidden_size, self.decoder_layers = (
             config.initial_state,
@@ -73,7 +76,7 @@ class Bridge(nn.Module):
             width, count = config.memory_size - self.backward_from, config.decoder_layers * config.states_per_layer
             self.layers = nn.ModuleList(nn.Linear(width, config.hidden_size) for _ in range(count))
 
-    def forward(self, states):
+    def forward(self, states: States) -> States:
         """states: a tuple of (L, B, M) -> a tuple of (B, H), all states of the lowest layer first."""
         if self.kind == "copy":
             h = states[0][-1, :, : self.hidden_size]

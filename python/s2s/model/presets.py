@@ -5,9 +5,10 @@ with ``gru_reset="before"`` its cell is, to the letter, that of Cho, Bahdanau an
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import S2SError
+from ..files import AnyPath
 from ..text.pairs import read_text
 from .config import Config, read_mapping
 
@@ -82,7 +83,7 @@ PRESETS = {
 }
 
 
-def preset_fields(name) -> dict:
+def preset_fields(name: str) -> dict:
     if name not in PRESETS:
         raise S2SError(f"there is no preset {name!r}, expected one of {', '.join(PRESETS)}.")
     return PRESETS[name].fields
@@ -94,7 +95,7 @@ def recipes() -> dict[str, str]:
     return {file.stem: read_text(file).partition("\n")[0].removeprefix("# ") for file in files}
 
 
-def recipe_path(path) -> Path:
+def recipe_path(path: AnyPath) -> Path:
     """A file goes first; a folder does not, as a model is often named like its recipe."""
     path, recipe = Path(path), RECIPES / f"{path}.toml"
     if recipe.exists() and not path.is_file():
@@ -106,7 +107,7 @@ def recipe_path(path) -> Path:
     return path
 
 
-def configure(preset=None, path=None, options=None) -> Config:
+def configure(preset: str | None = None, path: AnyPath | None = None, options: dict[str, Any] | None = None) -> Config:
     """The Config of a preset, changed by a .toml or .json file, changed by options; each may be left out.
 
     Instead of a file, ``path`` may be the name of a recipe that comes with the package, such as multi30k-de-en.

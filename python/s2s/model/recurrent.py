@@ -2,8 +2,12 @@
 
 import s2s_kernels as sk
 
+from .config import Config
 
-def recurrent(config, input_size, hidden_size, layers, bidirectional=False):
+
+def recurrent(
+    config: Config, input_size: int, hidden_size: int, layers: int, bidirectional: bool = False
+) -> sk.nn.GRU | sk.nn.LSTM:
     """The batch-first GRU or LSTM that ``config`` asks for, with its dropout between layers."""
     if config.cell == "lstm":
         kind = sk.nn.LSTM
@@ -15,7 +19,7 @@ def recurrent(config, input_size, hidden_size, layers, bidirectional=False):
     )
 
 
-def cell(config, input_size, hidden_size):
+def cell(config: Config, input_size: int, hidden_size: int) -> sk.nn.GRUCell | sk.nn.LSTMCell:
     if config.cell == "lstm":
         return sk.nn.LSTMCell(input_size, hidden_size)
     return (sk.nn.GRUCell if config.gru_reset == "after" else sk.nn.ResetBeforeGRUCell)(input_size, hidden_size)

@@ -6,16 +6,20 @@ The decoder runs in two ways that agree: ``forward`` over known targets, one op 
 Shapes: B batch, S source, T target, N heads; widths: E embedding, M memory, H state, R features.
 """
 
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 import s2s_kernels as sk
 
 from ..errors import S2SError
+from ..text.data import Batch
 from ..text.vocab import PAD
+from .config import Config
 from .decoder import Decoder
-from .encoder import Bridge, Encoder, Memory
+from .encoder import Bridge, Encoder, Memory, States
 
 
 class Seq2Seq(nn.Module):
@@ -26,7 +30,7 @@ class Seq2Seq(nn.Module):
         source_size, target_size: sizes of the two vocabularies.
     """
 
-    def __init__(self, config, source_size, target_size):
+    def __init__(self, config: Config, source_size: int, target_size: int) -> None:
         super().__init__()
         self.config = config
         self.encoder = Encoder(source_size, config)
@@ -43,14 +47,14 @@ class Seq2Seq(nn.Module):
         if config.tied_embeddings:
             self.output.weight = self.embedding.weight
 
-    def _initialise(self):
+    def _initialise(self) -> None:
         # nn.Embedding's N(0, 1) saturates the gates it feeds; this is the scale of the other inputs.
         for embedding in (self.encoder.embedding, self.embedding):
             nn.init.normal_(embedding.weight, std=embedding.embedding_dim**-0.5)
             with torch.no_grad():
                 embedding.weight[PAD].zero_()
 
-    def encode(self, source, lengths):
+    def encode(self, source: Tensor, lengths: Tensor) -> tuple[Memory, States]:
         """source (B, S), lengths (B,) -> Memory and the decoder's first state, a tuple of (B, H).
 
         With attention='fixed' the context of every step is Cho's summary of the source, c = tanh(V h_S), and the
@@ -63,13 +67,15 @@ class Seq2Seq(nn.Module):
             states = (summary[None],) * len(states)
         return Memory(values, self.decoder.project_keys(values), lengths, summary), self.bridge(states)
 
-    def forward(self, source, lengths, inputs):
+    def forward(self, source: Tensor, lengths: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         """source (B, S), lengths (B,), known inputs (B, T) -> features (B, T, R), weights (B, T, [N,] S) or None."""
         memory, states = self.encode(source, lengths)
         features, weights = self.decoder(self.dropout(self.embedding(inputs)), states, memory)
         return self.dropout(features), weights
 
-    def forward_sampled(self, source, lengths, inputs, probability):
+    def forward_sampled(
+        self, source: Tensor, lengths: Tensor, inputs: Tensor, probability: float
+    ) -> tuple[Tensor, Tensor | None]:
         """As ``forward``, but each input after the first is, with this probability and in each row by itself, the
         model's own previous output: scheduled sampling of Bengio et al. (2015), and with probability 1 what
         TensorFlow's ``feed_previous`` does. A loop of single steps; no gradient runs through the choice."""
@@ -87,14 +93,14 @@ class Seq2Seq(nn.Module):
         return torch.stack(features, 1), None if weights[0] is None else torch.stack(weights, 1)
 
     @torch.no_grad()
-    def _choose(self, features):
+    def _choose(self, features: Tensor) -> Tensor:
         """Tokens (B,) for features (B, R), as ``config.sampling_choice`` says."""
         logits = self.output(features)
         if self.config.sampling_choice == "best":
             return logits.argmax(-1)
         return torch.multinomial(torch.softmax(logits.float(), -1), 1).squeeze(-1)
 
-    def loss(self, batch, label_smoothing=0.0, sampling=0.0):
+    def loss(self, batch: Batch, label_smoothing: float = 0.0, sampling: float = 0.0) -> Tensor:
         """Sum over the batch's target tokens of the negative log likelihood; ``batch.tokens`` of them.
 
         ``sampling``: the probability that an input is the model's own output, see ``forward_sampled``.
@@ -107,12 +113,12 @@ class Seq2Seq(nn.Module):
         targets = batch.outputs.flatten().index_select(0, real)
         return sk.linear_cross_entropy(features, self.output.weight, self.output.bias, targets, label_smoothing)
 
-    def start(self, source, lengths):
+    def start(self, source: Tensor, lengths: Tensor) -> tuple[Memory, Any]:
         """source (B, S), lengths (B,) -> Memory and the decoding state for ``step``."""
         memory, states = self.encode(source, lengths)
         return memory, self.decoder.start(states, memory)
 
-    def step(self, tokens, state, memory):
+    def step(self, tokens: Tensor, state: Any, memory: Memory) -> tuple[Tensor, Tensor | None, Any]:
         """tokens (B,) -> float32 log probabilities (B, V) of the next, weights (B, [N,] S) or None, next state."""
         features, weights, state = self.decoder.step(self.dropout(self.embedding(tokens)), state, memory)
         return torch.log_softmax(self.output(self.dropout(features)).float(), -1), weights, state
@@ -127,7 +133,7 @@ class _NoValues(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def outline(config, source_size, target_size) -> Seq2Seq:
+def outline(config: Config, source_size: int, target_size: int) -> Seq2Seq:
     """A Seq2Seq that has shapes and takes no memory. S2SError if its weights are more than can be counted."""
     try:
         with torch.device("meta"), _NoValues():

@@ -16,7 +16,7 @@ class Scores(NamedTuple):
     chrf_signature: str
     count: int
 
-    def __str__(self):
+    def __str__(self) -> str:
         return (
             f"exact match {self.exact_match:.4f} of {self.count}\n"
             f"BLEU {self.bleu:.2f}  {self.bleu_signature}\n"

@@ -7,6 +7,7 @@ import torch
 from s2s_kernels.backend import resolve
 
 from ..errors import S2SError
+from ..model.config import Config
 from ..model.decoder import loop_reason, parts_of
 from ..search.fused_search import config_reason, search_backend
 
@@ -21,7 +22,7 @@ class Row(NamedTuple):
 RESETS_FIRST = "a GRU that resets before its product has no fused kernel: its product waits for the gate"
 
 
-def explain(config, device="cpu") -> list[Row]:
+def explain(config: Config, device: torch.device | str = "cpu") -> list[Row]:
     """One Row for each part of a model of this Config, in the order of a training step, decoding last.
 
     Raises:

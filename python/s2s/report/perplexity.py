@@ -1,14 +1,15 @@
 """How well a model foretells given outputs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..errors import S2SError
+from ..model.seq2seq import Seq2Seq
 from ..text.cleaning import target_text
 from ..text.data import Dataset
 from ..text.pairs import counted
-from ..text.vocab import UNK
+from ..text.vocab import UNK, AnyVocabulary
 from ..training.trainer import validation_loss
 
 
@@ -19,7 +20,7 @@ class Perplexity(NamedTuple):
     word_perplexity: float  # the same likelihood spread over what white space separates, with one </s> a target
     unknown: float  # share of the tokens, </s> not counted, that are <unk>: their likelihood is that of <unk> itself
 
-    def __str__(self):
+    def __str__(self) -> str:
         return (
             f"perplexity {self.perplexity:.3f} of a target token, {self.word_perplexity:.3f} of a word, </s> included; "
             f"{self.unknown:.2%} of the tokens are <unk>"
@@ -27,7 +28,12 @@ class Perplexity(NamedTuple):
 
 
 def perplexity(
-    model, pairs: Sequence[tuple[str, str]], source_vocab, target_vocab, max_length=2**31 - 1, say=print
+    model: Seq2Seq,
+    pairs: Sequence[tuple[str, str]],
+    source_vocab: AnyVocabulary,
+    target_vocab: AnyVocabulary,
+    max_length: int = 2**31 - 1,
+    say: Callable[[str], object] = print,
 ) -> Perplexity:
     """Of a Seq2Seq with its vocabularies; pairs with more tokens than ``max_length`` on a side are left out, which is
     said. Raises S2SError if none is left."""

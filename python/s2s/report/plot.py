@@ -3,8 +3,10 @@
 import unicodedata
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from ..errors import S2SError
+from ..files import AnyPath
 from .alignment import printable
 
 DEFAULT_FONT = "DejaVu Sans"  # comes with matplotlib
@@ -71,7 +73,7 @@ def label(piece, missing=frozenset()):
     return "◌" + piece if unicodedata.category(piece[0])[0] == "M" else piece
 
 
-def plot_alignment(path, translation, source="source", target="target") -> Path:
+def plot_alignment(path: AnyPath, translation: Any, source: str = "source", target: str = "target") -> Path:
     """Writes the heat map of a Translation as a picture; its format is that of the path's ending."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,5 +1,7 @@
 """Beam search over a batch: length and coverage penalties, n best outputs."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -16,12 +18,12 @@ from .hypothesis import (
 )
 
 
-def length_factor(length, alpha):
+def length_factor(length: int, alpha: float) -> float:
     """lp(Y) = ((5 + |Y|) / 6)^alpha of Wu et al. 2016, by which log P is divided; |Y| counts </s>."""
     return ((5 + length) / 6) ** alpha
 
 
-def coverage_term(attended, valid, beta):
+def coverage_term(attended: Tensor, valid: Tensor, beta: float) -> Tensor:
     """cp(X; Y) = beta * sum_i log(min(sum_j p_ij, 1)) of Wu et al. 2016, which is added to log P / lp(Y).
 
     attended (..., S) is the sum over the output, </s> included, of the weights; valid (..., S) says which positions
@@ -34,7 +36,7 @@ def coverage_term(attended, valid, beta):
 
 @torch.no_grad()
 def beam_search(
-    model,
+    model: Any,
     source: Tensor,
     lengths: Tensor,
     max_length: int,

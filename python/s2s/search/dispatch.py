@@ -1,5 +1,7 @@
 """Search for outputs: which kind, and by what means."""
 
+from typing import Any
+
 from torch import Tensor
 
 from .beam import beam_search
@@ -11,7 +13,12 @@ from .sampling import sample, uniform
 
 
 def search(
-    model, source: Tensor, lengths: Tensor, options: SearchOptions, random: Tensor | None = None, attention=False
+    model: Any,
+    source: Tensor,
+    lengths: Tensor,
+    options: SearchOptions,
+    random: Tensor | None = None,
+    attention: bool = False,
 ) -> list[list[Hypothesis]]:
     """Up to ``options.n_best`` Hypotheses a row, best first: the one place that decides what runs.
 

@@ -3,12 +3,14 @@
 import torch
 from torch.nn.functional import cross_entropy
 
+from ..model.seq2seq import Seq2Seq
+from ..text.data import Batch
 from ..text.vocab import PAD
 from .hypothesis import Hypothesis, head_mean, need_attention
 
 
 @torch.no_grad()
-def force(model, batch, attention=False) -> list[Hypothesis]:
+def force(model: Seq2Seq, batch: Batch, attention: bool = False) -> list[Hypothesis]:
     """Hypotheses of a Batch's targets, as if a search had found them: score log P(Y, </s> | X), by teacher forcing.
 
     Args:

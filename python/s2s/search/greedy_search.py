@@ -1,5 +1,7 @@
 """One path for each row: the most probable token at every step, or whatever else chooses it."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,7 @@ from .hypothesis import (
 
 
 def greedy(
-    model,
+    model: Any,
     source: Tensor,
     lengths: Tensor,
     max_length: int,

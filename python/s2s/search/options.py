@@ -1,9 +1,13 @@
 """Every choice of a search, in one dataclass."""
 
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 from ..errors import S2SError
 from ..model.config import LARGEST_SEED, LONGEST, check_fields, option
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class SearchOptions:
     top_p: float = option(1.0, "Sample among the most probable tokens that have this probability together.", 0, 1)
     seed: int = option(1, "Seed of sampling.", 0, LARGEST_SEED)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_fields(self)
 
         def refuse(wrong, message):
@@ -49,13 +53,13 @@ class SearchOptions:
             f"n_best is {self.n_best} with a beam of {self.beam}, expected at most as many (or sample).",
         )
 
-    def __str__(self):
+    def __str__(self) -> str:
         """Its kind and what is not as usual, such as "greedy" or "beam 5, length penalty 1"."""
         set_ = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
         parts = [f"{k.replace('_', ' ')} {v:g}" if v is not True else k.replace("_", " ") for k, v in set_.items()]
         return ", ".join(parts if self.sample or self.beam > 1 else ["greedy", *parts])
 
-    def generator(self):
+    def generator(self) -> "torch.Generator":
         """The torch.Generator of ``seed``."""
         import torch
 

@@ -1,5 +1,7 @@
 """Outputs drawn at random from the model's distribution, or from its likelier part."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -8,7 +10,7 @@ from .hypothesis import Hypothesis
 
 
 def sample(
-    model,
+    model: Any,
     source: Tensor,
     lengths: Tensor,
     max_length: int,
@@ -45,7 +47,7 @@ def sample(
     return follow(model, source, lengths, max_length, choose, copies=random.shape[1], **common)
 
 
-def uniform(count, n, max_length, generator=None) -> Tensor:
+def uniform(count: int, n: int, max_length: int, generator: torch.Generator | None = None) -> Tensor:
     """(count, n, max_length + 1) numbers for ``sample``, the same on every device for the same torch.Generator.
 
     Each row is drawn by itself, so 64 rows and then 36 more get the numbers of 100 rows at once.
@@ -53,7 +55,7 @@ def uniform(count, n, max_length, generator=None) -> Tensor:
     return torch.rand(count, n, max_length + 1, generator=generator, dtype=torch.float64)
 
 
-def draw(logp, random, temperature=1.0, top_k=0, top_p=1.0) -> Tensor:
+def draw(logp: Tensor, random: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
     """A token (B,) from log probabilities (B, V) by numbers (B,) from [0, 1): the inverse of the cumulative sum."""
     tokens = None
     if top_k or top_p < 1:

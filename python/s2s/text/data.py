@@ -1,10 +1,13 @@
 """Pairs as ids, in batches of like lengths."""
 
+from __future__ import annotations
+
 import tempfile
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,8 +16,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..files import writing
 from .cleaning import source_text, target_text
-from .pairs import watched
-from .vocab import BOS, EOS, PAD
+from .pairs import Pairs, watched
+from .vocab import BOS, EOS, PAD, AnyVocabulary
+
+if TYPE_CHECKING:  # the model's settings, of which a text reads a few
+    from ..model.config import Config
 
 CHUNK = 10_000  # pairs encoded at a time
 
@@ -26,30 +32,30 @@ class Batch(NamedTuple):
     outputs: Tensor  # (B, T), the target and </s>
     tokens: int  # in outputs, padding not counted
 
-    def to(self, device):
+    def to(self, device: torch.device | str) -> Batch:
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pin(self):
+    def pin(self) -> Batch:
         """In memory from which a copy to a GPU need not be waited for."""
         return self._map(Tensor.pin_memory)
 
-    def _map(self, function):
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         return self._replace(**{name: function(getattr(self, name)) for name in self._fields[:-1]})
 
 
-def pad(rows):
+def pad(rows: Iterable[Sequence[int]]) -> Tensor:
     """Lists of ids as one (B, longest) tensor."""
     rows = [torch.tensor(row, dtype=torch.long) for row in rows]
     return pad_sequence(rows, batch_first=True, padding_value=PAD)
 
 
-def source_batch(rows):
+def source_batch(rows: Iterable[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """(ids (B, S), lengths (B,)) of encoded sources; an empty one is a single </s>."""
     rows = [row if len(row) else [EOS] for row in rows]
     return pad(rows), torch.tensor([len(row) for row in rows])
 
 
-def make_batch(rows) -> Batch:
+def make_batch(rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Batch:
     """A Batch of [(source ids, target ids)]."""
     source, lengths = source_batch([source for source, _ in rows])
     inputs = pad([[BOS, *target] for _, target in rows])
@@ -67,7 +73,14 @@ class Dataset:
         max_length: longer pairs are left out, ``config.max_length`` if None; ``too_long`` has their indices.
     """
 
-    def __init__(self, pairs, source_vocab, target_vocab, config, max_length=None):
+    def __init__(
+        self,
+        pairs: Pairs,
+        source_vocab: AnyVocabulary,
+        target_vocab: AnyVocabulary,
+        config: Config,
+        max_length: int | None = None,
+    ) -> None:
         self.config, self.too_long, seen = config, [], 0
         self.vocabularies = source_vocab, target_vocab
         max_length = max_length or config.max_length
@@ -95,10 +108,10 @@ class Dataset:
         self.lengths.sum(1, out=self.starts[1:])
         self.starts.cumsum(out=self.starts)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.lengths)
 
-    def __getitem__(self, i):
+    def __getitem__(self, i: int) -> tuple[Any, Any]:
         """(source ids, target ids) of one pair, without specials."""
         row = self.ids[self.starts[i] : self.starts[i + 1]]
         return row[: self.lengths[i, 0]], row[self.lengths[i, 0] :]
@@ -126,11 +139,11 @@ class Dataset:
             batches = [batches[i] for i in order]
         return batches
 
-    def load(self, indices) -> Batch:
+    def load(self, indices: Iterable[int]) -> Batch:
         return make_batch([self[i] for i in indices])
 
 
-def prefetch(load, items, ahead=4):
+def prefetch(load: Callable[[Any], Any], items: Iterable[Any], ahead: int = 4) -> Iterator[Any]:
     """``map(load, items)`` with up to ``ahead`` results made in advance, in a thread beside the training step."""
     with ThreadPoolExecutor(1, "prefetch") as pool:
         waiting = deque()

@@ -4,7 +4,7 @@ import datetime
 import random
 import re
 import unicodedata
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import S2SError
 
@@ -33,7 +33,7 @@ def is_date_pattern(pattern):
     return bool(letters) and set(letters) <= DATE_FIELDS
 
 
-def native_digits(locale):
+def native_digits(locale: Any) -> Any:
     """A table for str.translate from 0-9 to the digits of the locale's default CLDR numbering system.
 
     babel prints a date's numbers in Latin digits whatever the locale.
@@ -100,7 +100,9 @@ class DateData(NamedTuple):
     dropped: list[str]
 
 
-def make_dates(train=60_000, valid=500, test=1_000, source="en", target="mr", seed=1) -> DateData:
+def make_dates(
+    train: int = 60_000, valid: int = 500, test: int = 1_000, source: str = "en", target: str = "mr", seed: int = 1
+) -> DateData:
     """Pairs for training, validation and test, each of a random date of 1900-2100 in a random format.
 
     The dates of the three sets are different, and so are the source strings: what is held out was never seen

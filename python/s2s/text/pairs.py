@@ -1,15 +1,28 @@
 """Pairs of sentences from files, never all in memory, and their split in two."""
 
+from __future__ import annotations
+
 import csv
 import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress, islice, zip_longest
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
 
 from ..errors import S2SError
-from ..files import cannot, check_regular, open_file, writing
+from ..files import AnyPath, cannot, check_regular, open_file, writing
+
+
+class Pairs(Protocol):
+    """(source, target) texts that may be counted, and walked over more than once."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[tuple[str, str]]: ...
+
 
 LONGEST_LINE = 1 << 26  # bytes; what never ends, such as /dev/zero, must not fill the memory
 SHOWN = 5  # numbers of bad lines in a report
@@ -38,18 +51,18 @@ def decoded(file, name):
         yield text.removesuffix("\n").removesuffix("\r")
 
 
-def read_text(path) -> str:
+def read_text(path: AnyPath) -> str:
     """The whole of a UTF-8 file, its lines ending in a newline."""
     return "".join(line + "\n" for line in lines_of(path))
 
 
-def read_lines(path) -> list[str]:
+def read_lines(path: AnyPath) -> list[str]:
     """The lines of a UTF-8 file, which must have one."""
     check_not_empty(path)
     return list(lines_of(path))
 
 
-def check_not_empty(path):
+def check_not_empty(path: AnyPath) -> None:
     if not any(line.strip() for line in lines_of(path)):
         raise S2SError(f"{path} is empty.")
 
@@ -71,7 +84,13 @@ class PairFile:
         S2SError: a file is missing, empty or not UTF-8, the two have not as many lines, or there is no pair at all.
     """
 
-    def __init__(self, paths, say=print, quotes=False, columns=(1, 2)):
+    def __init__(
+        self,
+        paths: Sequence[AnyPath],
+        say: Callable[[str], object] = print,
+        quotes: bool = False,
+        columns: tuple[int, int] = (1, 2),
+    ) -> None:
         self.paths, self.quotes, self.columns = [Path(path) for path in paths], quotes, columns
         if len(self.paths) not in (1, 2):
             raise S2SError(f"{len(paths)} files given, expected one tab-separated file or two parallel ones.")
@@ -98,13 +117,13 @@ class PairFile:
             quoted = f"{counted(len(several), 'pair')} over several lines, by the quotes"
             say(f"{self.name}: {quoted} (line {shown(several)})")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.count
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[str, str]]:
         return filter(None, (self._pair(row) for _, _, row in self._rows()))
 
-    def shown(self, indices) -> str:
+    def shown(self, indices: Sequence[int]) -> str:
         """The lines of the file where pairs begin, the first few of them, for a report; indices ascend."""
         wanted = [int(i) for i in indices[: SHOWN + 1]]
         firsts = (first for first, _, row in self._rows() if self._pair(row))
@@ -153,7 +172,7 @@ def shown(numbers):
     return ", ".join(map(str, numbers[:SHOWN])) + (", ..." if len(numbers) > SHOWN else "")
 
 
-def counted(number, noun):
+def counted(number: int, noun: str) -> str:
     """``1 pair``, ``2,000 pairs``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
@@ -163,7 +182,7 @@ def watched(items, what, total=None):
     return tqdm(items, what, total, leave=False, unit=" pairs", delay=2, disable=None, dynamic_ncols=True)
 
 
-def read_pairs(paths, say=print, **reading) -> list[tuple[str, str]]:
+def read_pairs(paths: Sequence[AnyPath], say: Callable[[str], object] = print, **reading: Any) -> list[tuple[str, str]]:
     """All of a PairFile at once."""
     return list(PairFile(paths, say, **reading))
 
@@ -171,25 +190,32 @@ def read_pairs(paths, say=print, **reading) -> list[tuple[str, str]]:
 class Selection:
     """The pairs for which ``mask`` holds, walked over as often as one likes."""
 
-    def __init__(self, pairs, mask):
+    def __init__(self, pairs: Pairs, mask: np.ndarray) -> None:
         self.pairs, self.mask = pairs, mask
 
     @property
     def name(self):
         return self.pairs.name
 
-    def shown(self, indices) -> str:
+    def shown(self, indices: Sequence[int]) -> str:
         """As that of a PairFile."""
         return self.pairs.shown(np.flatnonzero(self.mask)[indices[: SHOWN + 1]])
 
-    def __len__(self):
+    def __len__(self) -> int:
         return int(self.mask.sum())
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[str, str]]:
         return compress(self.pairs, self.mask)
 
 
-def split_pairs(pairs, fraction, by="source", seed=1, say=print, key=str):
+def split_pairs(
+    pairs: Pairs,
+    fraction: float,
+    by: str = "source",
+    seed: int = 1,
+    say: Callable[[str], object] = print,
+    key: Callable[[str], str] = str,
+) -> tuple[Selection, Selection]:
     """(train, held out), two Selections. ``by="source"`` keeps all pairs of one source on one side; with ``"row"``
     a source may be on both, and ``say`` is told how many are.
 
@@ -218,7 +244,7 @@ def fingerprint(text):
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def write_pairs(path, pairs):
+def write_pairs(path: Path, pairs: Iterable[tuple[str, str]]) -> None:
     """A tab-separated file."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,16 +1,23 @@
 """Text to ids and back: words, characters or sentencepiece, all with the same four special ids."""
 
+from __future__ import annotations
+
 import io
 import json
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain, pairwise
+from typing import TYPE_CHECKING
 
 from ..errors import S2SError, shown
-from ..files import parse_json, read_bytes, write_file, writing
+from ..files import AnyPath, parse_json, read_bytes, write_file, writing
 from .cleaning import source_text, target_text
-from .pairs import watched
+from .pairs import Pairs, watched
+
+if TYPE_CHECKING:  # the model's settings, of which a text reads a few
+    from ..model.config import Config
 
 PAD, UNK, BOS, EOS = range(4)
 SPECIALS = ["<pad>", "<unk>", "<s>", "</s>"]
@@ -19,12 +26,12 @@ KINDS = ("word", "char", "space")
 JOINER = "￭"  # marks the side on which a punctuation token had no space, so that words() can be undone
 
 
-def is_punctuation(character):
+def is_punctuation(character: str) -> bool:
     # Not str.isalnum or \w: in Devanagari and other scripts vowel signs are neither, yet belong to the word.
     return unicodedata.category(character)[0] in "PS"
 
 
-def words(text):
+def words(text: str) -> list[str]:
     """Words and punctuation marks; an apostrophe within a word stays in it."""
     return [token for part in text.replace(JOINER, "").split() for token in words_of(part)]
 
@@ -57,7 +64,7 @@ def _words_of(text):
 _known_words_of = lru_cache(1 << 16)(_words_of)
 
 
-def join_words(tokens):
+def join_words(tokens: Sequence[str]) -> str:
     """The text that words() split, white space normalised."""
     text = "".join(tokens[:1])
     for before, after in pairwise(tokens):
@@ -69,12 +76,12 @@ def join_words(tokens):
 class Saved:
     """What can be a file of its own."""
 
-    def save(self, path):
+    def save(self, path: AnyPath) -> None:
         with writing(path):
             write_file(path, self.to_bytes())
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: AnyPath) -> Saved:
         return cls.from_bytes(read_bytes(path), path)
 
 
@@ -87,12 +94,12 @@ class Vocabulary(Saved):
         end: texts end with </s>, as sources of models of other programs do.
     """
 
-    def __init__(self, tokens, kind, end=False):
+    def __init__(self, tokens: list[str], kind: str, end: bool = False) -> None:
         self.tokens, self.kind, self.end = tokens, kind, end
         self.ids = {token: i for i, token in enumerate(tokens)}
 
     @classmethod
-    def build(cls, texts, kind, size=0, min_count=1):
+    def build(cls, texts: Iterable[str], kind: str, size: int = 0, min_count: int = 1) -> Vocabulary:
         """From training texts, the most frequent first; kind is "word", "char" or "space"."""
         split = cls([], kind).split
         counts = Counter(token for text in texts for token in split(text))
@@ -103,38 +110,38 @@ class Vocabulary(Saved):
         tokens = SPECIALS + [token for _, token in ranked]
         return cls(tokens[:size] if size else tokens, kind)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.tokens)
 
-    def split(self, text):
+    def split(self, text: str) -> list[str]:
         """The tokens of a text as they stand in it, unknown ones too: one for each of ``encode``."""
         tokens = self._split(text)
         return [*tokens, SPECIALS[EOS]] if self.end and tokens else tokens
 
-    def _split(self, text):
+    def _split(self, text: str) -> list[str]:
         return words(text) if self.kind == "word" else text.split() if self.kind == "space" else list(text)
 
-    def encode(self, text):
+    def encode(self, text: str) -> list[int]:
         ids = [self.ids.get(token, UNK) for token in self._split(text)]
         if self.kind == "space":  # where </s> may stand in a text, and means nothing
             ids = [UNK if i in (PAD, BOS, EOS) else i for i in ids]
         return [*ids, EOS] if self.end and ids else ids
 
-    def pieces(self, ids):
+    def pieces(self, ids: Iterable[int]) -> list[str]:
         """One printable string per id."""
         return [self.tokens[i] for i in ids]
 
-    def decode(self, ids):
+    def decode(self, ids: Iterable[int]) -> str:
         tokens = self.pieces(i for i in ids if i not in (PAD, BOS, EOS))
         return join_words(tokens) if self.kind == "word" else (" " if self.kind == "space" else "").join(tokens)
 
-    def to_bytes(self):
+    def to_bytes(self) -> bytes:
         """A JSON file."""
         values = {"kind": self.kind, "tokens": self.tokens} | ({"end": True} if self.end else {})
         return (json.dumps(values, ensure_ascii=False, indent=0) + "\n").encode()
 
     @classmethod
-    def from_bytes(cls, data, path, kind=None):
+    def from_bytes(cls, data: bytes, path: AnyPath, kind: str | None = None) -> Vocabulary:
         """What ``to_bytes`` made; S2SError, with the name of the file, if it is no vocabulary of this kind."""
         values = parse_json(data, path)
         tokens, found = (values.get("tokens"), values.get("kind")) if isinstance(values, dict) else (None, None)
@@ -155,14 +162,14 @@ class SentencePieceVocabulary(Saved):
 
     kind = "sentencepiece"
 
-    def __init__(self, model):
+    def __init__(self, model: bytes) -> None:
         import sentencepiece
 
         self.model = model  # the serialised model, bytes
         self.processor = sentencepiece.SentencePieceProcessor(model_proto=model)
 
     @classmethod
-    def build(cls, texts, size):
+    def build(cls, texts: Iterable[str], size: int) -> SentencePieceVocabulary:
         import sentencepiece
 
         model = io.BytesIO()
@@ -187,28 +194,28 @@ class SentencePieceVocabulary(Saved):
             raise S2SError(f"sentencepiece cannot make {size} pieces of this text ({reason}).") from None
         return cls(model.getvalue())
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.processor.get_piece_size()
 
-    def split(self, text):
+    def split(self, text: str) -> list[str]:
         """The pieces of a text as they stand in it, unknown ones too: one for each of ``encode``."""
         return self.processor.encode(text, out_type=str)
 
-    def encode(self, text):
+    def encode(self, text: str) -> list[int]:
         return self.processor.encode(text)
 
-    def pieces(self, ids):
+    def pieces(self, ids: Iterable[int]) -> list[str]:
         return [self.processor.id_to_piece(int(i)) for i in ids]
 
-    def decode(self, ids):
+    def decode(self, ids: Iterable[int]) -> str:
         return self.processor.decode([int(i) for i in ids if i not in (PAD, BOS, EOS)])
 
-    def to_bytes(self):
+    def to_bytes(self) -> bytes:
         """A file in sentencepiece's own format."""
         return self.model
 
     @classmethod
-    def from_bytes(cls, data, path):
+    def from_bytes(cls, data: bytes, path: AnyPath) -> SentencePieceVocabulary:
         """What ``to_bytes`` made; S2SError, with the name of the file, if it is none."""
         try:
             made = cls(data)
@@ -220,14 +227,17 @@ class SentencePieceVocabulary(Saved):
         return made
 
 
-def read_vocabulary(config, data, path):
+AnyVocabulary = Vocabulary | SentencePieceVocabulary
+
+
+def read_vocabulary(config: Config, data: bytes, path: AnyPath) -> AnyVocabulary:
     """The vocabulary in the bytes of a file, of the kind that the Config says."""
     if config.tokens == "sentencepiece":
         return SentencePieceVocabulary.from_bytes(data, path)
     return Vocabulary.from_bytes(data, path, config.tokens)
 
 
-def is_text(text):
+def is_text(text: str) -> bool:
     """Whether UTF-8 can write it: a file name or JSON may bring half a surrogate pair, which is no character."""
     try:
         text.encode()
@@ -236,7 +246,7 @@ def is_text(text):
     return True
 
 
-def build_vocabularies(pairs, config):
+def build_vocabularies(pairs: Pairs, config: Config) -> tuple[AnyVocabulary, AnyVocabulary]:
     """(source, target) vocabularies of training pairs; one object twice with ``config.shared_vocab``."""
 
     def build(texts):

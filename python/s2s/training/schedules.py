@@ -2,14 +2,18 @@
 
 import math
 
+from torch.optim import Optimizer
+
+from ..model.config import Config
+
 
 class Schedule:
     """The learning rate over the run; ``progress`` goes from 0 to 1."""
 
-    def __init__(self, optimizer, config):
+    def __init__(self, optimizer: Optimizer, config: Config) -> None:
         self.optimizer, self.config, self.factor = optimizer, config, 1.0
 
-    def set(self, step, progress):
+    def set(self, step: int, progress: float) -> None:
         kind, factor = self.config.lr_schedule, self.factor
         if kind == "linear":
             factor = 1 - progress
@@ -20,13 +24,13 @@ class Schedule:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * factor
 
-    def worse(self):
+    def worse(self) -> None:
         """Validation did not improve."""
         if self.config.lr_schedule == "plateau":
             self.factor /= 2
 
 
-def sampling_probability(config, step) -> float:
+def sampling_probability(config: Config, step: int) -> float:
     """How often update ``step`` feeds the model's own outputs; 1 minus the epsilon of Bengio et al. (2015)."""
     k, share = config.sampling_steps, 0.0
     if config.sampling == "constant":

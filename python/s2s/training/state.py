@@ -8,11 +8,12 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..errors import S2SError, shown
-from ..files import finish_save, read_set, save_set, writing
+from ..files import AnyPath, finish_save, read_set, save_set, writing
 from ..model.checkpoint import MANIFEST as MODEL
 from ..model.checkpoint import WEIGHTS, check_tensors, deserialise, serialise
 from ..model.config import Config
@@ -31,7 +32,7 @@ def _data(trainer):
     return {"pairs": len(trainer.train_set), "batches": trainer.batches}
 
 
-def save_state(trainer, folder):
+def save_state(trainer: Any, folder: AnyPath) -> None:
     """Writes all of a Trainer that the next step depends on. Raises S2SError if the folder cannot be written."""
     tensors = {f"model.{name}": value for name, value in trainer.model.state_dict().items()}
     tensors |= {f"best.{name}": value for name, value in (trainer.best_weights or {}).items()}
@@ -63,18 +64,18 @@ class State:
     tensors: dict
     vocabularies: tuple  # (source, target)
 
-    def part(self, prefix):
+    def part(self, prefix: str) -> dict[str, torch.Tensor]:
         """The tensors whose names begin so, without that."""
         return {n.removeprefix(prefix): value for n, value in self.tensors.items() if n.startswith(prefix)}
 
-    def model(self, device="cpu") -> Seq2Seq:
+    def model(self, device: torch.device | str = "cpu") -> Seq2Seq:
         """A model for the Trainer that ``restore`` brings to this state."""
         model = Seq2Seq(self.config, *map(len, self.vocabularies))
         model.load_state_dict(self.part("model."))
         return model.to(device)
 
 
-def check_there(folder):
+def check_there(folder: AnyPath) -> None:
     """S2SError if there is no training in the folder."""
     folder = Path(folder)
     if not os.path.exists(folder / MANIFEST):
@@ -82,7 +83,7 @@ def check_there(folder):
         raise S2SError(f"{folder} {what}holds no training to resume: it has no {MANIFEST}.")
 
 
-def check_free(folder):
+def check_free(folder: AnyPath) -> None:
     """S2SError if a new training in the folder would write over a model, or a training that has got somewhere."""
     folder = Path(folder)
     if any(os.path.lexists(folder / name) for name in (MODEL, WEIGHTS)):
@@ -105,13 +106,13 @@ def _got_somewhere(folder):
         return True
 
 
-def finish_state(folder):
+def finish_state(folder: AnyPath) -> None:
     """Puts the files of a save that was stopped in their place; for who holds the lock."""
     with writing(folder):
         finish_save(Path(folder), MANIFEST, [TENSORS])
 
 
-def read_state(folder) -> State:
+def read_state(folder: AnyPath) -> State:
     """The training in a folder. Raises S2SError if there is none, or any of it is missing, absurd or damaged."""
     folder, config = Path(folder), None
 
@@ -165,12 +166,12 @@ def _check_tensors(state):
         raise S2SError(f"{state.path}: losses is {losses.dtype} {tuple(losses.shape)}, expected one number a step.")
 
 
-def load_state(trainer, folder):
+def load_state(trainer: Any, folder: AnyPath) -> None:
     """Brings a new Trainer to where ``save_state`` was called: ``restore(trainer, read_state(folder))``."""
     restore(trainer, read_state(folder))
 
 
-def restore(trainer, state):
+def restore(trainer: Any, state: State) -> None:
     """Brings a new Trainer to a State.
 
     Raises:

@@ -4,28 +4,35 @@ import math
 import os
 import sys
 import time
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import islice
+from typing import Any
 
 import torch
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from ..errors import S2SError
+from ..files import AnyPath
+from ..model.config import Config
 from ..model.seq2seq import Seq2Seq, outline
-from ..text.data import prefetch
+from ..text.data import Batch, Dataset, prefetch
+from ..text.vocab import AnyVocabulary
 from .schedules import Schedule, sampling_probability
 from .state import save_state
 
 
-def build_model(config, source_vocab, target_vocab, device="cpu") -> Seq2Seq:
+def build_model(
+    config: Config, source_vocab: AnyVocabulary, target_vocab: AnyVocabulary, device: torch.device | str = "cpu"
+) -> Seq2Seq:
     """A new Seq2Seq, its initial values set by ``config.seed``. S2SError if this machine cannot hold and train it."""
     check_memory(config, len(source_vocab), len(target_vocab), device)
     torch.manual_seed(config.seed)
     return Seq2Seq(config, len(source_vocab), len(target_vocab)).to(device)
 
 
-def check_memory(config, source_size, target_size, device):
+def check_memory(config: Config, source_size: int, target_size: int, device: torch.device | str) -> None:
     """The system grants more memory than there is, and kills who uses it; so that is counted beforehand."""
     count = count_parameters(outline(config, source_size, target_size))
     needed = 4 * 4 * count  # bytes of a float32, its gradient and Adam's two moments
@@ -40,20 +47,20 @@ def check_memory(config, source_size, target_size, device):
         )
 
 
-def count_parameters(model) -> int:
+def count_parameters(model: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def build_optimizer(model, config):
+def build_optimizer(model: Seq2Seq, config: Config) -> torch.optim.Optimizer:
     return torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
 
 
-def autocast(config, device):
+def autocast(config: Config, device: torch.device | str) -> torch.autocast:
     """The context in which a model of this configuration computes."""
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=config.precision == "bfloat16")
 
 
-def train_step(model, optimizer, *batches, step=0) -> torch.Tensor:
+def train_step(model: Seq2Seq, optimizer: torch.optim.Optimizer, *batches: Batch, step: int = 0) -> torch.Tensor:
     """Update number ``step``, with the gradient of all the batches together, one after the other.
 
     Returns the loss per target token, a tensor, so that nothing waits for it.
@@ -73,7 +80,7 @@ def train_step(model, optimizer, *batches, step=0) -> torch.Tensor:
 
 
 @torch.no_grad()
-def validation_loss(model, dataset) -> float:
+def validation_loss(model: Seq2Seq, dataset: Dataset) -> float:
     """Mean negative log likelihood of a target token, in nats, without dropout or smoothing."""
     training = model.training
     model.eval()
@@ -88,7 +95,7 @@ def validation_loss(model, dataset) -> float:
     return total / tokens
 
 
-def moving_average(decay):
+def moving_average(decay: float) -> Callable[..., None]:
     """For AveragedModel: w' <- d w' + (1 - d) w. After n updates d is (1 + n) / (10 + n) or ``decay``, whichever is
     less, so that the weights of the start are soon forgotten."""
 
@@ -111,7 +118,18 @@ class Trainer:
         state: a folder where every validation leaves what ``load_state(trainer, folder)`` goes on from, to the bit.
     """
 
-    def __init__(self, model, train_set, valid_set, *, on_best=None, stop=None, show_bar=None, say=print, state=None):
+    def __init__(
+        self,
+        model: Seq2Seq,
+        train_set: Dataset,
+        valid_set: Dataset,
+        *,
+        on_best: Callable[[Seq2Seq, list[dict[str, Any]]], object] | None = None,
+        stop: Callable[[Seq2Seq, dict[str, Any]], bool] | None = None,
+        show_bar: bool | None = None,
+        say: Callable[[str], object] = print,
+        state: AnyPath | None = None,
+    ) -> None:
         self.model, self.config = model, model.config
         self.device = next(model.parameters()).device
         for name, dataset in (("training", train_set), ("validation", valid_set)):
@@ -139,7 +157,7 @@ class Trainer:
         self.notes = None  # a record of the run, kept with its state
         self.start, self.outside = time.monotonic(), 0.0  # seconds spent on anything but training steps
 
-    def run(self) -> list[dict]:
+    def run(self) -> list[dict[str, Any]]:
         """Trains; returns one record a validation."""
         self.model.train()
         try:
@@ -155,21 +173,21 @@ class Trainer:
         self.model.eval()
         return self.history
 
-    def say(self, text):
+    def say(self, text: str) -> None:
         with tqdm.external_write_mode():  # the bar steps aside
             self._say(text)
 
-    def _seconds(self):
+    def _seconds(self) -> float:
         return time.monotonic() - self.start
 
-    def _tokens_per_second(self):
+    def _tokens_per_second(self) -> float:
         return self.tokens / max(self._seconds() - self.outside, 1e-9)
 
-    def _time_used(self):
+    def _time_used(self) -> float:
         """The share of the time that may be used, 0 if there is no limit."""
         return self._seconds() / self.config.max_seconds if self.config.max_seconds else 0.0
 
-    def _run_epoch(self, epoch):
+    def _run_epoch(self, epoch: int) -> bool:
         """Whether the training is over."""
         every = self.config.eval_every
         batches = islice(self.train_set.batches(epoch), self.done, None)
@@ -187,12 +205,12 @@ class Trainer:
             return self._validate(epoch)
         return False
 
-    def _load(self, group):
+    def _load(self, group: Sequence[Any]) -> list[Batch]:
         """The batches of one step; runs in another thread."""
         batches = [self.train_set.load(indices) for indices in group]
         return [batch.pin() for batch in batches] if self.device.type == "cuda" else batches
 
-    def _run_step(self, batches):
+    def _run_step(self, batches: Sequence[Batch]) -> None:
         self.schedule.set(self.step, max(self.step / self.total_steps, self._time_used()))
         batches = [batch.to(self.device) for batch in batches]
         self.losses.append(train_step(self.model, self.optimizer, *batches, step=self.step))
@@ -204,7 +222,7 @@ class Trainer:
             self._show(self.losses[-1].item())
         self.bar.update()
 
-    def _show(self, loss):
+    def _show(self, loss: float) -> None:
         if not math.isfinite(loss):
             raise S2SError(f"the loss is {loss} at step {self.step}; try an lr under {self.config.lr}.")
         self.shown_loss = loss if self.shown_loss is None else 0.8 * self.shown_loss + 0.2 * loss
@@ -214,7 +232,7 @@ class Trainer:
         rate = self._tokens_per_second()
         self.bar.set_postfix_str(f"loss {self.shown_loss:.3f}, {rate:,.0f} tokens/s, {left:.0f} s left", refresh=False)
 
-    def _validate(self, epoch):
+    def _validate(self, epoch: int) -> bool:
         """Adds a record to the history; returns whether to stop."""
         began, rate = self._seconds(), self._tokens_per_second()
         model = self.model if self.average is None else self.average.module
@@ -255,6 +273,6 @@ class Trainer:
         return enough or 0 < self.config.patience <= self.bad
 
 
-def train(model, train_set, valid_set, **options) -> list[dict]:
+def train(model: Seq2Seq, train_set: Dataset, valid_set: Dataset, **options: Any) -> list[dict[str, Any]]:
     """``Trainer(model, train_set, valid_set, **options).run()``: trains in place, returns the history."""
     return Trainer(model, train_set, valid_set, **options).run()
