@@ -90,58 +90,66 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward_kernel(Attenti
   }
   __syncthreads();
 
-  // Gradient of the query: each lane its columns, each warp its positions, then a sum over the warps
+  // Gradient of the query: each lane its columns, each warp its positions, then a sum over the warps. Positions are
+  // summed a thousand at a time: in one long sum the gradients of later ones, all small, would lose digits.
+  constexpr int64_t kTogether = 1024;
+  static_assert(kTogether % (kWarps * P) == 0);
   A* scores[Q];
 #pragma unroll
   for (int q = 0; q < Q; q++) scores[q] = &grad(q, 0);
   const T* v = static_cast<const T*>(a.v) + tile.n * a.attention;
   for (int64_t begin = 0; a.grad_query && begin < a.attention; begin += kLanes * V) {
     int64_t j = begin + lane * V;
-    A query[Q][V] = {}, w[V] = {}, sums[Q][V] = {};
+    A query[Q][V] = {}, w[V] = {}, total[Q] = {};  // total: of column threadIdx.x of these
     if (j < a.attention) {
       load<V>(v + j, w);
 #pragma unroll
       for (int q = 0; q < Q; q++)
         load<V>(tile.row(static_cast<const A*>(a.query), a.query_strides, a.attention, q) + j, query[q]);
     }
-    for (int64_t s = warp; j < a.attention && s < a.source; s += kWarps * P) {
-      A g[P][Q], key[P][V];
+    for (int64_t first = 0; first < a.source; first += kTogether) {
+      A sums[Q][V] = {};
+      int64_t last = first + kTogether < a.source ? first + kTogether : a.source;
+      for (int64_t s = first + warp; j < a.attention && s < last; s += kWarps * P) {
+        A g[P][Q], key[P][V];
 #pragma unroll
-      for (int p = 0; p < P; p++) {
-        int64_t at = s + p * kWarps;
-        bool any = false, inside = at < a.source;
+        for (int p = 0; p < P; p++) {
+          int64_t at = s + p * kWarps;
+          bool any = false, inside = at < last;
 #pragma unroll
-        for (int q = 0; q < Q; q++) {
-          A x = scores[q][(inside ? at : 0) * stride];
-          g[p][q] = inside && q < tile.count ? x : A(0);
-          any |= g[p][q] != A(0);
+          for (int q = 0; q < Q; q++) {
+            A x = scores[q][(inside ? at : 0) * stride];
+            g[p][q] = inside && q < tile.count ? x : A(0);
+            any |= g[p][q] != A(0);
+          }
+          const T* keys = static_cast<const T*>(a.keys);
+          // A key that does not count may hold anything.
+          load_if<V>(any, keys + ((tile.b * a.source + at) * a.heads + tile.n) * a.attention + j, key[p]);
         }
-        const T* keys = static_cast<const T*>(a.keys);
-        // A key that does not count may hold anything.
-        load_if<V>(any, keys + ((tile.b * a.source + at) * a.heads + tile.n) * a.attention + j, key[p]);
+#pragma unroll
+        for (int p = 0; p < P; p++)
+#pragma unroll
+          for (int q = 0; q < Q; q++)
+#pragma unroll
+            for (int i = 0; i < V; i++)
+              sums[q][i] += math::additive_backward(w[i], tanh_of_score<T>(query[q][i] + key[p][i]), g[p][q]).query;
       }
 #pragma unroll
-      for (int p = 0; p < P; p++)
+      for (int q = 0; q < Q; q++) {
 #pragma unroll
-        for (int q = 0; q < Q; q++)
+        for (int i = 0; i < V; i++) partial[warp][lane * V + i] = sums[q][i];
+        __syncthreads();
 #pragma unroll
-          for (int i = 0; i < V; i++)
-            sums[q][i] += math::additive_backward(w[i], tanh_of_score<T>(query[q][i] + key[p][i]), g[p][q]).query;
-    }
-#pragma unroll
-    for (int q = 0; q < Q; q++) {
-#pragma unroll
-      for (int i = 0; i < V; i++) partial[warp][lane * V + i] = sums[q][i];
-      __syncthreads();
-      int64_t column = begin + threadIdx.x;
-      if (threadIdx.x < kLanes * V && column < a.attention && q < tile.count) {
-        A sum = 0;
-#pragma unroll
-        for (int i = 0; i < kWarps; i++) sum += partial[i][threadIdx.x];
-        tile.row(static_cast<T*>(a.grad_query), a.grad_query_strides, a.attention, q)[column] = static_cast<T>(sum);
+        for (int i = 0; threadIdx.x < kLanes * V && i < kWarps; i++) total[q] += partial[i][threadIdx.x];
+        __syncthreads();
       }
-      __syncthreads();
     }
+    int64_t column = begin + threadIdx.x;
+#pragma unroll
+    for (int q = 0; q < Q; q++)
+      if (threadIdx.x < kLanes * V && column < a.attention && q < tile.count)
+        tile.row(static_cast<T*>(a.grad_query), a.grad_query_strides, a.attention, q)[column] =
+            static_cast<T>(total[q]);
   }
 
   for (int64_t d = threadIdx.x * V; a.sum_grad_context && d < a.width; d += kThreads * V)

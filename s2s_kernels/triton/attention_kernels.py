@@ -305,18 +305,22 @@ def query_backward_kernel(
             inside = t_valid & (s < S)[None, :]
             grad = softmax_backward_tile(weights, products, mean, t, s, inside, weights_t, N, S, ACC)
             tl.store(row + t[:, None] * grad_scores_t + s[None, :], grad, mask=inside)
-    parts = tl.zeros([BT, BS, BA], ACC)
-    for first in range(0, length, BS):
-        s = first + tl.arange(0, BS)
-        valid = valid_positions(mask, b, s, length, S)
-        inside = t_valid & valid[None, :]
-        grad = softmax_backward_tile(weights, products, mean, t, s, inside, weights_t, N, S, ACC)
-        parts += query_gradient_tile(
-            query + b * query_b + n * A, keys + b * keys_b + n * A, v + n * A, grad, t, s, a, t_valid, valid,
-            query_t, N, A, ACC,
-        )  # fmt: skip
+    # Positions are summed some at a time: in one long sum the gradients of later ones, all small, would lose digits.
+    total = tl.zeros([BT, BA], ACC)
+    for together in range(0, length, 64 * BS):
+        parts = tl.zeros([BT, BS, BA], ACC)
+        for first in range(together, tl.minimum(together + 64 * BS, length), BS):
+            s = first + tl.arange(0, BS)
+            valid = valid_positions(mask, b, s, length, S)
+            inside = t_valid & valid[None, :]
+            grad = softmax_backward_tile(weights, products, mean, t, s, inside, weights_t, N, S, ACC)
+            parts += query_gradient_tile(
+                query + b * query_b + n * A, keys + b * keys_b + n * A, v + n * A, grad, t, s, a, t_valid, valid,
+                query_t, N, A, ACC,
+            )  # fmt: skip
+        total += tl.sum(parts, 1)
     row = grad_query + b * grad_query_b + n * A
-    store(row + t[:, None] * grad_query_t + a[None, :], tl.sum(parts, 1), t_valid & (a < A)[None, :])
+    store(row + t[:, None] * grad_query_t + a[None, :], total, t_valid & (a < A)[None, :])
 
 
 @kernel
