@@ -56,10 +56,12 @@ interop: setup ## weights of other frameworks against the frameworks, and docs/i
 crash: setup ## kill trainings, fill the disk and cut the power at every system call; ARGS=--quick for a few
 	@$(BIN)/python -m tests.crash $(ARGS)
 
-lint: $(VENV)/.requirements ## check style
+lint: $(VENV)/.requirements ## check style, and the types that a user sees
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror $(CPP)
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: $(VENV)/.requirements ## rewrite everything in the project's style
 	$(BIN)/ruff check --fix .

@@ -1,6 +1,6 @@
 """Builds the extension s2s_kernels._C; everything else about the package is in pyproject.toml.
 
-Environment: S2S_FORCE_CPU=1 leaves CUDA out, S2S_FORCE_CUDA=1 fails where CUDA cannot be built,
+Environment: S2S_FORCE_CPU=1 leaves CUDA out, S2S_FORCE_CUDA=1 fails where CUDA cannot be built (else it is left out),
 TORCH_CUDA_ARCH_LIST, CUDA_HOME, CXX and MAX_JOBS mean what they mean to torch.utils.cpp_extension.
 """
 
@@ -38,6 +38,9 @@ def import_torch():
     try:
         import torch
     except ImportError:
+        # pip builds in an environment of its own, with this very interpreter.
+        if any(Path(sysconfig.get_path(name), "torch").is_dir() for name in ("purelib", "platlib")):
+            stop("torch is installed, but this build cannot see it: repeat the command with --no-build-isolation.")
         stop(f"the build needs the torch that the package will run with, but cannot see one: {how}")
     except Exception as error:
         stop(f"the torch that is installed cannot be imported ({str(error).splitlines()[0]}).")
@@ -200,13 +203,28 @@ def build_command(torch):
             else:
                 say(f"building for the CPU only, because {cuda}.")
             info["compiler"] = compiler_version(cxx)
-            vars(self.extensions[0]).update(vars(extension(torch, cxx, cuda_home)))
+            if self.compiles(cxx, cuda_home):
+                return
+            if not cuda_home:
+                stop(f"the extension did not compile with {info['compiler']}; what it said is above.")
+            if os.environ.get("S2S_FORCE_CUDA") == "1":
+                stop("S2S_FORCE_CUDA is set, but the CUDA kernels did not compile; what nvcc said is above.")
+            # An install is not to be lost for them: Triton's kernels serve CUDA tensors too.
+            say("the CUDA kernels did not compile (what was said is above) and are left out; S2S_FORCE_CUDA=1 insists.")
+            info.update(cuda=None, cuda_archs=None)
+            if not self.compiles(cxx, None):
+                stop(f"the extension did not compile with {info['compiler']}; what it said is above.")
+
+        def compiles(self, cxx, cuda_home):
+            """Whether the extension is built."""
             try:
+                vars(self.extensions[0]).update(vars(extension(torch, cxx, cuda_home)))
                 super().run()
             except Exception as error:  # the compiler has said its own; a traceback into torch helps nobody
                 if not isinstance(error.__cause__, subprocess.CalledProcessError):
                     print(error, file=sys.stderr)
-                stop(f"the extension did not compile with {info['compiler']}; what it said is above.")
+                return False
+            return True
 
     return BuildOrExplain
 

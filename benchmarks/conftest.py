@@ -37,7 +37,7 @@ _parity = {}
 @pytest.fixture
 def timed(request, benchmark):
     """A function that checks one implementation and then times one pass of it."""
-    from .engine import make_step
+    from .steps import make_step
 
     run, implementation, direction = request.param
 

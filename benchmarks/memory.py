@@ -86,7 +86,7 @@ class Process:
 
 def main():
     """Answers requests, one JSON line each, until the input ends."""
-    from .engine import training_step
+    from .steps import training_step
     from .suites import runs
 
     for line in sys.stdin:

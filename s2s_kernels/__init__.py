@@ -10,18 +10,18 @@ from . import nn, weights
 from .backend import backend
 from .convert import convert, revert
 from .info import info
-from .ops import (
-    additive_attention,
-    attention_gru,
-    attention_lstm,
-    beam_search,
-    greedy_search,
-    gru,
-    gru_step,
-    linear_cross_entropy,
-    lstm,
-    lstm_step,
-)
+
+# Each from its file: type checkers take `from .ops import gru` for the module ops/gru.py.
+from .ops.additive_attention import additive_attention
+from .ops.attention_gru import attention_gru
+from .ops.attention_lstm import attention_lstm
+from .ops.beam_search import beam_search
+from .ops.greedy_search import greedy_search
+from .ops.gru import gru
+from .ops.gru_step import gru_step
+from .ops.linear_cross_entropy import linear_cross_entropy
+from .ops.lstm import lstm
+from .ops.lstm_step import lstm_step
 from .version import __version__
 
 __all__ = [

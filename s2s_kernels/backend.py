@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -16,7 +17,7 @@ if _chosen not in NAMES:
 
 
 @contextmanager
-def backend(name):
+def backend(name: str) -> Iterator[None]:
     """Context manager: inside it every op runs on backend ``name``.
 
     Process-wide, like the environment variable ``S2S_BACKEND`` that sets the initial value. ``"auto"`` takes
@@ -35,12 +36,14 @@ def backend(name):
         _put_in_front()
 
 
-def available(device_type):
+def available(device_type: str) -> tuple[str, ...]:
     """Backends that can run tensors of ``device_type``, fastest first."""
     return tuple(_available(device_type))
 
 
-def _available(device_type):  # one by one, as a GPU is asked for what it can only where Triton's turn comes
+def _available(
+    device_type: str,
+) -> Iterator[str]:  # one by one, as a GPU is asked for what it can only where Triton's turn comes
     if device_type == "cpu" and extension.built:
         yield "cpp"
     if device_type == "cuda" and extension.cuda:
@@ -50,17 +53,17 @@ def _available(device_type):  # one by one, as a GPU is asked for what it can on
     yield "reference"
 
 
-def is_auto():
+def is_auto() -> bool:
     """Whether the choice of a backend is left to this package."""
     return _chosen == "auto"
 
 
-def is_cpp():
+def is_cpp() -> bool:
     """Whether CPU tensors run on the compiled kernels: `resolve("cpu") == "cpp"`, in a fraction of the time."""
     return extension.built and (_chosen == "auto" or _chosen == "cpp")
 
 
-def resolve(device_type):
+def resolve(device_type: str) -> str:
     """The backend an op on ``device_type`` tensors runs on now; ``RuntimeError`` if the chosen one cannot."""
     can = _available(device_type)
     if is_auto():
@@ -81,7 +84,7 @@ _compiled_for_cuda = [
 ]
 
 
-def _put_in_front():
+def _put_in_front() -> None:
     global _front
     wanted = _chosen == "triton"
     if wanted and _front is None:

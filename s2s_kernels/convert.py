@@ -9,12 +9,12 @@ import inspect
 import warnings
 from functools import cache
 from itertools import takewhile
-from typing import NamedTuple
+from typing import Literal, NamedTuple, overload
 
 from torch import nn
 
 from . import nn as fused
-from .stand_in import bare_class, check_module, rebase, restore, stand_in
+from .stand_in import Model, bare_class, check_module, rebase, restore, stand_in
 
 _FUSED = {nn.GRU: fused.GRU, nn.LSTM: fused.LSTM, nn.GRUCell: fused.GRUCell, nn.LSTMCell: fused.LSTMCell}
 # What a subclass may have of its own. Everything else that torch.nn's forward calls, ours would not.
@@ -30,10 +30,10 @@ _ADDED = {"__reduce__", "__reduce_ex__", "__prepare_scriptable__"}  # by which c
 class ConversionReport(NamedTuple):
     """What `convert` did; printing it gives a list to read."""
 
-    converted: list  # of (path, name of the class): modules that now run on the fused kernels
-    left: list  # of (path, name of the class, reason): recurrent modules that stay as they are
+    converted: list[tuple[str, str]]  # of (path, name of the class): modules that now run on the fused kernels
+    left: list[tuple[str, str, str]]  # of (path, name of the class, reason): recurrent modules that stay as they are
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = [f"{_modules(self.converted)} on the fused kernels now{':' if self.converted else '.'}"]
         width = max((len(path) for path, *_ in self.converted + self.left), default=0)
         lines += [f"  {path:{width}}  {kind}" for path, kind in self.converted]
@@ -45,6 +45,14 @@ class ConversionReport(NamedTuple):
 
 def _modules(rows):
     return "1 module runs" if len(rows) == 1 else f"{len(rows)} modules run"
+
+
+@overload
+def convert(model: Model, *, report: Literal[False] = False) -> Model: ...
+
+
+@overload
+def convert(model: nn.Module, *, report: Literal[True]) -> ConversionReport: ...
 
 
 def convert(model: nn.Module, *, report: bool = False) -> nn.Module | ConversionReport:
@@ -88,7 +96,7 @@ def convert(model: nn.Module, *, report: bool = False) -> nn.Module | Conversion
     return model
 
 
-def revert(model: nn.Module) -> nn.Module:
+def revert(model: Model) -> Model:
     """Undo ``convert`` in place and return ``model``; the ``convert`` of s2s_kernels.integrations too.
 
     Modules that were built as fused ones stay fused.

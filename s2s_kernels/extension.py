@@ -5,7 +5,7 @@ import warnings
 import torch  # its libraries must be loaded before ours
 
 from . import library
-from .info import build_mismatch, extension_problem
+from .build_info import build_mismatch, extension_problem
 
 try:
     from . import _C

@@ -5,8 +5,12 @@ from the one that the module had, so isinstance holds, and is equal to it, so th
 finding it. Copies and pickles name the original, so that they need nothing that is not importable.
 """
 
+from typing import TypeVar
+
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
+
+Model = TypeVar("Model", bound=nn.Module)  # what is changed in place, and returned
 
 
 class StandsFor(type):

@@ -136,6 +136,17 @@ def test_larger(kernel, dtype, form):
     assert_parity(OP, attention_inputs(B=6, S=50, A=128, D=96, lengths=torch.int64, **form), dtype, kernel)
 
 
+# Values of a mean make gradients of the weights that are much alike: all that they share cancels in the gradient of the
+# query, and what is left of a rounding that they share does not.
+@pytest.mark.parametrize("T", [None, 2], ids=["one query", "T queries"])
+@pytest.mark.parametrize(("S", "offset"), [(1000, 0.0), (1000, 5.0), (20_000, 0.0), (20_000, 5.0)])
+def test_long_sources(kernel, S, offset, T):
+    draws = [attention_inputs(B=2, S=S, A=24, D=16, T=T, seed=seed) for seed in range(4)]
+    for inputs in draws:
+        inputs["values"] += offset
+    assert_parity_of_draws(OP, draws, torch.float32, kernel)
+
+
 @settings(max_examples=30)
 @given(
     B=st.integers(1, 5), S=st.integers(1, 40), A=st.integers(1, 70), D=st.integers(1, 40),

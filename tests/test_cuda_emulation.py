@@ -55,3 +55,30 @@ def test_of_the_op(name):
     status, output = run(str(TESTS / f"test_{name}.py"), "-k", chosen)
     assert status == 0, output
     assert int(re.search(r"(\d+) passed", output)[1]) > 20, output
+
+
+def test_a_launch_of_too_many_blocks_is_refused(tmp_path):
+    """A number of more than 31 bits, which a launch would cut off."""
+    (tmp_path / "grid.cpp").write_text("""
+        #include "csrc/cuda/grid.h"
+        #include <cstdio>
+        int main() {
+          if (s2s::cuda::grid_of(2147483647) != 2147483647u) return 1;
+          try {
+            return s2s::cuda::grid_of(int64_t(1) << 32 | 5);
+          } catch (const std::runtime_error& error) {
+            return std::puts(error.what()) < 0;
+          }
+        }""")
+    command = [
+        "c++",
+        "-std=c++20",
+        "-O1",
+        f"-I{TESTS.parent}",
+        str(tmp_path / "grid.cpp"),
+        "-o",
+        str(tmp_path / "grid"),
+    ]
+    subprocess.run(command, check=True)
+    done = subprocess.run([tmp_path / "grid"], capture_output=True, text=True)
+    assert done.returncode == 0 and "4294967301 blocks, expected 2147483647 at most" in done.stdout

@@ -24,6 +24,14 @@ def test_larger(kernel, dtype):
     shared.parity(OP, kernel, dtype, B=16, T=25, I=48, H=130, lengths=torch.int64)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_sums_over_many_rows(kernel, dtype):
+    """Of the biases' gradients, B T = 8,320 numbers each; 16 bits would lose those that come last."""
+    inputs = sequence_inputs(OP, B=64, T=130, I=2, H=3)
+    inputs["x"], inputs["bias_ih"] = inputs["x"] * 0.1, inputs["bias_ih"] * 0.1
+    assert_parity(OP, inputs, dtype, kernel)
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_saturated_gates(kernel, dtype):
     inputs = sequence_inputs(OP)

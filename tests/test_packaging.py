@@ -103,12 +103,11 @@ def test_info_command():
 
 
 def test_a_build_for_another_torch_is_named(monkeypatch):
-    from s2s_kernels import info
+    from s2s_kernels import build_info
 
-    module = sys.modules[info.__module__]
-    assert module.build_mismatch() is None
-    monkeypatch.setattr(module, "_built", lambda: {"torch": "2.0.1+cpu"})
-    assert f"built against torch 2.0.1+cpu but runs with torch {torch.__version__}" in module.build_mismatch()
+    assert build_info.build_mismatch() is None
+    monkeypatch.setattr(build_info, "built", lambda: {"torch": "2.0.1+cpu"})
+    assert f"built against torch 2.0.1+cpu but runs with torch {torch.__version__}" in build_info.build_mismatch()
 
 
 # setup.py: every failure is one sentence, never a traceback
@@ -146,6 +145,20 @@ def test_measured_tiles_are_packaged(checkout):
     assert any(name.endswith("/s2s_kernels/triton/tiles.json") for name in ZipFile(archive).namelist())
 
 
+def test_an_sdist_has_the_docs_and_what_make_dist_needs(checkout):
+    for name in ("MANIFEST.in", "Makefile", "requirements.txt", "CHANGELOG.md", "CONTRIBUTING.md"):
+        shutil.copy(ROOT / name, checkout)
+    for name in ("docs", ".ci"):
+        shutil.copytree(ROOT / name, checkout / name)
+    status, _, output = build(checkout, "--quiet", "sdist", "--formats", "zip")
+    assert status == 0, output
+    (archive,) = (checkout / "dist").glob("*.zip")
+    names = {name.partition("/")[2] for name in ZipFile(archive).namelist()}
+    wanted = {str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")}
+    wanted |= {"Makefile", "requirements.txt", "LICENSE", ".ci/prove_wheel.py", "csrc/bindings.cpp"}
+    assert not wanted - names
+
+
 def build_info(checkout):
     return json.loads((checkout / "s2s_kernels" / "_build_info.json").read_text())
 
@@ -153,14 +166,14 @@ def build_info(checkout):
 @pytest.mark.parametrize(
     "fake, sentence",
     [
-        ("raise ModuleNotFoundError('torch')", "cannot see one: run"),
+        ("raise ModuleNotFoundError('torch')", "cannot see it: repeat the command with --no-build-isolation."),
         (
             "raise OSError('libtorch_cpu.so: no such file')",
             "cannot be imported (libtorch_cpu.so",
         ),
         ("__version__ = '2.8.1'", "torch 2.8.1 is too old, 2.9 or newer needed"),
     ],
-    ids=["no torch", "broken torch", "old torch"],
+    ids=["isolated", "broken torch", "old torch"],
 )
 def test_build_without_a_usable_torch(checkout, fake, sentence):
     shadow = checkout / "shadow"
@@ -170,6 +183,18 @@ def test_build_without_a_usable_torch(checkout, fake, sentence):
     assert status == 1 and len(ours) == 1 and sentence in ours[0], output
     status, _, output = build(checkout, "--quiet", "sdist", PYTHONPATH=str(shadow))
     assert status == 0, output
+
+
+def test_build_where_no_torch_is_installed(checkout):
+    shadow = checkout / "shadow"
+    shadow.mkdir()
+    (shadow / "torch.py").write_text("raise ModuleNotFoundError('torch')\n")
+    (shadow / "sitecustomize.py").write_text(
+        "import sysconfig\nget = sysconfig.get_path\n"
+        "sysconfig.get_path = lambda name: '/nowhere' if name in ('purelib', 'platlib') else get(name)\n"
+    )
+    status, ours, output = build(checkout, PYTHONPATH=str(shadow))
+    assert status == 1 and len(ours) == 1 and 'cannot see one: run "pip install' in ours[0], output
 
 
 def test_build_without_a_compiler_goes_on(checkout):
@@ -210,3 +235,44 @@ def test_build_that_must_have_cuda(checkout):
     status, ours, output = build(checkout, S2S_FORCE_CUDA="1", S2S_FORCE_CPU=None)
     assert status == 1 and len(ours) == 1, output
     assert ours[0] == f"s2s_kernels: S2S_FORCE_CUDA is set, but torch {torch.__version__} is built without CUDA."
+
+
+@pytest.fixture
+def broken_nvcc(checkout):
+    """The environment of a machine whose nvcc tells its version and compiles nothing, with a torch that has CUDA."""
+    home, shadow = checkout / "toolkit", checkout / "shadow"
+    (home / "bin").mkdir(parents=True)
+    nvcc = home / "bin" / "nvcc"
+    nvcc.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && echo release 12.8, V12.8.93 && exit\necho no headers >&2\nexit 1\n'
+    )
+    nvcc.chmod(0o755)
+    shadow.mkdir()
+    (shadow / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if sys.argv[:1] == ['setup.py'] or 'setup.py' in sys.orig_argv:\n"
+        "    import torch, torch.utils.cpp_extension as made\n"
+        "    torch.version.cuda, made.CUDA_HOME = '12.8', os.environ['CUDA_HOME']\n"
+    )
+    (checkout / "csrc" / "cuda").mkdir()
+    (checkout / "csrc" / "cuda" / "kernel.cu").write_text("int kernel() { return 1; }\n")
+    return {"CUDA_HOME": str(home), "PYTHONPATH": str(shadow), "S2S_FORCE_CPU": None, "TORCH_CUDA_ARCH_LIST": "9.0"}
+
+
+@needs_compiler
+def test_build_goes_on_without_cuda_that_does_not_compile(checkout, broken_nvcc):
+    status, ours, output = build(checkout, **broken_nvcc)
+    assert status == 0, output
+    assert "no headers" in output and len(ours) == 2
+    assert ours[0] == "s2s_kernels: building for the CPU and for CUDA 12.8, architectures 9.0."
+    assert ours[1].startswith("s2s_kernels: the CUDA kernels did not compile") and "S2S_FORCE_CUDA=1" in ours[1]
+    assert list((checkout / "s2s_kernels").glob("_C*"))
+    info = build_info(checkout)
+    assert info["problem"] is None and info["cuda"] is None and info["compiler"]
+
+
+@needs_compiler
+def test_build_that_must_have_cuda_fails_where_it_does_not_compile(checkout, broken_nvcc):
+    status, ours, output = build(checkout, S2S_FORCE_CUDA="1", **broken_nvcc)
+    assert status == 1 and not list((checkout / "s2s_kernels").glob("_C*")), output
+    assert ours[-1].startswith("s2s_kernels: S2S_FORCE_CUDA is set, but the CUDA kernels did not compile")

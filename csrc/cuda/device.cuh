@@ -14,6 +14,7 @@
 #include <type_traits>
 
 #include "../math/activation.h"
+#include "grid.h"
 #include "types.h"
 
 namespace s2s::cuda {
@@ -67,7 +68,8 @@ __device__ __forceinline__ void load_if(bool wanted, const T* from, A (&to)[V]) 
     int4 words{};
     asm("{\n.reg .pred p;\nsetp.ne.s32 p, %5, 0;\n@p ld.global.nc.v4.s32 {%0, %1, %2, %3}, [%4];\n}"
         : "+r"(words.x), "+r"(words.y), "+r"(words.z), "+r"(words.w)
-        : "l"(from), "r"(static_cast<int>(wanted)));
+        : "l"(from), "r"(static_cast<int>(wanted))
+        : "memory");
     memcpy(&pack, &words, sizeof(pack));
     return widen(pack, to);
   }
@@ -147,7 +149,7 @@ inline int64_t blocks_of(int64_t elements) { return (elements + kThreads - 1) / 
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), int64_t blocks, int threads, cudaStream_t stream, Arguments... arguments) {
   if (blocks == 0) return;
-  kernel<<<static_cast<unsigned>(blocks), threads, 0, stream>>>(arguments...);
+  kernel<<<grid_of(blocks), threads, 0, stream>>>(arguments...);
   cudaError_t error = cudaGetLastError();
   if (error != cudaSuccess)
     throw std::runtime_error(std::string("s2s_kernels: a CUDA kernel was not launched: ") + cudaGetErrorString(error));

@@ -89,9 +89,17 @@ inline Tensor outer_products(const Tensor& a, const Tensor& b) {
   return even == count ? sum : product(rest(a).t(), rest(b), sum);
 }
 
-// The sum of all rows of x: a bias's gradient. (at::sum would take a buffer of up to 16 times x.)
+// The sum of all rows of x, in float32 or wider: a bias's gradient. (at::sum would take a buffer of up to 16 times x.)
 inline Tensor sum_of_rows(const Tensor& x) {
-  return outer_products(x, at::ones({x.size(0), 1}, x.options())).squeeze(1);
+  at::ScalarType type = accumulate_type(x.scalar_type());
+  auto sum = [&](const Tensor& x) { return outer_products(x, at::ones({x.size(0), 1}, x.options())).squeeze(1); };
+  if (x.scalar_type() == type) return sum(x);
+  // A BLAS may divide a sum of 16-bit numbers and round its parts.
+  constexpr int64_t kRows = 4096;  // widened at a time
+  Tensor total = at::zeros({x.size(1)}, x.options().dtype(type));
+  for (int64_t first = 0; first < x.size(0); first += kRows)
+    total.add_(sum(x.narrow(0, first, std::min(kRows, x.size(0) - first)).to(type)));
+  return total;
 }
 
 inline Tensor rows(const Tensor& x) { return x.reshape({x.size(0) * x.size(1), x.size(2)}); }

@@ -5,7 +5,7 @@ class S2SError(Exception):
     """Something the user can put right; the message is one sentence. The command line exits with 1."""
 
 
-def shown(value, most=60) -> str:
+def shown(value: object, most: int = 60) -> str:
     """A value within a sentence, on one line and cut short: files hold anything."""
     if isinstance(value, dict | list):
         return f"a {type(value).__name__} of {len(value)}"

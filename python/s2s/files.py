@@ -14,6 +14,8 @@ from pathlib import Path
 
 from .errors import S2SError
 
+AnyPath = str | os.PathLike[str]
+
 PARTIAL, NEW = ".partial", ".new"  # being written; complete, but not yet in its place
 
 

@@ -1,28 +1,30 @@
 """A trained model with its vocabularies: text in, text out."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor
 
-from .checkpoint import load_checkpoint, save_checkpoint
-from .cleaning import source_text, target_text
-from .config import Config
-from .data import make_batch, source_batch
 from .errors import S2SError, shown
-from .evaluate import Scores, score
-from .forced import force
-from .hypothesis import Hypothesis
-from .search import search, uniform
-from .search_options import SearchOptions
-from .vocab import EOS, JOINER, SPECIALS, UNK, is_text, join_words
+from .files import AnyPath
+from .model.checkpoint import load_checkpoint, save_checkpoint
+from .model.config import Config
+from .model.seq2seq import Seq2Seq
+from .report.evaluate import Scores, score
+from .search.dispatch import search, uniform
+from .search.forced import force
+from .search.hypothesis import Hypothesis
+from .search.options import SearchOptions
+from .text.cleaning import source_text, target_text
+from .text.data import make_batch, source_batch
+from .text.vocab import EOS, JOINER, SPECIALS, UNK, AnyVocabulary, is_text, join_words
 
 READ = 1000  # tokens of a text, if neither an option nor the training says more
 
 
-def check_texts(name, texts):
+def check_texts(name: str, texts: Any) -> None:
     """TypeError for what is no text, S2SError for text that UTF-8 cannot write."""
     if not isinstance(texts, Iterable):
         raise TypeError(f"{name} is {type(texts).__name__}, expected texts.")
@@ -33,7 +35,7 @@ def check_texts(name, texts):
             raise S2SError(f"{name}[{i}] is {shown(text)}, which is not UTF-8 text.")
 
 
-def warn_of_cut(index, tokens, limit):
+def warn_of_cut(index: int, tokens: int, limit: int) -> None:
     warnings.warn(f"texts[{index}] has {tokens:,} tokens, of which the first {limit:,} are read.", stacklevel=4)
 
 
@@ -65,15 +67,15 @@ class Translator:
     - ``generator``, the torch.Generator of sampling, by default a new one of ``seed``.
     """
 
-    def __init__(self, model, source_vocab, target_vocab):
+    def __init__(self, model: Seq2Seq, source_vocab: AnyVocabulary, target_vocab: AnyVocabulary) -> None:
         self.model = model.eval()
         self.source_vocab, self.target_vocab = source_vocab, target_vocab
 
     @classmethod
-    def load(cls, path, device="cpu") -> "Translator":
+    def load(cls, path: AnyPath, device: torch.device | str = "cpu") -> "Translator":
         return cls(*load_checkpoint(path, device))
 
-    def save(self, path, history=()):
+    def save(self, path: AnyPath, history: Sequence[dict[str, Any]] = ()) -> None:
         save_checkpoint(path, self.model, self.source_vocab, self.target_vocab, history)
 
     @property
@@ -84,6 +86,12 @@ class Translator:
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
+    @overload
+    def search(self, texts: str, **options: Any) -> list[Hypothesis]: ...  # type: ignore[overload-overlap]  # str is a Sequence[str]
+
+    @overload
+    def search(self, texts: Sequence[str], **options: Any) -> list[list[Hypothesis]]: ...
+
     def search(
         self,
         texts: Sequence[str] | str,
@@ -93,7 +101,7 @@ class Translator:
         done: Callable[[int], object] | None = None,
         cut: Callable[[int, int, int], object] | None = None,
         generator: torch.Generator | None = None,
-        **options,
+        **options: Any,
     ) -> list[list[Hypothesis]] | list[Hypothesis]:
         """Hypotheses of ids, up to n_best a text, best first; with ``attention`` they have weights (T + 1, S)."""
         if isinstance(texts, str):
@@ -129,17 +137,35 @@ class Translator:
         """How many tokens of a text are read, as the option says."""
         return max_source_length or max(READ, self.config.max_length)
 
-    def translate(self, texts: Sequence[str] | str, **options) -> list[str] | str:
+    @overload
+    def translate(self, texts: str, **options: Any) -> str: ...  # type: ignore[overload-overlap]  # str is a Sequence[str]
+
+    @overload
+    def translate(self, texts: Sequence[str], **options: Any) -> list[str]: ...
+
+    def translate(self, texts: Sequence[str] | str, **options: Any) -> list[str] | str:
         """The best output for each text; options as ``candidates``."""
         if isinstance(texts, str):
             return self.translate([texts], **options)[0]
         return [best.text for best, *_ in self.candidates(texts, **options)]
 
-    def align(self, texts: Sequence[str] | str, **options) -> list[Translation] | Translation:
+    @overload
+    def align(self, texts: str, **options: Any) -> Translation: ...  # type: ignore[overload-overlap]  # str is a Sequence[str]
+
+    @overload
+    def align(self, texts: Sequence[str], **options: Any) -> list[Translation]: ...
+
+    def align(self, texts: Sequence[str] | str, **options: Any) -> list[Translation] | Translation:
         """As ``translate``, but Translations, which have scores, pieces and attention weights."""
         if isinstance(texts, str):
             return self.align([texts], **options)[0]
         return [best for best, *_ in self.candidates(texts, attention=True, **options)]
+
+    @overload
+    def candidates(self, texts: str, **options: Any) -> list[Translation]: ...  # type: ignore[overload-overlap]  # str is a Sequence[str]
+
+    @overload
+    def candidates(self, texts: Sequence[str], **options: Any) -> list[list[Translation]]: ...
 
     def candidates(
         self,
@@ -148,7 +174,7 @@ class Translator:
         replace_unknown: bool = False,
         dictionary: Mapping[str, str] | None = None,
         attention: bool = False,
-        **options,
+        **options: Any,
     ) -> list[list[Translation]] | list[Translation]:
         """Translations, up to n_best a text, best first.
 
@@ -225,12 +251,12 @@ class Translator:
                 results[i] = Translation(texts[i][1], forced.score, source, target, forced.weights)
         return results
 
-    def evaluate(self, pairs: Sequence[tuple[str, str]], **options) -> Scores:
+    def evaluate(self, pairs: Sequence[tuple[str, str]], **options: Any) -> Scores:
         """Scores of the outputs for [(source, target)]; options as ``candidates``."""
         outputs = self.translate([source for source, _ in pairs], **options)
         return score(outputs, [target_text(target, self.config) for _, target in pairs])
 
-    def _batches(self, rows, size, done):
+    def _batches(self, rows: Sequence[Any], size: int, done: Callable[[int], object] | None) -> Iterator[list[int]]:
         """Lists of indices of rows of like lengths, the longest first so that too little memory shows at once."""
         if size < 1:
             raise S2SError(f"batch is {size}, expected 1 or more.")

@@ -3,44 +3,17 @@
 A package, so that ``python -m s2s_kernels.info`` works even when ``s2s_kernels`` has imported this already.
 """
 
-import json
-from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-__all__ = ["build_mismatch", "extension_problem", "info"]
+from ..backend import resolve
+from ..build_info import built, extension_problem
 
-
-@cache
-def _built():
-    """What the build wrote down; empty where nothing was ever built."""
-    try:
-        return json.loads(Path(__file__).parents[1].joinpath("_build_info.json").read_text())
-    except (OSError, ValueError):
-        return {}
+__all__ = ["info", "table"]
 
 
-def build_mismatch() -> str | None:
-    """One sentence if the extension was built against another torch than the one that runs, else None."""
-    import torch
-
-    built, running = _built().get("torch"), str(torch.__version__)
-    if not built or built.split(".")[:2] == running.split(".")[:2]:
-        return None
-    return (
-        f"s2s_kernels was built against torch {built} but runs with torch {running}: rebuild it from "
-        "its sources with pip install --no-build-isolation --no-deps --force-reinstall ."
-    )
-
-
-def extension_problem(error: ImportError) -> str:
-    """Why the extension cannot be imported: the build's note, another torch, or the loader's own words."""
-    lines = str(error).splitlines() or [""]
-    unbuilt = "it is not built" if "cannot import name" in lines[0] or "No module" in lines[0] else None
-    return _built().get("problem") or build_mismatch() or unbuilt or lines[0]
-
-
-def info() -> dict:
+def info() -> dict[str, Any]:
     """The package's version and build, this machine's devices, and the backend that each will use."""
     import platform
 
@@ -48,7 +21,7 @@ def info() -> dict:
 
     from ..version import __version__
 
-    built, extension, why = _built(), None, None
+    about, extension, why = built(), None, None
     try:
         extension = import_module("s2s_kernels._C")
     except ImportError as error:
@@ -64,10 +37,10 @@ def info() -> dict:
         "torch": str(torch.__version__),
         "extension": extension is not None,
         "extension_problem": why,
-        "built_with_torch": built.get("torch"),
-        "compiler": built.get("compiler"),
-        "cuda": built.get("cuda"),
-        "cuda_archs": built.get("cuda_archs"),
+        "built_with_torch": about.get("torch"),
+        "compiler": about.get("compiler"),
+        "cuda": about.get("cuda"),
+        "cuda_archs": about.get("cuda_archs"),
         "triton": _version("triton"),
         "cudnn": torch.backends.cudnn.version() if torch.cuda.is_available() else None,
         "cpu_capability": extension.cpu_capability() if extension else None,
@@ -78,7 +51,7 @@ def info() -> dict:
     }
 
 
-def _version(package):
+def _version(package: str) -> str | None:
     from importlib import metadata
 
     try:
@@ -87,7 +60,7 @@ def _version(package):
         return None
 
 
-def _cpu_name():
+def _cpu_name() -> str:
     import platform
 
     try:
@@ -98,15 +71,14 @@ def _cpu_name():
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _backend(device_type):
-    # By import, because s2s_kernels.backend names the context manager.
+def _backend(device_type: str) -> str:
     try:
-        return import_module("s2s_kernels.backend").resolve(device_type)
+        return resolve(device_type)
     except RuntimeError as error:  # S2S_BACKEND asks for what this device cannot run
         return f"none: {error}"
 
 
-def table(report):
+def table(report: dict[str, Any]) -> str:
     """The report as aligned lines, a nested dict as one line an entry."""
     rows = []
     for key, value in report.items():

@@ -92,7 +92,7 @@ class Tacotron2Decoder(loop.Loop):
         return parts
 
 
-def convert(model: nn.Module) -> nn.Module:
+def convert(model: loop.Model) -> loop.Model:
     """Make each decoder of a Tacotron2 in ``model`` run as one op and an LSTM; in place.
 
     Raises:
@@ -105,6 +105,6 @@ def convert(model: nn.Module) -> nn.Module:
     return loop.swap(model, {Decoder: Tacotron2Decoder})
 
 
-def revert(model: nn.Module) -> nn.Module:
+def revert(model: loop.Model) -> loop.Model:
     """Undo `convert` in place; see `sk.revert`."""
     return loop.restore(model, Tacotron2Decoder)

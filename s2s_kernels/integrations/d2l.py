@@ -100,7 +100,7 @@ class AttentionDecoder(loop.Loop):
         return (keys, memory, v, w_query, None), mask, scale
 
 
-def convert(model: nn.Module) -> nn.Module:
+def convert(model: loop.Model) -> loop.Model:
     """Make the decoder in ``model``, a d2l.Seq2Seq or a decoder with attention, run as one op; in place.
 
     Raises:
@@ -113,6 +113,6 @@ def convert(model: nn.Module) -> nn.Module:
     return loop.swap(model, {d2l.AttentionDecoder: AttentionDecoder})
 
 
-def revert(model: nn.Module) -> nn.Module:
+def revert(model: loop.Model) -> loop.Model:
     """Undo `convert` in place; see `sk.revert`."""
     return loop.restore(model, AttentionDecoder)

@@ -72,7 +72,7 @@ class SARDecoder(loop.Loop):
         return torch.stack(found, 1)
 
 
-def convert(model: nn.Module) -> nn.Module:
+def convert(model: loop.Model) -> loop.Model:
     """Make the decoder in ``model``, a docTR SAR or its SARDecoder, run on the fused ops; in place.
 
     Raises:
@@ -85,6 +85,6 @@ def convert(model: nn.Module) -> nn.Module:
     return loop.swap(model, {Original: SARDecoder})
 
 
-def revert(model: nn.Module) -> nn.Module:
+def revert(model: loop.Model) -> loop.Model:
     """Undo `convert` in place; see `sk.revert`."""
     return loop.restore(model, SARDecoder)

@@ -228,7 +228,7 @@ def _zoneout(cell, ones):
     return torch.empty_like(ones).bernoulli_(cell.zoneout_rate) if cell.training else ones * cell.zoneout_rate
 
 
-def convert(model: nn.Module) -> nn.Module:
+def convert(model: loop.Model) -> loop.Model:
     """Make each RNNDecoder, and each decoder of a Tacotron2, in ``model`` run as one op; in place.
 
     Raises:
@@ -243,6 +243,6 @@ def convert(model: nn.Module) -> nn.Module:
     return loop.swap(model, {Recognizer: RNNDecoder, Synthesizer: Tacotron2Decoder})
 
 
-def revert(model: nn.Module) -> nn.Module:
+def revert(model: loop.Model) -> loop.Model:
     """Undo `convert` in place; see `sk.revert`."""
     return loop.restore(model, (RNNDecoder, Tacotron2Decoder))

@@ -125,7 +125,7 @@ def _swap_batch(hidden):
     return hidden.transpose(0, 1).contiguous()
 
 
-def convert(model: nn.Module) -> nn.Module:
+def convert(model: loop.Model) -> loop.Model:
     """Make the recurrent decoder in ``model``, a joeynmt Model or its decoder, run as one op; in place.
 
     Raises:
@@ -138,6 +138,6 @@ def convert(model: nn.Module) -> nn.Module:
     return loop.swap(model, {Original: RecurrentDecoder})
 
 
-def revert(model: nn.Module) -> nn.Module:
+def revert(model: loop.Model) -> loop.Model:
     """Undo `convert` in place; see `sk.revert`."""
     return loop.restore(model, RecurrentDecoder)

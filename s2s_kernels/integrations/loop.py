@@ -23,12 +23,13 @@ state_dict is what it was. Its parts (cells, projections, dropouts) stay too, fo
 """
 
 from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
 
 from .. import ops
-from ..stand_in import bare_class, check_module, original, rebase, restore, stand_in
+from ..stand_in import Model, bare_class, check_module, original, rebase, restore, stand_in
 
 # --- swapping
 
@@ -41,11 +42,11 @@ class Loop:
     def obstacle(self) -> str | None:
         """Why this decoder, not converted yet, cannot be: the package's option and its value; None if it can."""
 
-    def trial(self):
+    def trial(self) -> Any:
         """Tensors that the decoder gives for a small batch, before and after the swap; None: no trial."""
 
 
-def swap(model: nn.Module, loops: dict) -> nn.Module:
+def swap(model: Model, loops: dict[type, type]) -> Model:
     """Give each decoder in ``model`` the loop of its class, in place; all or none.
 
     Args:

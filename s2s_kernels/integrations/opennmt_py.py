@@ -101,7 +101,7 @@ def _keys(attention, memory):
     return attention.linear_context(memory), memory, attention.v.weight[0], query.weight, query.bias
 
 
-def convert(model: nn.Module) -> nn.Module:
+def convert(model: loop.Model) -> loop.Model:
     """Make the input feeding decoder in ``model``, an onmt NMTModel or its decoder, run as one op; in place.
 
     Raises:
@@ -115,6 +115,6 @@ def convert(model: nn.Module) -> nn.Module:
     return loop.swap(model, {Original: InputFeedRNNDecoder})
 
 
-def revert(model: nn.Module) -> nn.Module:
+def revert(model: loop.Model) -> loop.Model:
     """Undo `convert` in place; see `sk.revert`."""
     return loop.restore(model, InputFeedRNNDecoder)

@@ -94,7 +94,7 @@ _SOURCES = {
 }
 
 
-def convert(model: nn.Module) -> nn.Module:
+def convert(model: loop.Model) -> loop.Model:
     """Make each AttentionalRNNDecoder in ``model``, or ``model`` if it is one, run as one op; in place.
 
     Raises:
@@ -107,6 +107,6 @@ def convert(model: nn.Module) -> nn.Module:
     return loop.swap(model, {Original: AttentionalRNNDecoder})
 
 
-def revert(model: nn.Module) -> nn.Module:
+def revert(model: loop.Model) -> loop.Model:
     """Undo `convert` in place; see `sk.revert`."""
     return loop.restore(model, AttentionalRNNDecoder)

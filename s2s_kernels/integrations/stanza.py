@@ -50,7 +50,7 @@ class LSTMAttention(loop.Loop):
         return (found[0], last, found[1]) if return_logattn else (found[0], last)
 
 
-def convert(model: nn.Module) -> nn.Module:
+def convert(model: loop.Model) -> loop.Model:
     """Make the decoder in ``model``, a stanza Seq2SeqModel or its LSTMAttention, run as one op; in place.
 
     Raises:
@@ -63,6 +63,6 @@ def convert(model: nn.Module) -> nn.Module:
     return loop.swap(model, {Original: LSTMAttention})
 
 
-def revert(model: nn.Module) -> nn.Module:
+def revert(model: loop.Model) -> loop.Model:
     """Undo `convert` in place; see `sk.revert`."""
     return loop.restore(model, LSTMAttention)

@@ -21,9 +21,10 @@ from .. import nn as fused
 from .. import ops
 from .. import revert as _revert
 from ..ops.lstm import lstm_and_cells
+from ..stand_in import Model
 
 
-def convert(module: nn.Module) -> nn.Module:
+def convert(module: Model) -> Model:
     """`s2s_kernels.convert`, and every GRUModule and LSTMModule in ``module`` runs a whole batch as one op a layer.
 
     In place, with the same parameters and keys; isinstance holds. Outputs and gradients are those of TorchRL's pad
@@ -52,7 +53,7 @@ def convert(module: nn.Module) -> nn.Module:
     return module
 
 
-def revert(module: nn.Module) -> nn.Module:
+def revert(module: Model) -> Model:
     """Undoes `convert`, in place, and returns ``module``."""
     _revert(module)
     originals = {new: old for old, new in _classes().items()}

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .. import ops
 
@@ -26,16 +26,16 @@ class AdditiveAttention(nn.Module):
 
     def __init__(
         self,
-        query_size,
-        key_size,
-        attention_size,
-        num_heads=1,
-        normalize=False,
-        bias=True,
+        query_size: int,
+        key_size: int,
+        attention_size: int,
+        num_heads: int = 1,
+        normalize: bool = False,
+        bias: bool = True,
         *,
-        device=None,
-        dtype=None,
-    ):
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         factory = {"device": device, "dtype": dtype}
         self.query_size, self.key_size = query_size, key_size
@@ -50,18 +50,18 @@ class AdditiveAttention(nn.Module):
             self.register_parameter("g", None)
         self._reset_v()
 
-    def _reset_v(self):
+    def _reset_v(self) -> None:
         bound = 1 / math.sqrt(self.attention_size)
         nn.init.uniform_(self.v, -bound, bound)  # as the nn.Linear(A, 1) that v stands for
         if self.g is not None:
             nn.init.constant_(self.g, bound)
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         self.query_layer.reset_parameters()
         self.key_layer.reset_parameters()
         self._reset_v()
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         text = f"{self.query_size}, {self.key_size}, {self.attention_size}"
         if self.num_heads != 1:
             text += f", num_heads={self.num_heads}"
@@ -71,20 +71,30 @@ class AdditiveAttention(nn.Module):
             text += ", bias=False"
         return text
 
-    def score_vector(self):
+    def score_vector(self) -> Tensor:
         """The v of the equation, normalised if so constructed: (A,), with heads (N, A)."""
         if self.g is None:
             return self.v
         return self.g[..., None] * nn.functional.normalize(self.v, dim=-1)
 
-    def _split_heads(self, x):
+    def _split_heads(self, x: Tensor) -> Tensor:
         return x if self.num_heads == 1 else x.unflatten(-1, (self.num_heads, self.attention_size))
 
-    def project_keys(self, memory):
+    def project_keys(self, memory: Tensor) -> Tensor:
         """Keys (B, S, A), with heads (B, S, N, A), of a memory (B, S, key_size): once a source, not once a step."""
         return self._split_heads(self.key_layer(memory))
 
-    def forward(self, query, memory, values=None, *, keys=None, lengths=None, mask=None, bias=None):
+    def forward(
+        self,
+        query: Tensor,
+        memory: Tensor | None,
+        values: Tensor | None = None,
+        *,
+        keys: Tensor | None = None,
+        lengths: Tensor | None = None,
+        mask: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Attend with one query a row or with T.
 
         Args:
@@ -129,7 +139,15 @@ class DotAttention(nn.Module):
 
     query_layer = None  # the query is the state
 
-    def __init__(self, query_size, key_size, general=False, *, device=None, dtype=None):
+    def __init__(
+        self,
+        query_size: int,
+        key_size: int,
+        general: bool = False,
+        *,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         if not general and key_size != query_size:
             raise ValueError(f"key_size is {key_size}, expected {query_size} as the query: 'general' projects the keys")
@@ -137,16 +155,16 @@ class DotAttention(nn.Module):
         if general:
             self.key_layer = nn.Linear(key_size, query_size, bias=False, device=device, dtype=dtype)
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         if self.key_layer is not None:
             self.key_layer.reset_parameters()
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"{self.query_size}, {self.key_size}"
 
-    def score_vector(self):
+    def score_vector(self) -> None:
         return None
 
-    def project_keys(self, memory):
+    def project_keys(self, memory: Tensor) -> Tensor:
         """Keys (B, S, query_size) of a memory (B, S, key_size)."""
         return memory if self.key_layer is None else self.key_layer(memory)

@@ -1,6 +1,7 @@
 """The attention decoder with its parameters: a whole sequence in one call, or one step at a time."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from .. import ops
 from ..checks import check_choice, check_integer
 from ..ops.decoder_checks import FEEDS, LOCATIONS, NORMALIZATIONS
-from ..reference import decoder
+from ..reference import AttentionGRUOutput, AttentionLSTMOutput, SearchOutput, decoder
 from ..reference.additive_attention import valid_positions, zero_invalid
 from .attention import AdditiveAttention, DotAttention
 from .cells import GRUCell, LSTMCell
@@ -39,28 +40,28 @@ class AttentionLSTMState(NamedTuple):
 class _AttentionRecurrent(nn.Module):
     """c_t = attend(h_t); f_t = c_t or tanh(W_f [h_t ; c_t] + b_f); h_{t+1} = cell([x_t ; f_t], h_t)."""
 
-    _cell_type = None
+    _cell_type: type[GRUCell] | type[LSTMCell]
 
     def __init__(
         self,
-        input_size,
-        hidden_size,
-        key_size,
-        attention_size,
-        num_heads=1,
-        feed_size=None,
-        bias=True,
+        input_size: int,
+        hidden_size: int,
+        key_size: int,
+        attention_size: int,
+        num_heads: int = 1,
+        feed_size: int | None = None,
+        bias: bool = True,
         *,
-        normalize=False,
-        score="additive",
-        num_layers=1,
-        location=None,
-        location_size=1,
-        normalization="softmax",
-        feed="tanh",
-        device=None,
-        dtype=None,
-    ):
+        normalize: bool = False,
+        score: Literal["additive", "dot", "general"] = "additive",
+        num_layers: int = 1,
+        location: Literal["previous", "cumulative", "both"] | None = None,
+        location_size: int = 1,
+        normalization: Literal["softmax", "sigmoid", "forward"] = "softmax",
+        feed: Literal["tanh", "linear", "gate"] = "tanh",
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         check_choice("score", score, ("additive", "dot", "general"))
         check_integer("num_layers", num_layers, 1)
@@ -102,12 +103,12 @@ class _AttentionRecurrent(nn.Module):
             read = hidden_size if feed == "gate" else hidden_size + self.context_size
             self.feed_layer = nn.Linear(read, self.feed_size, bias=bias, **factory)
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         for module in (self.attention, self.cell, *self.layers, self.location_layer, self.feed_layer):
             if module is not None:
                 module.reset_parameters()
 
-    def _parts(self):
+    def _parts(self) -> dict[str, Any]:
         """The parts of docs/ops.md that this decoder has."""
         parts = {}
         if self.attention.score_vector() is None:
@@ -122,11 +123,22 @@ class _AttentionRecurrent(nn.Module):
             parts["feed"] = self.feed
         return parts
 
-    def project_keys(self, memory):
+    def project_keys(self, memory: Tensor) -> Tensor:
         """Keys (B, S, A), with heads (B, S, N, A), of a memory (B, S, key_size); for ``start`` and ``step``."""
         return self.attention.project_keys(memory)
 
-    def _scan(self, op, x, state, memory, keys, lengths, mask, first_feed, parts):
+    def _scan(
+        self,
+        op: Callable[..., Any],
+        x: Tensor,
+        state: Any,
+        memory: Tensor,
+        keys: Tensor | None,
+        lengths: Tensor | None,
+        mask: Tensor | None,
+        first_feed: Tensor | None,
+        parts: dict[str, Any],
+    ) -> Any:
         cell, query, feed = self.cell, self.attention.query_layer, self.feed_layer
         if keys is None:
             keys = self.project_keys(memory)
@@ -151,7 +163,14 @@ class _AttentionRecurrent(nn.Module):
             **parts,
         )
 
-    def beam_search(self, state, memory, embedding, output, **options):
+    def beam_search(
+        self,
+        state: Tensor | Sequence[Tensor],
+        memory: Tensor,
+        embedding: nn.Embedding,
+        output: nn.Linear,
+        **options: Any,
+    ) -> SearchOutput:
         """Outputs of a model of this decoder, an embedding and an output layer: `s2s_kernels.beam_search`.
 
             found = decoder.beam_search(h0, memory, embedding, output, bos=1, eos=2, max_length=50, lengths=lengths,
@@ -174,11 +193,29 @@ class _AttentionRecurrent(nn.Module):
         """
         return self._search(ops.beam_search, state, memory, embedding, output, **options)
 
-    def greedy_search(self, state, memory, embedding, output, **options):
+    def greedy_search(
+        self,
+        state: Tensor | Sequence[Tensor],
+        memory: Tensor,
+        embedding: nn.Embedding,
+        output: nn.Linear,
+        **options: Any,
+    ) -> SearchOutput:
         """As ``beam_search``, by `s2s_kernels.greedy_search`: no dimension n_best, and none of a beam's options."""
         return self._search(ops.greedy_search, state, memory, embedding, output, **options)
 
-    def _search(self, op, state, memory, embedding, output, *, keys=None, readout_layer=None, **options):
+    def _search(
+        self,
+        op: Callable[..., SearchOutput],
+        state: Tensor | Sequence[Tensor],
+        memory: Tensor,
+        embedding: nn.Embedding,
+        output: nn.Linear,
+        *,
+        keys: Tensor | None = None,
+        readout_layer: nn.Linear | None = None,
+        **options: Any,
+    ) -> SearchOutput:
         cell, query, feed = self.cell, self.attention.query_layer, self.feed_layer
         return op(
             state,
@@ -202,7 +239,16 @@ class _AttentionRecurrent(nn.Module):
             **options,
         )
 
-    def _start(self, state, memory, lengths, mask, first_feed, keys, first_weights):
+    def _start(
+        self,
+        state: Sequence[Tensor],
+        memory: Tensor,
+        lengths: Tensor | None,
+        mask: Tensor | None,
+        first_feed: Tensor | None,
+        keys: Tensor | None,
+        first_weights: Tensor | None,
+    ) -> tuple[Tensor, ...]:
         """The fields of a state after (B, H) tensors, with layers (L, B, H)."""
         state = [x.transpose(0, 1) for x in state] if self.layers else state
         rows = [] if self.location is None else [memory.new_zeros(memory.shape[:2])] * 2
@@ -213,7 +259,9 @@ class _AttentionRecurrent(nn.Module):
         past = torch.stack(rows, 1) if rows else memory.new_empty(len(memory), 0, memory.shape[1])
         return *state, *self._attend(state[0], memory, keys, lengths, mask, past, first_feed)
 
-    def _step(self, x, state, memory, lengths, mask, keys):
+    def _step(
+        self, x: Tensor, state: Any, memory: Tensor, lengths: Tensor | None, mask: Tensor | None, keys: Tensor | None
+    ) -> tuple[Tensor, ...]:
         """The fields of the next state."""
         x, old = torch.cat([x, state.feed], -1), state[: len(state) - 4]
         if not self.layers:
@@ -228,7 +276,16 @@ class _AttentionRecurrent(nn.Module):
             new = tuple(torch.stack(part, 1) for part in zip(*made, strict=True))
         return *new, *self._attend(new[0], memory, keys, lengths, mask, state.past)
 
-    def _attend(self, h, memory, keys, lengths, mask, past, feed=None):
+    def _attend(
+        self,
+        h: Tensor,
+        memory: Tensor,
+        keys: Tensor | None,
+        lengths: Tensor | None,
+        mask: Tensor | None,
+        past: Tensor,
+        feed: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(feed, context, weights, past) for the state h; the feed is made from h unless given."""
         h = h[:, -1] if self.layers else h
         v = self.attention.score_vector()
@@ -245,7 +302,16 @@ class _AttentionRecurrent(nn.Module):
         past = torch.stack(rows, 1) if rows else past
         return self._make_feed(h, context), context, weights, past
 
-    def _attend_by_parts(self, h, memory, keys, lengths, mask, past, v):
+    def _attend_by_parts(
+        self,
+        h: Tensor,
+        memory: Tensor,
+        keys: Tensor | None,
+        lengths: Tensor | None,
+        mask: Tensor | None,
+        past: Tensor,
+        v: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
         valid = valid_positions(memory.shape[1], lengths, mask)
         keys = zero_invalid(self.project_keys(memory) if keys is None else keys, valid)
         w_location, history = None, None
@@ -259,7 +325,7 @@ class _AttentionRecurrent(nn.Module):
             query = self.attention._split_heads(self.attention.query_layer(h))
         return decoder.attend(source, query, history, past[:, -1] if past.shape[1] else None, None)
 
-    def _make_feed(self, h, context):
+    def _make_feed(self, h: Tensor, context: Tensor) -> Tensor:
         if self.feed_layer is None:
             return context
         fed = self.feed_layer(h if self.feed == "gate" else torch.cat([h, context], -1))
@@ -296,7 +362,18 @@ class AttentionGRU(_AttentionRecurrent):
 
     _cell_type = GRUCell
 
-    def forward(self, x, h0, memory, *, lengths=None, mask=None, first_feed=None, keys=None, **parts):
+    def forward(
+        self,
+        x: Tensor,
+        h0: Tensor,
+        memory: Tensor,
+        *,
+        lengths: Tensor | None = None,
+        mask: Tensor | None = None,
+        first_feed: Tensor | None = None,
+        keys: Tensor | None = None,
+        **parts: Any,
+    ) -> AttentionGRUOutput:
         """The decoder over T known inputs (teacher forcing), differentiable in everything.
 
         Args:
@@ -318,11 +395,30 @@ class AttentionGRU(_AttentionRecurrent):
         """
         return self._scan(ops.attention_gru, x, h0, memory, keys, lengths, mask, first_feed, parts)
 
-    def start(self, h0, memory, *, lengths=None, mask=None, first_feed=None, keys=None, first_weights=None):
+    def start(
+        self,
+        h0: Tensor,
+        memory: Tensor,
+        *,
+        lengths: Tensor | None = None,
+        mask: Tensor | None = None,
+        first_feed: Tensor | None = None,
+        keys: Tensor | None = None,
+        first_weights: Tensor | None = None,
+    ) -> AttentionGRUState:
         """The AttentionGRUState before the first ``step``; arguments as in ``forward``."""
         return AttentionGRUState(*self._start((h0,), memory, lengths, mask, first_feed, keys, first_weights))
 
-    def step(self, x, state, memory, *, lengths=None, mask=None, keys=None):
+    def step(
+        self,
+        x: Tensor,
+        state: AttentionGRUState,
+        memory: Tensor,
+        *,
+        lengths: Tensor | None = None,
+        mask: Tensor | None = None,
+        keys: Tensor | None = None,
+    ) -> AttentionGRUState:
         """One step of decoding; T of them equal one ``forward``.
 
             keys = decoder.project_keys(memory)
@@ -350,14 +446,44 @@ class AttentionLSTM(_AttentionRecurrent):
 
     _cell_type = LSTMCell
 
-    def forward(self, x, state, memory, *, lengths=None, mask=None, first_feed=None, keys=None, **parts):
+    def forward(
+        self,
+        x: Tensor,
+        state: Sequence[Tensor],
+        memory: Tensor,
+        *,
+        lengths: Tensor | None = None,
+        mask: Tensor | None = None,
+        first_feed: Tensor | None = None,
+        keys: Tensor | None = None,
+        **parts: Any,
+    ) -> AttentionLSTMOutput:
         """As ``AttentionGRU.forward`` with state = (h_0, c_0), each (B, H). Returns an AttentionLSTMOutput."""
         return self._scan(ops.attention_lstm, x, state, memory, keys, lengths, mask, first_feed, parts)
 
-    def start(self, state, memory, *, lengths=None, mask=None, first_feed=None, keys=None, first_weights=None):
+    def start(
+        self,
+        state: Sequence[Tensor],
+        memory: Tensor,
+        *,
+        lengths: Tensor | None = None,
+        mask: Tensor | None = None,
+        first_feed: Tensor | None = None,
+        keys: Tensor | None = None,
+        first_weights: Tensor | None = None,
+    ) -> AttentionLSTMState:
         """The AttentionLSTMState before the first ``step``, from state = (h_0, c_0)."""
         return AttentionLSTMState(*self._start(state, memory, lengths, mask, first_feed, keys, first_weights))
 
-    def step(self, x, state, memory, *, lengths=None, mask=None, keys=None):
+    def step(
+        self,
+        x: Tensor,
+        state: AttentionLSTMState,
+        memory: Tensor,
+        *,
+        lengths: Tensor | None = None,
+        mask: Tensor | None = None,
+        keys: Tensor | None = None,
+    ) -> AttentionLSTMState:
         """As ``AttentionGRU.step``, with an AttentionLSTMState."""
         return AttentionLSTMState(*self._step(x, state, memory, lengths, mask, keys))

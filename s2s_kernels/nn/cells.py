@@ -1,5 +1,7 @@
 """GRUCell and LSTMCell, in the place of torch.nn's."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
@@ -7,7 +9,9 @@ from .. import ops
 from ..recording import recorded
 
 
-def _batched(cell, input, states):
+def _batched(
+    cell: nn.RNNCellBase, input: Tensor, states: Sequence[Tensor | None]
+) -> tuple[Tensor, Sequence[Tensor], bool]:
     """The input and the states with a batch dimension, the states zero when None; and whether it was there."""
     if not isinstance(input, Tensor):
         raise TypeError(f"input is a {type(input).__name__}, expected a torch.Tensor")
@@ -37,7 +41,7 @@ class GRUCell(nn.GRUCell):
         input_size, hidden_size, bias, device, dtype: as nn.GRUCell.
     """
 
-    def forward(self, input, hx=None):
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """h' (B, hidden_size) from input (B, input_size) and hx (B, hidden_size) or None; also without B.
 
         Raises:
@@ -60,7 +64,7 @@ class LSTMCell(nn.LSTMCell):
         input_size, hidden_size, bias, device, dtype: as nn.LSTMCell.
     """
 
-    def forward(self, input, hx=None):
+    def forward(self, input: Tensor, hx: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """(h', c') from input (B, input_size) and hx = (h, c), each (B, hidden_size), or None; also without B.
 
         Raises:

@@ -1,6 +1,8 @@
 """GRU and LSTM over sequences, in the place of torch.nn's."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,14 +12,16 @@ from .. import cudnn, dynamo, ops
 from ..ops.recurrence import check_sequence, given
 from ..recording import recorded
 
+States = tuple[Tensor, ...]  # h, of an LSTM (h, c)
 
-def padded_dropout(x, p):
+
+def padded_dropout(x: Tensor, p: float) -> Tensor:
     """Dropout of x (B, T, F) that draws as torch.nn's does on a CPU, over (T, B, F): the same seed, the same masks."""
     batch, steps, width = x.shape
     return x * nn.functional.dropout(x.new_ones(steps, batch, width), p).transpose(0, 1)
 
 
-def packed_dropout(x, p, batch_sizes):
+def packed_dropout(x: Tensor, p: float, batch_sizes: Tensor) -> Tensor:
     """As ``padded_dropout``; torch.nn's draws over a PackedSequence's data."""
     drawn = nn.functional.dropout(x.new_ones(int(batch_sizes.sum()), x.shape[2]), p)
     return x * pad_packed_sequence(PackedSequence(drawn, batch_sizes), batch_first=True)[0]
@@ -32,24 +36,42 @@ class Recurrent(nn.RNNBase):
 
     _recorded_as_torch = True
 
-    def flatten_parameters(self):
+    def flatten_parameters(self) -> None:
         """As torch.nn's, in bfloat16 too."""
         super().flatten_parameters()
         cudnn.flatten(self)
 
-    def _layer(self, x, states, weights, lengths, reverse, resets=None, reset_states=None):
+    def _layer(
+        self,
+        x: Tensor,
+        states: States,
+        weights: Sequence[Tensor],
+        lengths: Tensor | None,
+        reverse: bool,
+        resets: Tensor | None = None,
+        reset_states: States | None = None,
+    ) -> tuple[Tensor, States]:
         """(output, states) of one layer in one direction; a state is a tuple of (B, H) tensors, reset_states one of
         (B, T, H) or None."""
         raise NotImplementedError
 
-    def _to_states(self, hx, name="hx"):
+    def _to_states(self, hx: Any, name: str = "hx") -> States:
         """The tuple of state tensors in the user's hx."""
         raise NotImplementedError
 
-    def _from_states(self, states):
+    def _from_states(self, states: States) -> Any:
         raise NotImplementedError
 
-    def _forward(self, x, hx, lengths, batch_sizes=None, dropout=padded_dropout, resets=None, reset_states=None):
+    def _forward(
+        self,
+        x: Tensor,
+        hx: States | None,
+        lengths: Tensor | None,
+        batch_sizes: Tensor | None = None,
+        dropout: Callable[[Tensor, float], Tensor] = padded_dropout,
+        resets: Tensor | None = None,
+        reset_states: States | None = None,
+    ) -> tuple[Tensor, States]:
         """Batch-first x (B, T, I), hx a tuple of (layers * directions, B, H) or None, resets (B, T) or None,
         reset_states a tuple of (layers * directions, B, T, H) or None.
 
@@ -86,7 +108,7 @@ class Recurrent(nn.RNNBase):
             x = outputs[0] if directions == 1 else torch.cat(outputs, -1)
         return x, tuple(torch.stack(states) for states in zip(*last, strict=True))
 
-    def _forward_packed(self, packed, hx):
+    def _forward_packed(self, packed: PackedSequence, hx: States | None) -> tuple[PackedSequence, States]:
         # As torch.nn: the packed data is in sorted order, hx and the states returned in the caller's.
         batch_sizes = packed.batch_sizes
         if hx is not None and packed.sorted_indices is not None:
@@ -102,7 +124,7 @@ class Recurrent(nn.RNNBase):
             states = tuple(state.index_select(1, packed.unsorted_indices) for state in states)
         return PackedSequence(data, batch_sizes, packed.sorted_indices, packed.unsorted_indices), states
 
-    def _hand_out(self, output, time_first):
+    def _hand_out(self, output: Tensor, time_first: bool) -> Tensor:
         """``output`` (B, T, F) as torch.nn's, which may be changed in place on a CPU, where the op's is saved for
         backward, and of which a dropout that follows draws its mask in the order of memory: by time."""
         saved = output.requires_grad and output.is_cpu and not self.bidirectional  # else it is a copy already
@@ -112,7 +134,7 @@ class Recurrent(nn.RNNBase):
         copy = output.clone(memory_format=torch.contiguous_format) if saved else output.contiguous()
         return copy if time_first else copy.transpose(0, 1)
 
-    def _reset_states(self, input, reset_states):
+    def _reset_states(self, input: Tensor, reset_states: States) -> States:
         """reset_states of a batch, checked and batch-first."""
         expected = (len(self._all_weights), *input.shape[:2], self.hidden_size)
         for state in reset_states:
@@ -124,7 +146,15 @@ class Recurrent(nn.RNNBase):
                 )
         return reset_states if self.batch_first else tuple(state.transpose(1, 2) for state in reset_states)
 
-    def forward(self, input, hx=None, *, lengths=None, resets=None, reset_states=None):
+    def forward(
+        self,
+        input: Tensor | PackedSequence,
+        hx: Any = None,
+        *,
+        lengths: Tensor | None = None,
+        resets: Tensor | None = None,
+        reset_states: Any = None,
+    ) -> tuple[Any, Any]:
         """``(output, h_n)`` of a GRU, ``(output, (h_n, c_n))`` of an LSTM, as torch.nn's.
 
         Args:
@@ -203,17 +233,26 @@ class GRU(Recurrent, nn.GRU):
 
     _num_states = 1
 
-    def _layer(self, x, states, weights, lengths, reverse, resets=None, reset_states=None):
+    def _layer(
+        self,
+        x: Tensor,
+        states: States,
+        weights: Sequence[Tensor],
+        lengths: Tensor | None,
+        reverse: bool,
+        resets: Tensor | None = None,
+        reset_states: States | None = None,
+    ) -> tuple[Tensor, States]:
         options = {"lengths": lengths, "reverse": reverse, "resets": resets}
         output, h_n = ops.gru(x, *states, *weights, **options, reset_states=reset_states and reset_states[0])
         return output, (h_n,)
 
-    def _to_states(self, hx, name="hx"):
+    def _to_states(self, hx: Any, name: str = "hx") -> States:
         if not isinstance(hx, Tensor):
             raise TypeError(f"{name} is a {type(hx).__name__}, expected a tensor")
         return (hx,)
 
-    def _from_states(self, states):
+    def _from_states(self, states: States) -> Tensor:
         return states[0]
 
 
@@ -232,21 +271,30 @@ class LSTM(Recurrent, nn.LSTM):
 
     _num_states = 2
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.proj_size != 0:
             raise ValueError(f"proj_size is {self.proj_size}, expected 0: projections are only in torch.nn.LSTM")
 
-    def _layer(self, x, states, weights, lengths, reverse, resets=None, reset_states=None):
+    def _layer(
+        self,
+        x: Tensor,
+        states: States,
+        weights: Sequence[Tensor],
+        lengths: Tensor | None,
+        reverse: bool,
+        resets: Tensor | None = None,
+        reset_states: States | None = None,
+    ) -> tuple[Tensor, States]:
         options = {"lengths": lengths, "reverse": reverse, "resets": resets, "reset_states": reset_states}
         return ops.lstm(x, states, *weights, **options)
 
-    def _to_states(self, hx, name="hx"):
+    def _to_states(self, hx: Any, name: str = "hx") -> States:
         if not isinstance(hx, (tuple, list)) or len(hx) != 2 or not all(isinstance(x, Tensor) for x in hx):
             raise TypeError(f"{name} is a {type(hx).__name__}, expected a pair (h_0, c_0) of tensors")
         return tuple(hx)
 
-    def _from_states(self, states):
+    def _from_states(self, states: States) -> States:
         return states
 
 

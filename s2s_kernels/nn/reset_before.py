@@ -6,15 +6,18 @@ Haiku and Keras with ``reset_after=False`` apply it before, ``W_hn (r * h) + b_h
 the gate, so this form takes two products a step; it runs in plain PyTorch.
 """
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 from torch.nn.functional import linear
 
 from ..recording import recorded
 from .cells import GRUCell, _batched
-from .recurrent import GRU
+from .recurrent import GRU, States
 
 
-def reset_before_step(gates_x, h, weight_hh, bias_hh):
+def reset_before_step(gates_x: Tensor, h: Tensor, weight_hh: Tensor, bias_hh: Tensor | None) -> Tensor:
     """h' = (1 - z) n + z h, r, z = sigmoid(x + W h + b), n = tanh(x_n + W_n (r * h) + b_n): (B, 3H), (B, H) -> (B, H).
 
     The weights are those of torch.nn.GRU, order r, z, n.
@@ -33,7 +36,9 @@ class ResetBeforeGRU(GRU):
 
     _recorded_as_torch = False  # nn.GRU, which a trace or an ONNX graph holds otherwise, is another function
 
-    def _layer(self, x, states, weights, lengths, reverse):
+    def _layer(
+        self, x: Tensor, states: States, weights: Sequence[Tensor], lengths: Tensor | None, reverse: bool
+    ) -> tuple[Tensor, States]:
         (h,), (weight_ih, weight_hh, bias_ih, bias_hh) = states, (*weights, None, None)[:4]
         steps, outputs = range(x.shape[1]), [None] * x.shape[1]
         if lengths is not None:
@@ -47,7 +52,7 @@ class ResetBeforeGRU(GRU):
             h = new
         return torch.stack(outputs, 1), (h,)
 
-    def _hand_out(self, output, time_first):
+    def _hand_out(self, output: Tensor, time_first: bool) -> Tensor:
         if not recorded():
             return super()._hand_out(output, time_first)
         return output.transpose(0, 1) if time_first else output  # the same graph whether or not gradients are wanted
@@ -56,7 +61,7 @@ class ResetBeforeGRU(GRU):
 class ResetBeforeGRUCell(GRUCell):
     """``GRUCell`` with the reset gate before the recurrent product; same constructor, parameters and forward."""
 
-    def forward(self, input, hx=None):
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         input, (h,), batched = _batched(self, input, [hx])
         h = reset_before_step(linear(input, self.weight_ih, self.bias_ih), h, self.weight_hh, self.bias_hh)
         return h if batched else h.squeeze(0)

@@ -1,11 +1,22 @@
 """Additive (Bahdanau) attention: score, mask, softmax and context in one op, for one query or for T of them."""
 
+from torch import Tensor
+
 from .. import reference
 from ..checks import check_lengths, check_mask, dims, expect, floating, of_ops
 from . import registration, second_derivative
 
 
-def additive_attention(query, keys, values, v, *, lengths=None, mask=None, bias=None):
+def additive_attention(
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    v: Tensor,
+    *,
+    lengths: Tensor | None = None,
+    mask: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """Attention of Bahdanau et al. (2015), eq. 6 and the alignment model of its appendix.
 
     ``score = v . tanh(query + keys) + bias``, ``weights = softmax(score)`` over the valid source positions,

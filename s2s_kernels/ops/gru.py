@@ -1,5 +1,7 @@
 """A GRU over a whole sequence."""
 
+from torch import Tensor
+
 from .. import cudnn, reference
 from ..checks import check_flag
 from . import registration
@@ -7,18 +9,18 @@ from .recurrence import check_sequence, given, register_recurrence
 
 
 def gru(
-    x,
-    h0,
-    weight_ih,
-    weight_hh,
-    bias_ih=None,
-    bias_hh=None,
+    x: Tensor,
+    h0: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor | None = None,
+    bias_hh: Tensor | None = None,
     *,
-    lengths=None,
-    reverse=False,
-    resets=None,
-    reset_states=None,
-):
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+    resets: Tensor | None = None,
+    reset_states: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """One layer and direction of torch.nn.GRU over a padded batch.
 
     ``r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)``, z likewise, ``n = tanh(W_in x + b_in + r (W_hn h + b_hn))``,

@@ -1,11 +1,13 @@
 """One step of a GRU cell, after its two matrix products."""
 
+from torch import Tensor
+
 from .. import reference
 from ..checks import dims, expect, floating, of_ops
 from . import registration, second_derivative
 
 
-def gru_step(gates_x, gates_h, h):
+def gru_step(gates_x: Tensor, gates_h: Tensor, h: Tensor) -> Tensor:
     """One step of a GRU with the reset gate after the matrix product, as torch.nn.GRU and cuDNN have it.
 
     ``r = sigmoid(x_r + h_r)``, ``z = sigmoid(x_z + h_z)``, ``n = tanh(x_n + r * h_n)``, ``h' = (1 - z) n + z h``.

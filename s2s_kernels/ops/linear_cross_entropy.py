@@ -1,13 +1,16 @@
 """The loss over a vocabulary: the output layer, its softmax and cross-entropy, and their gradients, in one op."""
 
 import torch
+from torch import Tensor
 
 from .. import reference
 from ..checks import check_lengths, check_number, dims, expect, floating, optional
 from . import registration, second_derivative
 
 
-def linear_cross_entropy(features, weight, bias, targets, label_smoothing=0.0):
+def linear_cross_entropy(
+    features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, label_smoothing: float = 0.0
+) -> Tensor:
     """Sum over the rows of the cross-entropy of ``softmax(features @ weight.T + bias)`` and the targets.
 
     The gradients are made along with the loss, a chunk of rows at a time, so no (N, V) tensor is ever kept, where

@@ -1,6 +1,9 @@
 """An LSTM over a whole sequence."""
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 from .. import cudnn, reference, transforms
 from ..backend import resolve
@@ -11,18 +14,18 @@ from .recurrence import check_sequence, given, pair, register_recurrence
 
 
 def lstm(
-    x,
-    state,
-    weight_ih,
-    weight_hh,
-    bias_ih=None,
-    bias_hh=None,
+    x: Tensor,
+    state: Sequence[Tensor],
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor | None = None,
+    bias_hh: Tensor | None = None,
     *,
-    lengths=None,
-    reverse=False,
-    resets=None,
-    reset_states=None,
-):
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+    resets: Tensor | None = None,
+    reset_states: Sequence[Tensor] | None = None,
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """One layer and direction of torch.nn.LSTM over a padded batch.
 
     ``i, f, o = sigmoid(W_i x + b_i + W_h h + b_h)``, ``g = tanh(...)``, ``c' = f c + i g``, ``h' = o tanh(c')``.
@@ -63,7 +66,17 @@ def lstm(
     return output, (h_n, c_n)
 
 
-def lstm_and_cells(x, state, weight_ih, weight_hh, bias_ih=None, bias_hh=None, *, resets, reset_states=None):
+def lstm_and_cells(
+    x: Tensor,
+    state: Sequence[Tensor],
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor | None = None,
+    bias_hh: Tensor | None = None,
+    *,
+    resets: Tensor,
+    reset_states: Sequence[Tensor] | None = None,
+) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
     """`lstm` with resets, and c after each step, which a reset may replace: (output, (h_n, c_n), cells (B, T, H))."""
     cell = (weight_ih, weight_hh, bias_ih, bias_hh)
     check(x, state, *cell, resets=resets, reset_states=reset_states)

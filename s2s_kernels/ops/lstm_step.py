@@ -1,11 +1,13 @@
 """One step of an LSTM cell, after its two matrix products."""
 
+from torch import Tensor
+
 from .. import reference
 from ..checks import dims, expect, floating, of_ops
 from . import registration, second_derivative
 
 
-def lstm_step(gates_x, gates_h, c):
+def lstm_step(gates_x: Tensor, gates_h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     """One step of an LSTM.
 
     ``i, f, o = sigmoid(x + h)``, ``g = tanh(x + h)`` of their gates, ``c' = f c + i g``, ``h' = o tanh(c')``.

@@ -1,6 +1,7 @@
 """The loss over the vocabulary without keeping the logits, in plain PyTorch."""
 
 import torch
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 # Logits at a time: 4 MB of float32, which a CPU's cache keeps from one product to the next; a GPU's time would go into
@@ -8,7 +9,9 @@ from torch.autograd.function import once_differentiable
 CHUNK, GPU_CHUNK = 1 << 20, 1 << 26
 
 
-def linear_cross_entropy(features, weight, bias, targets, label_smoothing=0.0):
+def linear_cross_entropy(
+    features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, label_smoothing: float = 0.0
+) -> Tensor:
     """The sum of F.cross_entropy(F.linear(features, weight, bias), targets), a chunk of rows at a time.
 
     The gradients are made along with the loss, so that no (N, V) tensor is ever kept.
@@ -16,7 +19,9 @@ def linear_cross_entropy(features, weight, bias, targets, label_smoothing=0.0):
     return _LinearCrossEntropy.apply(features, weight, bias, targets, label_smoothing)
 
 
-def logits_cross_entropy(features, weight, bias, targets, label_smoothing=0.0):
+def logits_cross_entropy(
+    features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, label_smoothing: float = 0.0
+) -> Tensor:
     """The same with the (N, V) logits in memory and PyTorch's own gradients, of any order."""
     logits = torch.nn.functional.linear(features, weight, bias)
     logits = logits.to(torch.promote_types(features.dtype, torch.float32))

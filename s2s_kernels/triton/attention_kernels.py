@@ -255,10 +255,10 @@ def grad_weights_kernel(
 
 @triton.jit
 def softmax_backward_tile(weights, products, mean, t, s, inside, weights_t, N, S, ACC):
-    """Gradient of the scores: w (g - sum of w g)."""
+    """Gradient of the scores: w (g - mean of g)."""
     w = tl.load(weights + t[:, None] * weights_t + s[None, :], mask=inside, other=0).to(ACC)
     g = tl.load(products + t[:, None] * N * S + s[None, :], mask=inside, other=0)
-    return w * (g - mean[:, None])
+    return w * (g.to(tl.float64) - mean[:, None]).to(ACC)
 
 
 @triton.jit
@@ -287,13 +287,17 @@ def query_backward_kernel(
     length = source_length(lengths, b, S)
     weights += b * weights_b + n * S
     products += (b * T * N + n) * S
-    sums = tl.zeros([BT, BS], ACC)
+    # In float64: a mean that is rounded, or of weights that do not quite sum to 1, is the same error at every position,
+    # and adds up in the gradient of the query, where all else cancels.
+    sums, masses = tl.zeros([BT, BS], tl.float64), tl.zeros([BT, BS], tl.float64)
     for first in range(0, length, BS):
         s = first + tl.arange(0, BS)
         inside = t_valid & (s < length)[None, :]
-        w = tl.load(weights + t[:, None] * weights_t + s[None, :], mask=inside, other=0).to(ACC)
-        sums += w * tl.load(products + t[:, None] * N * S + s[None, :], mask=inside, other=0)
-    mean = tl.sum(sums, 1)
+        w = tl.load(weights + t[:, None] * weights_t + s[None, :], mask=inside, other=0).to(tl.float64)
+        sums += w * tl.load(products + t[:, None] * N * S + s[None, :], mask=inside, other=0).to(tl.float64)
+        masses += w
+    mass = tl.sum(masses, 1)
+    mean = tl.sum(sums, 1) / tl.where(mass == 0, 1.0, mass)
     if tl.program_id(2) == 0:
         row = grad_scores + b * grad_scores_b + n * S
         for first in range(0, S, BS):
@@ -301,18 +305,22 @@ def query_backward_kernel(
             inside = t_valid & (s < S)[None, :]
             grad = softmax_backward_tile(weights, products, mean, t, s, inside, weights_t, N, S, ACC)
             tl.store(row + t[:, None] * grad_scores_t + s[None, :], grad, mask=inside)
-    parts = tl.zeros([BT, BS, BA], ACC)
-    for first in range(0, length, BS):
-        s = first + tl.arange(0, BS)
-        valid = valid_positions(mask, b, s, length, S)
-        inside = t_valid & valid[None, :]
-        grad = softmax_backward_tile(weights, products, mean, t, s, inside, weights_t, N, S, ACC)
-        parts += query_gradient_tile(
-            query + b * query_b + n * A, keys + b * keys_b + n * A, v + n * A, grad, t, s, a, t_valid, valid,
-            query_t, N, A, ACC,
-        )  # fmt: skip
+    # Positions are summed some at a time: in one long sum the gradients of later ones, all small, would lose digits.
+    total = tl.zeros([BT, BA], ACC)
+    for together in range(0, length, 64 * BS):
+        parts = tl.zeros([BT, BS, BA], ACC)
+        for first in range(together, tl.minimum(together + 64 * BS, length), BS):
+            s = first + tl.arange(0, BS)
+            valid = valid_positions(mask, b, s, length, S)
+            inside = t_valid & valid[None, :]
+            grad = softmax_backward_tile(weights, products, mean, t, s, inside, weights_t, N, S, ACC)
+            parts += query_gradient_tile(
+                query + b * query_b + n * A, keys + b * keys_b + n * A, v + n * A, grad, t, s, a, t_valid, valid,
+                query_t, N, A, ACC,
+            )  # fmt: skip
+        total += tl.sum(parts, 1)
     row = grad_query + b * grad_query_b + n * A
-    store(row + t[:, None] * grad_query_t + a[None, :], tl.sum(parts, 1), t_valid & (a < A)[None, :])
+    store(row + t[:, None] * grad_query_t + a[None, :], total, t_valid & (a < A)[None, :])
 
 
 @kernel

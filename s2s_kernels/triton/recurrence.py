@@ -56,8 +56,14 @@ def outer_products(a, b):
 
 
 def sum_of_rows(x):
-    """A bias's gradient. (x.sum(0) would take a buffer of up to 16 times x.)"""
-    return outer_products(x, x.new_ones(len(x), 1))[:, 0]
+    """A bias's gradient, summed in float32 or wider. (x.sum(0) would take a buffer of up to 16 times x.)"""
+    if is_wide(x):
+        return outer_products(x, x.new_ones(len(x), 1))[:, 0]
+    # A BLAS may divide a sum of 16-bit numbers and round its parts; so many rows are widened at a time.
+    total = x.new_zeros(x.shape[1], dtype=accumulation(x.dtype)[0])
+    for part in x.split(4096):
+        total += sum_of_rows(part.to(total.dtype))
+    return total
 
 
 class Saved:

@@ -195,7 +195,7 @@ def equinox_cell(module: Any) -> Cell:
     return Cell(kind, kernel, recurrent, bias, bias_n)
 
 
-def to_flax(module: nn.Module) -> list:
+def to_flax(module: nn.Module) -> list[Any]:
     """The weights of a GRU, LSTM or cell as the parameters of linen's GRUCell or LSTMCell (OptimizedLSTMCell), one
     tree for each layer; with two directions a pair of trees.
 

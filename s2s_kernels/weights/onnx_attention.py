@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from .layout import cells_of
-from .onnx_out import Graph, step
+from .onnx_graph import Graph, step
 
 _KNOWN = {
     *(f"attention.{name}" for name in ("query_layer.weight", "query_layer.bias", "key_layer.weight", "v", "g")),

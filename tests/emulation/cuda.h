@@ -12,6 +12,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "../../csrc/cuda/grid.h"
+
 #define S2S_EMULATED
 #define __global__
 #define __device__
@@ -61,7 +63,7 @@ namespace s2s::cuda {
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), int64_t blocks, int threads, cudaStream_t stream, Arguments... arguments) {
   if (stream != emulation::stream) throw std::runtime_error("a kernel on another stream than torch's");
-  emulation::run(blocks, threads, [&] { kernel(arguments...); });
+  emulation::run(grid_of(blocks), threads, [&] { kernel(arguments...); });
 }
 
 }  // namespace s2s::cuda

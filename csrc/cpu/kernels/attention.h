@@ -112,17 +112,20 @@ void outer(const T* a, const T* b, int64_t m, int64_t n, E* out) {
   }
 }
 
+// In double: a mean that is rounded, or of weights that do not quite sum to 1, is the same error at every position, and
+// adds up in the gradient of the query, where all else cancels.
 template <class T>
 void softmax_backward(const T* weights, const int64_t* positions, int64_t count, T* grad) {
-  double all = 0;
-  for (int64_t first = 0; first < count; first += kTogether) {
-    int64_t last = first + kTogether < count ? first + kTogether : count;
-    T sum = 0;
-    for (int64_t i = first; i < last; i++) sum += weights[positions[i]] * grad[i];
-    all += sum;
+  double all = 0, mass = 0;
+#pragma omp simd reduction(+ : all, mass)
+  for (int64_t i = 0; i < count; i++) {
+    double weight = weights[positions[i]];
+    all += weight * grad[i];
+    mass += weight;
   }
-  T mean = static_cast<T>(all);
-  for (int64_t i = 0; i < count; i++) grad[i] = weights[positions[i]] * (grad[i] - mean);
+  double mean = mass == 0 ? 0 : all / mass;
+#pragma omp simd
+  for (int64_t i = 0; i < count; i++) grad[i] = weights[positions[i]] * static_cast<T>(grad[i] - mean);
 }
 
 // G: what the gradients of keys are written as.

@@ -6,16 +6,17 @@ encoder's h alone, and all layers begin alike. A source ends with </s>, which is
 
 from pathlib import Path
 
-from ..config import Config
 from ..errors import S2SError
-from ..pairs import read_lines, read_text
+from ..files import AnyPath
+from ..model.config import Config
+from ..text.pairs import read_lines, read_text
 from ..translator import Translator
 from .shared import Tokens, decoder_names, load_checkpoint, need, refuse, renamed, translator
 
 LEVELS = ("word", "bpe")
 
 
-def import_joeynmt(folder, checkpoint: str = "best.ckpt") -> Translator:
+def import_joeynmt(folder: AnyPath, checkpoint: str = "best.ckpt") -> Translator:
     """The Translator of a JoeyNMT model folder.
 
     Texts are tokens between spaces, as the model was trained on: lower-cased, tokenized and in subwords by the caller.

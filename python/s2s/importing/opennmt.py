@@ -8,15 +8,16 @@ from argparse import Namespace
 
 import torch
 
-from ..config import Config
 from ..errors import S2SError
+from ..files import AnyPath
+from ..model.config import Config
 from ..translator import Translator
 from .shared import Tokens, decoder_names, load_checkpoint, need, refuse, renamed, translator
 
 SPECIALS = ["<blank>", "<unk>", "<s>", "</s>"]
 
 
-def import_opennmt(checkpoint) -> Translator:
+def import_opennmt(checkpoint: AnyPath) -> Translator:
     """The Translator of an OpenNMT-py checkpoint (.pt).
 
     Texts are tokens between spaces: the transforms of its training (subwords, case) are the caller's.

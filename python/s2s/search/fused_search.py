@@ -1,0 +1,98 @@
+"""Greedy and beam search as one op, ``sk.beam_search``, for the models that it can run."""
+
+import torch
+
+import s2s_kernels as sk
+from s2s_kernels.backend import resolve
+
+from ..model.attention import score_arguments
+from ..model.attention_loop import weights_of_cells
+from ..model.decoder import parts_of
+from ..model.seq2seq import Seq2Seq
+from ..text.vocab import BOS, EOS
+from .hypothesis import Hypothesis, hypotheses, never_an_output
+
+READOUTS = {"tanh": "state_context"}  # what is under the tanh; the others are called alike
+
+
+def search_backend(device_type) -> str:
+    """What a search as one op would run on; the reference is no faster than the steps one by one."""
+    try:
+        return resolve(device_type)
+    except RuntimeError:  # the backend in force cannot run this device
+        return "reference"
+
+
+def config_reason(config, device_type) -> str | None:
+    """Why the steps of a search run one by one for every model of this Config; None if they can be one op."""
+    backend = search_backend(device_type)
+    if backend == "reference":
+        return "no backend that is in force here has a search as one op"
+    if not config.attends:
+        return f"a search as one op attends, and this attention is {config.attention!r}"
+    if config.attention_window != "global":
+        return f"a search as one op has no {config.attention_window} window"
+    if config.gru_before:
+        return "a search as one op has no GRU that resets before its product"
+    if config.feeds_attention and config.decoder_layers > config.loop_layers:
+        return "a search as one op feeds its attention to the lowest of the layers and asks with the top one"
+    if config.readout in ("linear", "maxout"):
+        return f"a search as one op has no {config.readout} readout"
+    parts = parts_of(config, config.decoder_layers)
+    if parts and backend != "cpp":
+        return f"with {' and '.join(parts)}, the {backend} backend has single steps alone"
+    return None
+
+
+def step_reason(model, device_type, options) -> str | None:
+    """Why the steps of this search run one by one; None if they are one op."""
+    if not isinstance(model, Seq2Seq):
+        return f"a {type(model).__name__} is no Seq2Seq"
+    if options.sample:
+        return "sampling draws from every step's probabilities"
+    if options.no_repeat_ngram:
+        return "repeats are looked for between the steps"
+    if model.training:
+        return "the model is in training mode, with its dropout"
+    return config_reason(model.config, device_type)
+
+
+@torch.no_grad()
+def fused_search(model, source, lengths, options, max_length, attention=False) -> list[list[Hypothesis]]:
+    """What ``greedy`` and ``beam_search`` return, for a model and options with no ``step_reason``."""
+    memory, states = model.encode(source, lengths)
+    decoder, config = model.decoder, model.config
+    if config.feeds_attention:
+        weights = decoder.scan.arguments(memory.keys)
+    else:
+        weights = score_arguments(decoder.attention, memory.keys) | weights_of_cells(decoder.rnn.all_weights)
+    if decoder.readout_layer is not None:
+        weights |= {"w_readout": decoder.readout_layer.weight, "b_readout": decoder.readout_layer.bias}
+    first_feed = None
+    if config.feeds_attention and config.first_feed_zeros:
+        first_feed = states[0].new_zeros(len(source), decoder.scan.feed_size)
+    kinds = [states[i :: config.states_per_layer] for i in range(config.states_per_layer)]
+    found = sk.beam_search(
+        [torch.stack(kind) if config.decoder_layers > 1 else kind[0] for kind in kinds],
+        memory.keys,
+        memory.values,
+        embedding=model.embedding.weight,
+        w_output=model.output.weight,
+        b_output=model.output.bias,
+        bos=BOS,
+        eos=EOS,
+        forbidden=never_an_output(options.allow_unknown),
+        max_length=max_length,
+        beam=options.beam,
+        n_best=options.n_best,
+        length_penalty=options.length_penalty,
+        coverage_penalty=options.coverage_penalty,
+        lengths=memory.lengths,
+        order=config.order,
+        first_feed=first_feed,
+        readout="feed" if config.feed == "attentional" else READOUTS.get(config.readout, config.readout),
+        return_weights=attention,
+        **weights,
+    )
+    looked = found.weights.float() if attention else None
+    return hypotheses(found.ids, found.scores, looked, lengths)
