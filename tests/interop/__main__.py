@@ -78,11 +78,17 @@ def largest(rows, key):
 def table(records):
     lines = ["| source | tried | outputs | gradients | configurations |", "| --- | --- | --- | --- | --- |"]
     for record in records:
-        for version in dict.fromkeys(row["version"] for row in record["rows"]) or [record["pin"]]:
+        for version in dict.fromkeys(row["version"] for row in record["rows"]) or [""]:
             rows = [row for row in record["rows"] if row["version"] == version]
             failed = [f"**{row['case']}: {row['wrong']}**" for row in rows if row["wrong"]]
             tried = "; ".join(failed or [row["case"] for row in rows]) or record["reason"]
-            cells = [version, str(len(rows)), largest(rows, "outputs"), largest(rows, "gradients"), tried]
+            cells = [
+                version or record["pin"],
+                str(len(rows)),
+                largest(rows, "outputs"),
+                largest(rows, "gradients"),
+                tried,
+            ]
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
