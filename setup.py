@@ -136,7 +136,8 @@ def extension(torch, cxx, cuda_home):
     # own build flags would bring in.
     cxx_flags = ["-O3", "-std=c++20", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math"]
     cxx_flags += ["-Wall", "-g0", "-fno-wrapv", *openmp_compile]
-    make, sources, flags = cpp_extension.CppExtension, sorted(glob("csrc/*.cpp") + glob("csrc/cpu/*.cpp")), {}
+    sources = sorted(glob("csrc/*.cpp") + glob("csrc/cpu/*.cpp") + glob("csrc/cpu/decoder/*.cpp"))
+    make, flags = cpp_extension.CppExtension, {}
     if cuda_home:
         make = cpp_extension.CUDAExtension
         sources += sorted(glob("csrc/cuda/*.cpp") + glob("csrc/cuda/*.cu"))

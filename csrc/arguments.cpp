@@ -130,7 +130,8 @@ StepArguments::StepArguments(int64_t gates, const Tensor& gates_x_, const Tensor
 
 RecurrenceArguments::RecurrenceArguments(int64_t gates, const OptionalTensors& list, const OptionalTensor& lengths,
                                          Prepare prepare) {
-  Reader read(list, gates == kGru ? 6 : 7);
+  size_t states = gates == kLstm ? 2 : 1, plain = 5 + states;
+  Reader read(list, list.size() > plain ? plain + 1 + states : plain);
   Tensor x_ = read.required(), h0_ = read.required();
   OptionalTensor c0_ = gates == kLstm ? read.next() : std::nullopt;
   Cell cell = read.cell();
@@ -141,19 +142,30 @@ RecurrenceArguments::RecurrenceArguments(int64_t gates, const OptionalTensors& l
   x = prepare(x_), h0 = prepare(h0_), c0 = optional(c0_, prepare);
   weight_ih = prepare(cell.weight_ih), weight_hh = prepare(cell.weight_hh);
   bias_ih = optional(cell.bias_ih, prepare), bias_hh = optional(cell.bias_hh, prepare);
+  if (list.size() == plain) return;
+  resets = read.required();
+  OptionalTensor reset_h_ = read.next(), reset_c_ = gates == kLstm ? read.next() : std::nullopt;
+  TORCH_CHECK_VALUE(gates == kGru || given(reset_h_) == given(reset_c_),
+                    "reset_states has one tensor that is None, expected both or neither");
+  check_mask(resets, batch, steps, x_, "resets");
+  check_optional("reset_states", reset_h_, {batch, steps, hidden}, x_);
+  check_optional("reset_states", reset_c_, {batch, steps, hidden}, x_);
+  resets = resets.contiguous(), reset_h = optional(reset_h_, prepare), reset_c = optional(reset_c_, prepare);
 }
 
 void RecurrenceArguments::check_backward(const OptionalTensors& grads, at::TensorList outputs,
                                          const c10::List<bool>& needs) const {
   bool has_cell = c0.defined();
-  Handed handed(grads, outputs, needs, x, type, has_cell ? 7 : 6, has_cell ? 6 : 4, has_cell ? 3 : 2);
+  size_t states = has_cell ? 2 : 1, inputs = 5 + states + (resets.defined() ? 1 + states : 0);
+  Handed handed(grads, outputs, needs, x, type, inputs, shown() + 1 + states, shown());
   size_t i = 0;
   handed.shown(i++, "output", {batch, steps, hidden});
   handed.shown(i++, "h_n", {batch, hidden});
   if (has_cell) handed.shown(i++, "c_n", {batch, hidden});
+  if (i < shown()) handed.shown(i++, "cells", {batch, steps, hidden});
   handed.kept(i++, "gates", {batch, steps, 4 * hidden});
-  if (handed.rounded()) handed.kept(i, "exact output", {batch, steps, hidden});
-  if (has_cell) handed.kept(i + 1, "cells", {batch, steps, hidden});
+  if (rounded()) handed.kept(i, "exact output", {batch, steps, hidden});
+  if (has_cell && (rounded() || !resets.defined())) handed.kept(i + 1, "cells", {batch, steps, hidden});
 }
 
 AttentionRecurrenceArguments::AttentionRecurrenceArguments(int64_t gates, const OptionalTensors& list,
@@ -242,12 +254,11 @@ SearchArguments::SearchArguments(const SearchInputs& from, Prepare prepare) {
   check_dim("keys", from.keys, 2 + from.v.dim(), 2 + from.v.dim());
   check_dim("values", from.values, 3, 3);
   check_dim("embedding", from.embedding, 2, 2);
-  check_dim("w_output", from.w_output, 2, 2);
   check_dim("weight_ih", from.weight_ih, 2, 2);
   gates = states == 1 ? kGru : kLstm;
   batch = like.size(0), hidden = like.size(1), source = from.keys.size(1), width = from.values.size(2);
   heads = from.v.dim() == 2 ? from.v.size(0) : 1, attention = from.v.size(-1);
-  inputs = from.embedding.size(1), vocab = from.w_output.size(0), feed = from.weight_ih.size(1) - inputs;
+  inputs = from.embedding.size(1), feed = from.weight_ih.size(1) - inputs;
   TORCH_CHECK_VALUE(feed == 0 || given(from.w_feed) || feed == context(), "weight_ih has shape ",
                     from.weight_ih.sizes(), ", expected ", inputs, " columns or ", context(), " more");
   check_like("h0", like, {batch, hidden}, like);
@@ -266,16 +277,31 @@ SearchArguments::SearchArguments(const SearchInputs& from, Prepare prepare) {
   check_optional("w_feed", from.w_feed, {feed, hidden + context()}, like);
   check_optional("b_feed", from.b_feed, {feed}, like);
   check_optional("first_feed", from.first_feed, {batch, feed}, like);
+  check_lengths(from.lengths, batch, source, like);
+  check_mask(from.mask, batch, source, like);
+  TORCH_CHECK_VALUE(from.order != "before" || !given(from.w_feed),
+                    "w_feed is given with order 'before', expected 'after'");
+
+  h0 = prepare(like), c0 = gates == kLstm ? prepare(from.state[1]) : Tensor();
+  keys = prepare(from.keys).view({batch, source, heads, attention}), values = prepare(from.values);
+  v = prepare(from.v).view({heads, attention}), first_feed = optional(from.first_feed, prepare);
+  w_query = from.w_query, weight_ih = from.weight_ih, weight_hh = from.weight_hh;
+  w_feed = from.w_feed.value_or(Tensor());
+  b_query = optional(from.b_query, prepare), b_feed = optional(from.b_feed, prepare);
+  bias_ih = optional(from.bias_ih, prepare), bias_hh = optional(from.bias_hh, prepare);
+  take_outputs({from.embedding, from.w_output, from.b_output, from.w_readout, from.b_readout, from.order, from.readout},
+               like, prepare);
+}
+
+void SearchArguments::take_outputs(const SearchOutputs& from, const Tensor& like, Prepare prepare) {
+  check_dim("w_output", from.w_output, 2, 2);
+  vocab = from.w_output.size(0);
   check_like("embedding", from.embedding, from.embedding.sizes(), like);
   TORCH_CHECK_VALUE(from.embedding.size(0) >= vocab, "embedding has ", from.embedding.size(0),
                     " rows, expected one for each of ", vocab, " tokens");
-  check_lengths(from.lengths, batch, source, like);
-  check_mask(from.mask, batch, source, like);
-
   TORCH_CHECK_VALUE(from.order == "before" || from.order == "after", "order is '", from.order,
                     "', expected 'before' or 'after'");
   attend_first = from.order == "before";
-  TORCH_CHECK_VALUE(!attend_first || !given(from.w_feed), "w_feed is given with order 'before', expected 'after'");
   if (from.readout == "state") {
     readout_from = hidden;
   } else if (from.readout == "state_context") {
@@ -285,7 +311,8 @@ SearchArguments::SearchArguments(const SearchInputs& from, Prepare prepare) {
   } else {
     TORCH_CHECK_VALUE(from.readout == "feed", "readout is '", from.readout,
                       "', expected 'state', 'state_context', 'state_context_input' or 'feed'");
-    TORCH_CHECK_VALUE(given(from.w_feed), "readout is 'feed' without w_feed, expected both");
+    TORCH_CHECK_VALUE(w_feed.defined(), "readout is 'feed' without w_feed, expected both");
+    TORCH_CHECK_VALUE(!attend_first, "readout is 'feed' with order 'before', expected 'after'");
     readout_from = 0;
   }
   reads_feed = from.readout == "feed";
@@ -298,17 +325,8 @@ SearchArguments::SearchArguments(const SearchInputs& from, Prepare prepare) {
   check_optional("b_readout", from.b_readout, {features}, like);
   check_like("w_output", from.w_output, {vocab, features}, like);
   check_optional("b_output", from.b_output, {vocab}, like);
-
-  h0 = prepare(like), c0 = gates == kLstm ? prepare(from.state[1]) : Tensor();
-  keys = prepare(from.keys).view({batch, source, heads, attention}), values = prepare(from.values);
-  v = prepare(from.v).view({heads, attention}), first_feed = optional(from.first_feed, prepare);
-  w_query = from.w_query, weight_ih = from.weight_ih, weight_hh = from.weight_hh;
-  w_feed = from.w_feed.value_or(Tensor()), w_readout = from.w_readout.value_or(Tensor());
-  embedding = from.embedding, w_output = from.w_output;
-  b_query = optional(from.b_query, prepare);
-  bias_ih = optional(from.bias_ih, prepare), bias_hh = optional(from.bias_hh, prepare);
-  b_feed = optional(from.b_feed, prepare), b_readout = optional(from.b_readout, prepare);
-  b_output = optional(from.b_output, prepare);
+  embedding = from.embedding, w_output = from.w_output, w_readout = from.w_readout.value_or(Tensor());
+  b_readout = optional(from.b_readout, prepare), b_output = optional(from.b_output, prepare);
 }
 
 void SearchOptions::check(const SearchArguments& in) const {

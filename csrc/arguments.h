@@ -55,12 +55,21 @@ struct StepArguments {
 
 struct RecurrenceArguments {
   Tensor x, h0, c0, weight_ih, weight_hh, bias_ih, bias_hh;
-  at::ScalarType type;  // of the public tensors
+  Tensor resets, reset_h, reset_c;  // undefined: no resets; to zeros
+  at::ScalarType type;              // of the public tensors
   int64_t batch, steps, hidden;
 
   RecurrenceArguments(int64_t gates, const OptionalTensors& list, const OptionalTensor& lengths, Prepare prepare);
   // What backward is handed beside the inputs.
   void check_backward(const OptionalTensors& grads, at::TensorList outputs, const c10::List<bool>& needs) const;
+  // Outputs of the halves: the number of public ones, and what backward reads.
+  size_t shown() const { return !c0.defined() ? 2 : resets.defined() ? 4 : 3; }
+  bool rounded() const { return type != at::kDouble && type != at::kFloat; }
+  Tensor saved_gates(at::TensorList outputs) const { return outputs[shown()]; }
+  Tensor exact_output(at::TensorList outputs) const { return outputs[rounded() ? shown() + 1 : 0]; }
+  Tensor exact_cells(at::TensorList outputs) const {
+    return !c0.defined() ? Tensor() : outputs[resets.defined() && !rounded() ? 3 : shown() + 2];
+  }
   Tensor empty(at::IntArrayRef shape) const { return at::empty(shape, x.options()); }
 };
 
@@ -97,6 +106,13 @@ struct SearchInputs {
   std::string_view order, readout;
 };
 
+// What a search makes tokens with and reads them by.
+struct SearchOutputs {
+  const Tensor &embedding, &w_output;
+  const OptionalTensor &b_output, &w_readout, &b_readout;
+  std::string_view order, readout;
+};
+
 // Keys as (B, S, N, A) and v as (N, A). Matrices of weights are not prepared: they are as they came in.
 struct SearchArguments {
   Tensor h0, c0, keys, values, v, first_feed;
@@ -107,7 +123,10 @@ struct SearchArguments {
   bool reads_feed;       // the readout; else it reads
   int64_t readout_from;  // as much of a row [h ; context ; x]
 
+  SearchArguments() = default;
   SearchArguments(const SearchInputs& inputs, Prepare prepare);
+  // When all sizes but `vocab` and w_feed are there.
+  void take_outputs(const SearchOutputs& from, const Tensor& like, Prepare prepare);
   int64_t context() const { return heads * width; }
 };
 

@@ -129,7 +129,7 @@ struct Recurrence : Function<Recurrence<which>> {
     static auto op = find_op<RecurrenceForward>(std::string(kRecurrences[which]) + "_forward");
     at::AutoDispatchBelowADInplaceOrView below;
     variable_list outputs = op.call(inputs, lengths, mask, reverse, save);
-    variable_list saved, internal(outputs.begin() + kPublicOutputs[which], outputs.end());
+    variable_list saved, internal(outputs.begin() + public_outputs(which, inputs.size()), outputs.end());
     for (const OptionalTensor& x : inputs) saved.push_back(undefined_if_none(x));
     saved.push_back(undefined_if_none(lengths));
     saved.push_back(undefined_if_none(mask));
@@ -156,7 +156,7 @@ struct Recurrence : Function<Recurrence<which>> {
       present += saved[i].defined();
     }
     bool any = false;
-    for (int i = 0; i < kPublicOutputs[which]; i++) {
+    for (int i = 0; i < public_outputs(which, count); i++) {
       public_grads.push_back(optional(grads[i]));
       any |= grads[i].defined();
     }

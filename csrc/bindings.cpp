@@ -13,9 +13,11 @@ PYBIND11_MODULE(_C, m) {
   m.def("gru_step", &s2s::gru_step, arg("gates_x"), arg("gates_h"), arg("h"));
   m.def("lstm_step", &s2s::lstm_step, arg("gates_x"), arg("gates_h"), arg("c"));
   m.def("gru", &s2s::gru, arg("x"), arg("h0"), arg("weight_ih"), arg("weight_hh"), arg("bias_ih") = py::none(),
-        arg("bias_hh") = py::none(), py::kw_only(), arg("lengths") = py::none(), arg("reverse") = false);
+        arg("bias_hh") = py::none(), py::kw_only(), arg("lengths") = py::none(), arg("reverse") = false,
+        arg("resets") = py::none(), arg("reset_states") = py::none());
   m.def("lstm", &s2s::lstm, arg("x"), arg("state"), arg("weight_ih"), arg("weight_hh"), arg("bias_ih") = py::none(),
-        arg("bias_hh") = py::none(), py::kw_only(), arg("lengths") = py::none(), arg("reverse") = false);
+        arg("bias_hh") = py::none(), py::kw_only(), arg("lengths") = py::none(), arg("reverse") = false,
+        arg("resets") = py::none(), arg("reset_states") = py::none());
   m.def("linear_cross_entropy", &s2s::linear_cross_entropy, arg("features"), arg("weight"), arg("bias"), arg("targets"),
         arg("label_smoothing") = 0.0);
   auto scan = [&](const char* name, auto f, const char* state) {

@@ -58,12 +58,12 @@ void check_lengths(const OptionalTensor& lengths, int64_t batch, int64_t limit, 
                     ", expected values from 0 to ", limit);
 }
 
-void check_mask(const OptionalTensor& mask, int64_t batch, int64_t source, const Tensor& like) {
+void check_mask(const OptionalTensor& mask, int64_t batch, int64_t source, const Tensor& like, const char* name) {
   if (!mask.has_value() || !mask->defined()) return;
-  TORCH_CHECK_TYPE(mask->scalar_type() == at::kBool, "mask has dtype ", mask->scalar_type(), ", expected bool");
-  TORCH_CHECK_VALUE(mask->sizes() == at::IntArrayRef({batch, source}), "mask has shape ", mask->sizes(), ", expected [",
-                    batch, ", ", source, "]");
-  TORCH_CHECK_VALUE(mask->device() == like.device(), "mask is on ", mask->device(), ", expected ", like.device());
+  TORCH_CHECK_TYPE(mask->scalar_type() == at::kBool, name, " has dtype ", mask->scalar_type(), ", expected bool");
+  TORCH_CHECK_VALUE(mask->sizes() == at::IntArrayRef({batch, source}), name, " has shape ", mask->sizes(),
+                    ", expected [", batch, ", ", source, "]");
+  TORCH_CHECK_VALUE(mask->device() == like.device(), name, " is on ", mask->device(), ", expected ", like.device());
 }
 
 void check_cell(int64_t gates, const Tensor& x, const Tensor& h0, const OptionalTensor& c0, const Cell& cell,

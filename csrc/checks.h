@@ -16,7 +16,8 @@ void check_dim(const char* name, const Tensor& x, int64_t least, int64_t most);
 // (B,) integers on the device of `like`; on the CPU their values too: 0..limit.
 void check_lengths(const OptionalTensor& lengths, int64_t batch, int64_t limit, const Tensor& like,
                    const char* name = "lengths");
-void check_mask(const OptionalTensor& mask, int64_t batch, int64_t source, const Tensor& like);
+void check_mask(const OptionalTensor& mask, int64_t batch, int64_t source, const Tensor& like,
+                const char* name = "mask");
 
 // x (B, T, I), h0 and c0 (B, H), the cell's weights; `feed` more columns in weight_ih.
 struct Cell {

@@ -20,15 +20,24 @@ bool wants_grad(const OptionalTensors& inputs) {
 }
 
 template <int which>
-Tensors recurrence(std::initializer_list<OptionalTensor> arguments, const OptionalTensor& lengths,
-                   const OptionalTensor& mask, bool reverse) {
+Tensors recurrence(const OptionalTensors& inputs, const OptionalTensor& lengths, const OptionalTensor& mask,
+                   bool reverse) {
   static auto op = find_op<RecurrenceForward>(std::string(kRecurrences[which]) + "_forward");
-  OptionalTensors inputs(arguments);
   return op.call(inputs, lengths, mask, reverse, wants_grad(inputs));
 }
 
 void check_pair(at::TensorList state) {
   TORCH_CHECK_VALUE(state.size() == 2, "state has ", state.size(), " tensors, expected a pair (h0, c0)");
+}
+
+// Puts resets behind the other inputs, if there are any.
+void add_resets(OptionalTensors& inputs, const OptionalTensor& resets, std::initializer_list<OptionalTensor> states) {
+  if (resets.has_value()) inputs.push_back(resets);
+  for (const OptionalTensor& state : states) {
+    TORCH_CHECK_VALUE(resets.has_value() || !state.has_value(),
+                      "reset_states is given, but resets is None, expected both or neither");
+    if (resets.has_value()) inputs.push_back(state);
+  }
 }
 
 }  // namespace
@@ -50,15 +59,25 @@ Two lstm_step(const Tensor& gates_x, const Tensor& gates_h, const Tensor& c) {
 }
 
 Two gru(const Tensor& x, const Tensor& h0, const Tensor& weight_ih, const Tensor& weight_hh,
-        const OptionalTensor& bias_ih, const OptionalTensor& bias_hh, const OptionalTensor& lengths, bool reverse) {
-  auto out = recurrence<0>({x, h0, weight_ih, weight_hh, bias_ih, bias_hh}, lengths, {}, reverse);
+        const OptionalTensor& bias_ih, const OptionalTensor& bias_hh, const OptionalTensor& lengths, bool reverse,
+        const OptionalTensor& resets, const OptionalTensor& reset_states) {
+  OptionalTensors inputs({x, h0, weight_ih, weight_hh, bias_ih, bias_hh});
+  add_resets(inputs, resets, {reset_states});
+  auto out = recurrence<0>(inputs, lengths, {}, reverse);
   return {out[0], out[1]};
 }
 
 Three lstm(const Tensor& x, at::TensorList state, const Tensor& weight_ih, const Tensor& weight_hh,
-           const OptionalTensor& bias_ih, const OptionalTensor& bias_hh, const OptionalTensor& lengths, bool reverse) {
+           const OptionalTensor& bias_ih, const OptionalTensor& bias_hh, const OptionalTensor& lengths, bool reverse,
+           const OptionalTensor& resets, const std::optional<at::TensorList>& reset_states) {
   check_pair(state);
-  auto out = recurrence<1>({x, state[0], state[1], weight_ih, weight_hh, bias_ih, bias_hh}, lengths, {}, reverse);
+  TORCH_CHECK_VALUE(!reset_states.has_value() || reset_states->size() == 2, "reset_states has ", reset_states->size(),
+                    " tensors, expected a pair");
+  OptionalTensors inputs({x, state[0], state[1], weight_ih, weight_hh, bias_ih, bias_hh});
+  OptionalTensor reset_h, reset_c;
+  if (reset_states.has_value()) reset_h = (*reset_states)[0], reset_c = (*reset_states)[1];
+  add_resets(inputs, resets, {reset_h, reset_c});
+  auto out = recurrence<1>(inputs, lengths, {}, reverse);
   return {out[0], out[1], out[2]};
 }
 
@@ -67,9 +86,9 @@ Five attention_gru(const Tensor& x, const Tensor& h0, const Tensor& keys, const 
                    const Tensor& weight_hh, const OptionalTensor& bias_ih, const OptionalTensor& bias_hh,
                    const OptionalTensor& lengths, const OptionalTensor& mask, const OptionalTensor& w_feed,
                    const OptionalTensor& b_feed, const OptionalTensor& first_feed) {
-  auto out = recurrence<2>(
-      {x, h0, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh, w_feed, b_feed, first_feed},
-      lengths, mask, false);
+  OptionalTensors inputs(
+      {x, h0, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh, w_feed, b_feed, first_feed});
+  auto out = recurrence<2>(inputs, lengths, mask, false);
   return {out[0], out[1], out[2], out[3], out[4]};
 }
 
@@ -79,9 +98,9 @@ Six attention_lstm(const Tensor& x, at::TensorList state, const Tensor& keys, co
                    const OptionalTensor& lengths, const OptionalTensor& mask, const OptionalTensor& w_feed,
                    const OptionalTensor& b_feed, const OptionalTensor& first_feed) {
   check_pair(state);
-  auto out = recurrence<3>({x, state[0], state[1], keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih,
-                            bias_hh, w_feed, b_feed, first_feed},
-                           lengths, mask, false);
+  OptionalTensors inputs({x, state[0], state[1], keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih,
+                          bias_hh, w_feed, b_feed, first_feed});
+  auto out = recurrence<3>(inputs, lengths, mask, false);
   return {out[0], out[1], out[2], out[3], out[4], out[5]};
 }
 
@@ -101,7 +120,7 @@ TORCH_LIBRARY(s2s_kernels, m) {
   const std::string scan =
       "Tensor? lengths=None, Tensor? mask=None, Tensor? w_feed=None, Tensor? b_feed=None, "
       "Tensor? first_feed=None) -> (Tensor states, Tensor contexts, Tensor weights, Tensor feeds, ";
-  const std::string options = "Tensor? lengths=None, bool reverse=False) -> ";
+  const std::string options = "Tensor? lengths=None, bool reverse=False, Tensor? resets=None, ";
 
   m.def(
       "additive_attention(Tensor query, Tensor keys, Tensor values, Tensor v, *, Tensor? lengths=None, "
@@ -138,8 +157,11 @@ TORCH_LIBRARY(s2s_kernels, m) {
   auto def = [&](const std::string& schema, auto f) {
     m.def(schema.c_str(), torch::dispatch(c10::DispatchKey::CompositeImplicitAutograd, f));
   };
-  def("gru(Tensor x, Tensor h0, " + cell + options + "(Tensor output, Tensor h_n)", TORCH_FN(gru));
-  def("lstm(Tensor x, Tensor[] state, " + cell + options + "(Tensor output, Tensor h_n, Tensor c_n)", TORCH_FN(lstm));
+  def("gru(Tensor x, Tensor h0, " + cell + options + "Tensor? reset_states=None) -> (Tensor output, Tensor h_n)",
+      TORCH_FN(gru));
+  def("lstm(Tensor x, Tensor[] state, " + cell + options +
+          "Tensor[]? reset_states=None) -> (Tensor output, Tensor h_n, Tensor c_n)",
+      TORCH_FN(lstm));
   def("attention_gru(Tensor x, Tensor h0, " + source + cell + scan + "Tensor h_n)", TORCH_FN(attention_gru));
   def("attention_lstm(Tensor x, Tensor[] state, " + source + cell + scan + "Tensor h_n, Tensor c_n)",
       TORCH_FN(attention_lstm));
@@ -163,6 +185,7 @@ TORCH_LIBRARY_IMPL(s2s_kernels, CPU, m) {
   m.impl("lstm_step", TORCH_FN(cpu::lstm_step));
   m.impl("lstm_step_backward", TORCH_FN(cpu::lstm_step_backward));
   m.impl("beam_search", TORCH_FN(beam_search<cpu::beam_search>));
+  m.impl("decoder_search", TORCH_FN(cpu::decoder_search));
   m.impl("linear_cross_entropy_forward", TORCH_FN(cpu::linear_cross_entropy_forward));
   m.impl("linear_cross_entropy_backward", TORCH_FN(cpu::linear_cross_entropy_backward));
   m.impl("gru_forward", TORCH_FN(cpu::gru_forward));
@@ -173,6 +196,8 @@ TORCH_LIBRARY_IMPL(s2s_kernels, CPU, m) {
   m.impl("attention_gru_backward", TORCH_FN(cpu::attention_gru_backward));
   m.impl("attention_lstm_forward", TORCH_FN(cpu::attention_lstm_forward));
   m.impl("attention_lstm_backward", TORCH_FN(cpu::attention_lstm_backward));
+  m.impl("attention_decoder_forward", TORCH_FN(cpu::attention_decoder_forward));
+  m.impl("attention_decoder_backward", TORCH_FN(cpu::attention_decoder_backward));
 }
 
 }  // namespace s2s

@@ -33,9 +33,11 @@ Two additive_attention(const Tensor& query, const Tensor& keys, const Tensor& va
 Tensor gru_step(const Tensor& gates_x, const Tensor& gates_h, const Tensor& h);
 Two lstm_step(const Tensor& gates_x, const Tensor& gates_h, const Tensor& c);
 Two gru(const Tensor& x, const Tensor& h0, const Tensor& weight_ih, const Tensor& weight_hh,
-        const OptionalTensor& bias_ih, const OptionalTensor& bias_hh, const OptionalTensor& lengths, bool reverse);
+        const OptionalTensor& bias_ih, const OptionalTensor& bias_hh, const OptionalTensor& lengths, bool reverse,
+        const OptionalTensor& resets, const OptionalTensor& reset_states);
 Three lstm(const Tensor& x, at::TensorList state, const Tensor& weight_ih, const Tensor& weight_hh,
-           const OptionalTensor& bias_ih, const OptionalTensor& bias_hh, const OptionalTensor& lengths, bool reverse);
+           const OptionalTensor& bias_ih, const OptionalTensor& bias_hh, const OptionalTensor& lengths, bool reverse,
+           const OptionalTensor& resets, const std::optional<at::TensorList>& reset_states);
 Five attention_gru(const Tensor& x, const Tensor& h0, const Tensor& keys, const Tensor& values, const Tensor& v,
                    const Tensor& w_query, const OptionalTensor& b_query, const Tensor& weight_ih,
                    const Tensor& weight_hh, const OptionalTensor& bias_ih, const OptionalTensor& bias_hh,
@@ -51,11 +53,13 @@ Tensor linear_cross_entropy(const Tensor& features, const Tensor& weight, const 
 
 // ---- the halves of gru, lstm, attention_gru and attention_lstm: one signature, the arguments in lists
 
-// Inputs, in order. A cell: weight_ih, weight_hh, bias_ih, bias_hh. Sequences: x, h0, [c0,] cell.
+// Inputs, in order. A cell: weight_ih, weight_hh, bias_ih, bias_hh. Sequences: x, h0, [c0,] cell, and where there are
+// resets: resets, reset_h, [reset_c].
 // Scans: x, h0, [c0,] keys, values, v, w_query, b_query, cell, w_feed, b_feed, first_feed.
 // Outputs: the public ones, then what only backward reads (empty unless `save`); `exact` are public outputs before
 // they were rounded to 16 bits (empty for float32 and float64).
-// gru: output, h_n | gates, exact output. lstm: output, h_n, c_n | gates, exact output, cells.
+// gru: output, h_n | gates, exact output. lstm: output, h_n, c_n | gates, exact output, cells; with resets, whose
+// states are to be seen, too: output, h_n, c_n, cells | gates, exact output, exact cells.
 // attention_gru: states, contexts, weights, feeds (empty without w_feed), h_n | gates, queries, exact states,
 // contexts, weights and feeds. attention_lstm: states, contexts, weights, feeds, h_n, c_n | gates, cells, queries,
 // exact as before.
@@ -74,6 +78,8 @@ using Search = Four(const SearchInputs& inputs, const SearchOptions& options, bo
 
 constexpr const char* kRecurrences[] = {"gru", "lstm", "attention_gru", "attention_lstm"};
 constexpr int kPublicOutputs[] = {2, 3, 5, 6};
+// Of the halves, which may have one more than the op.
+constexpr int public_outputs(int which, size_t inputs) { return kPublicOutputs[which] + (which == 1 && inputs > 7); }
 
 namespace cpu {
 
@@ -89,11 +95,24 @@ Two lstm_step(const Tensor& gates_x, const Tensor& gates_h, const Tensor& c);
 Two lstm_step_backward(const OptionalTensor& grad_h, const OptionalTensor& grad_c, const Tensor& gates_x,
                        const Tensor& gates_h, const Tensor& c);
 Search beam_search;
+// The same of a decoder with parts; inputs and form as in attention_decoder_forward, with the embedding as x.
+Four decoder_search(const OptionalTensors& inputs, const OptionalTensor& lengths, const OptionalTensor& mask,
+                    at::IntArrayRef form, const Tensor& w_output, const OptionalTensor& b_output,
+                    const OptionalTensor& w_readout, const OptionalTensor& b_readout, std::string_view order,
+                    std::string_view readout, int64_t bos, int64_t eos, int64_t max_length, int64_t beam,
+                    int64_t n_best, double length_penalty, double coverage_penalty, at::IntArrayRef forbidden,
+                    const OptionalTensor& limits, bool return_weights);
 Four linear_cross_entropy_forward(const Tensor& features, const Tensor& weight, const OptionalTensor& bias,
                                   const Tensor& targets, double label_smoothing, Needs<3> needs);
 Three linear_cross_entropy_backward(const Tensor& grad_loss, const Tensor& features, const Tensor& weight,
                                     const OptionalTensor& bias, const Tensor& targets, double label_smoothing,
                                     const Tensor& grad_features, const Tensor& grad_weight, const Tensor& grad_bias);
+// The attention decoder with its parts (docs/ops.md); inputs, outputs and form are those of cpu/decoder/inputs.h.
+Tensors attention_decoder_forward(const OptionalTensors& inputs, const OptionalTensor& lengths,
+                                  const OptionalTensor& mask, at::IntArrayRef form, bool save);
+Tensors attention_decoder_backward(const OptionalTensors& grads, const OptionalTensors& inputs,
+                                   const OptionalTensor& lengths, const OptionalTensor& mask, at::IntArrayRef form,
+                                   at::TensorList outputs, const c10::List<bool>& needs);
 RecurrenceForward gru_forward, lstm_forward, attention_gru_forward, attention_lstm_forward;
 RecurrenceBackward gru_backward, lstm_backward, attention_gru_backward, attention_lstm_backward;
 

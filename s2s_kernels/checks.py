@@ -82,16 +82,16 @@ def check_lengths(lengths, batch, limit, like, limit_name, name="lengths", form=
         raise ValueError(f"{name} holds {wrong}, expected values from 0 to {limit_name} = {limit}")
 
 
-def check_mask(mask, batch, source, like):
+def check_mask(mask, batch, source, like, name="mask", form="B, S", meaning="may be attended"):
     if mask is None:
         return
-    dims("mask", mask, "B, S")
+    dims(name, mask, form)
     if mask.dtype != torch.bool:
-        raise TypeError(f"mask has dtype {mask.dtype}, expected torch.bool (True = may be attended)")
+        raise TypeError(f"{name} has dtype {mask.dtype}, expected torch.bool (True = {meaning})")
     if mask.shape != (batch, source):
-        raise ValueError(f"mask has shape {tuple(mask.shape)}, expected (B, S) = {(batch, source)}")
+        raise ValueError(f"{name} has shape {tuple(mask.shape)}, expected ({form}) = {(batch, source)}")
     if mask.device != like.device:
-        raise ValueError(f"mask is on {mask.device}, expected {like.device}")
+        raise ValueError(f"{name} is on {mask.device}, expected {like.device}")
 
 
 def check_flag(name, value):
@@ -115,3 +115,21 @@ def check_integer(name, value, least, most=None):
         raise TypeError(f"{name} is a {type(value).__name__}, expected an int")
     if value < least or (most is not None and value > most):
         raise ValueError(f"{name} is {value}, expected {least} {'or more' if most is None else f'to {most}'}")
+
+
+def check_choice(name, value, choices):
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} is {value!r}, expected {' or '.join(map(repr, choices))}")
+
+
+def check_tuple(name, value, size=None, form="a tuple or list"):
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{name} is a {type(value).__name__}, expected {form}")
+    if size is not None and len(value) != size:
+        raise ValueError(f"{name} has {len(value)} elements, expected the {size} of {form}")
+
+
+def refuse(condition, message):
+    """A combination of arguments that means nothing."""
+    if condition:
+        raise ValueError(message)

@@ -1,9 +1,8 @@
 """Swap the recurrent modules of an existing model for the fused ones, and back.
 
-A module is swapped by its class alone: it stays the same object, with the same parameters, hooks and attributes. The
-class that it gets derives from the one that it had, so isinstance holds, and is equal to it, so that checks and tables
-by type go on finding it: ``type(m) == nn.GRU``, ``quantize_dynamic(model, {nn.LSTM})``. (``type(m) is nn.GRU`` does
-not hold.) A subclass gets the fused forward as the next one after its own, where its ``super().forward`` finds it.
+A module is swapped by its class alone (stand_in.py): it stays the same object, and checks and tables by type go on
+finding it: ``type(m) == nn.GRU``, ``quantize_dynamic(model, {nn.LSTM})``. (``type(m) is nn.GRU`` does not hold.)
+A subclass gets the fused forward as the next one after its own, where its ``super().forward`` finds it.
 """
 
 import inspect
@@ -13,9 +12,9 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from torch import nn
-from torch.nn.utils.parametrize import is_parametrized
 
 from . import nn as fused
+from .stand_in import bare_class, check_module, rebase, restore, stand_in
 
 _FUSED = {nn.GRU: fused.GRU, nn.LSTM: fused.LSTM, nn.GRUCell: fused.GRUCell, nn.LSTMCell: fused.LSTMCell}
 # What a subclass may have of its own. Everything else that torch.nn's forward calls, ours would not.
@@ -66,7 +65,7 @@ def convert(model: nn.Module, *, report: bool = False) -> nn.Module | Conversion
     Raises:
         TypeError: ``model`` is no nn.Module.
     """
-    _check(model)
+    check_module(model)
     done, left = [], []
     for path, module in model.named_modules():
         path, kind = path or "the model", module._get_name()
@@ -75,7 +74,7 @@ def convert(model: nn.Module, *, report: bool = False) -> nn.Module | Conversion
         reason = _why_not(module)
         if reason is None:
             try:
-                _rebase(module, _converted)
+                rebase(module, _converted)
             except Exception as error:  # of a metaclass or of __init_subclass__, which is other people's code
                 reason = f"its class cannot be derived from: {type(error).__name__}: {error}"
         if reason is None:
@@ -90,28 +89,15 @@ def convert(model: nn.Module, *, report: bool = False) -> nn.Module | Conversion
 
 
 def revert(model: nn.Module) -> nn.Module:
-    """Undo ``convert`` in place and return ``model``. Modules that were built as fused ones stay fused.
+    """Undo ``convert`` in place and return ``model``; the ``convert`` of s2s_kernels.integrations too.
+
+    Modules that were built as fused ones stay fused.
 
     Raises:
         TypeError: ``model`` is no nn.Module.
         ValueError: something has derived a class of its own from a converted module's since; nothing is changed then.
     """
-    _check(model)
-    found = [(path, m) for path, m in model.named_modules() if any(map(_original, type(m).__mro__))]
-    for path, module in found:
-        if _original(_bare_class(module)) is None:
-            raise ValueError(
-                f"{path or 'the model'} is a {type(module).__name__}, a class derived from the converted one since: "
-                "expected that to be undone first"
-            )
-    for _, module in found:
-        _rebase(module, _original)
-    return model
-
-
-def _check(model):
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model is a {type(model).__name__}, expected a torch.nn.Module")
+    return restore(model)
 
 
 def _is_recurrent(module):
@@ -122,7 +108,7 @@ def _is_recurrent(module):
 
 def _why_not(module):
     """Why ``module`` has no fused counterpart; None when it has."""
-    kind = _bare_class(module)
+    kind = bare_class(module)
     of_torch = next((base for base in kind.__mro__ if base in _FUSED), None)
     if of_torch is None:
         return "neither GRU nor LSTM of torch.nn"
@@ -154,81 +140,17 @@ def _calls_super_forward(function):
     return code is not None and {"super", "forward"} <= set(code.co_names)
 
 
-# --- classes
-
-
-class _StandsFor(type):
-    """The metaclass of converted modules' classes: equal to the class that a module had before."""
-
-    def __eq__(cls, other):
-        return cls is other or (other is _original(cls) and other is not None)
-
-    def __hash__(cls):
-        return type.__hash__(_original(cls) or cls)
-
-    def __repr__(cls):
-        original = _original(cls)
-        return type.__repr__(cls) if original is None else f"{original!r} converted by s2s_kernels"
-
-
-def _original(kind):
-    """The class that a converted module had before; None for any other class."""
-    return kind.__dict__.get("_converted_from")
-
-
-def _bare_class(module):
-    """The class of a module before torch.nn.utils.parametrize derived one for this module alone."""
-    return type(module).__bases__[0] if is_parametrized(module) else type(module)
-
-
-def _rebase(module, other):
-    """Gives ``module`` the class ``other`` makes of its own, under its parametrisations."""
-    kind = type(module)
-    new = other(_bare_class(module))
-    if is_parametrized(module):
-        own = {name: x for name, x in vars(kind).items() if name not in ("__dict__", "__weakref__")}
-        new = type(kind.__name__, (new,), own)
-    module.__class__ = new
-
-
 @cache
-def _converted(original):
-    """The class of converted modules that were ``original``."""
-    if original in _FUSED:
-        bases = (_FUSED[original],)
+def _converted(kind):
+    """The class of converted modules that were of the class ``kind``."""
+    if kind in _FUSED:
+        bases = (_FUSED[kind],)
     else:
-        bases = (original, _converted(next(base for base in original.__mro__ if base in _FUSED)))
-    meta = type(original)
-    meta = _StandsFor if issubclass(_StandsFor, meta) else type("_StandsFor", (_StandsFor, meta), {})
-    own = {
-        "__module__": original.__module__,  # where torch.fx and others look for what is torch.nn's
-        "__qualname__": original.__qualname__,
-        "__doc__": original.__doc__,
-        "__reduce_ex__": _reduce,
-        "__prepare_scriptable__": _refuse_script,
-        "_converted_from": original,
-    }
-    if issubclass(original, nn.RNNCellBase):
+        bases = (kind, _converted(next(base for base in kind.__mro__ if base in _FUSED)))
+    own = {}
+    if issubclass(kind, nn.RNNCellBase):
         own["qconfig"] = property(None, _refuse_qconfig, lambda self: None)
-    return meta(original.__name__, bases, own)
-
-
-def _reduce(self, protocol):
-    """For copy and pickle, which cannot find the class by its name."""
-    _, _, *state = object.__reduce_ex__(self, max(protocol, 2))
-    return _empty, (_original(type(self)),), *state
-
-
-def _empty(original):
-    kind = _converted(original)
-    return kind.__new__(kind)
-
-
-def _refuse_script(self):
-    raise RuntimeError(
-        "torch.jit.script cannot compile a converted module: call s2s_kernels.revert(model) before it "
-        "(torch.jit.trace takes it as it is)"
-    )
+    return stand_in(kind, bases, (_converted, kind), **own)
 
 
 def _refuse_qconfig(self, qconfig):

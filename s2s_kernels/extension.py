@@ -24,3 +24,4 @@ built = _C is not None
 cuda = built and torch._C._dispatch_has_kernel_for_dispatch_key("s2s_kernels::gru_forward", "CUDA")
 # The compiled library registers the ops; without it they are registered from Python.
 ops = None if built else library.define()
+decoder = library.define_decoder()

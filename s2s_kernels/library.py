@@ -12,19 +12,27 @@ from torch.autograd.function import Function
 from . import transforms
 
 _CELL = "Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih=None, Tensor? bias_hh=None, *, "
-_OPTIONS = "Tensor? lengths=None, bool reverse=False) -> "
+_OPTIONS = "Tensor? lengths=None, bool reverse=False, Tensor? resets=None, "
 _SOURCE = "Tensor keys, Tensor values, Tensor v, Tensor w_query, Tensor? b_query, "
 _SCAN = (
     "Tensor? lengths=None, Tensor? mask=None, Tensor? w_feed=None, Tensor? b_feed=None, "
     "Tensor? first_feed=None) -> (Tensor states, Tensor contexts, Tensor weights, Tensor feeds, "
 )
 RECURRENCES = {
-    "gru": f"(Tensor x, Tensor h0, {_CELL}{_OPTIONS}(Tensor output, Tensor h_n)",
-    "lstm": f"(Tensor x, Tensor[] state, {_CELL}{_OPTIONS}(Tensor output, Tensor h_n, Tensor c_n)",
+    "gru": f"(Tensor x, Tensor h0, {_CELL}{_OPTIONS}Tensor? reset_states=None) -> (Tensor output, Tensor h_n)",
+    "lstm": f"(Tensor x, Tensor[] state, {_CELL}{_OPTIONS}Tensor[]? reset_states=None) -> "
+    "(Tensor output, Tensor h_n, Tensor c_n)",
     "attention_gru": f"(Tensor x, Tensor h0, {_SOURCE}{_CELL}{_SCAN}Tensor h_n)",
     "attention_lstm": f"(Tensor x, Tensor[] state, {_SOURCE}{_CELL}{_SCAN}Tensor h_n, Tensor c_n)",
 }
-PUBLIC_OUTPUTS = {"gru": 2, "lstm": 3, "attention_gru": 5, "attention_lstm": 6}
+PUBLIC_OUTPUTS = {"gru": 2, "lstm": 3, "attention_gru": 5, "attention_lstm": 6, "attention_decoder": 6}
+
+
+def public_outputs(name, inputs):
+    """Of the halves: an LSTM's with resets have one more than the op."""
+    return PUBLIC_OUTPUTS[name] + (name == "lstm" and inputs > 7)
+
+
 SCHEMAS = [
     "additive_attention(Tensor query, Tensor keys, Tensor values, Tensor v, *, Tensor? lengths=None, "
     "Tensor? mask=None, Tensor? bias=None) -> (Tensor context, Tensor weights)",
@@ -58,6 +66,21 @@ SCHEMAS = [
         "Tensor[] outputs, bool[] needs) -> Tensor[]"
         for name in RECURRENCES
     ),
+]
+
+# What the parts of an attention decoder run as, for both cells; see s2s_kernels/ops/attention_decoder.py. These are
+# registered from here with the extension too.
+DECODER = "attention_decoder"
+_DECODER = "Tensor?[] inputs, Tensor? lengths, Tensor? mask, int[] form"
+DECODER_SCHEMAS = [
+    f"{DECODER}({_DECODER}) -> Tensor[]",
+    f"{DECODER}_forward({_DECODER}, bool save) -> Tensor[]",
+    f"{DECODER}_backward(Tensor?[] grads, {_DECODER}, Tensor[] outputs, bool[] needs) -> Tensor[]",
+    # The searches with parts; see s2s_kernels/ops/decoder_search.py.
+    f"decoder_search({_DECODER}, Tensor w_output, Tensor? b_output, Tensor? w_readout, Tensor? b_readout, "
+    "str order, str readout, int bos, int eos, int max_length, int beam, int n_best, float length_penalty, "
+    "float coverage_penalty, int[] forbidden, Tensor? limits, bool return_weights) -> "
+    "(Tensor ids, Tensor lengths, Tensor scores, Tensor weights)",
 ]
 
 
@@ -117,22 +140,22 @@ class LstmStep(Function):
 
 class Recurrence(Function):
     @staticmethod
-    def forward(ctx, below, name, lengths, mask, reverse, *inputs):
-        outputs = below(list(inputs), lengths, mask, reverse, True)
+    def forward(ctx, below, name, lengths, mask, option, *inputs):
+        outputs = below(list(inputs), lengths, mask, option, True)
         ctx.save_for_backward(lengths, mask, *inputs, *outputs)
-        ctx.name, ctx.reverse, ctx.count = name, reverse, len(inputs)
-        ctx.mark_non_differentiable(*outputs[PUBLIC_OUTPUTS[name] :])
+        ctx.name, ctx.option, ctx.count = name, option, len(inputs)
+        ctx.mark_non_differentiable(*outputs[public_outputs(name, len(inputs)) :])
         ctx.set_materialize_grads(False)
         return tuple(outputs)
 
     @staticmethod
     def backward(ctx, *grads):
-        grads = list(grads[: PUBLIC_OUTPUTS[ctx.name]])
+        grads = list(grads[: public_outputs(ctx.name, ctx.count)])
         lengths, mask, *saved = ctx.saved_tensors
         inputs, outputs, needs = saved[: ctx.count], saved[ctx.count :], list(ctx.needs_input_grad[5:])
         if all(grad is None for grad in grads):
             return (None,) * (5 + ctx.count)
-        made = _op(f"{ctx.name}_backward")(grads, inputs, lengths, mask, ctx.reverse, outputs, needs)
+        made = _op(f"{ctx.name}_backward")(grads, inputs, lengths, mask, ctx.option, outputs, needs)
         return *(None,) * 5, *(grad if need else None for grad, need in zip(made, needs, strict=True))
 
 
@@ -148,18 +171,26 @@ def _lstm_step_autograd(keyset, *args):
     return LstmStep.apply(partial(_below, "lstm_step", keyset), *args)
 
 
-def _recurrence_autograd(name, keyset, inputs, lengths, mask, reverse, save):
+def _recurrence_autograd(name, keyset, inputs, lengths, mask, option, save):
+    """option: ``reverse``, or the ``form`` of an attention decoder."""
     below = partial(_below, f"{name}_forward", keyset)
     if not save:
         if transforms.at_work():  # nothing would be differentiated forward: refused, not silently zero
+            public = "attention_gru and attention_lstm have" if name == DECODER else f"{name} has"
             raise NotImplementedError(
-                f"torch.ops.s2s_kernels.{name} has no forward-mode derivative; s2s_kernels.{name} has"
+                f"torch.ops.s2s_kernels.{name} has no forward-mode derivative; s2s_kernels.{public}"
             )
-        return below(inputs, lengths, mask, reverse, save)
-    return list(Recurrence.apply(below, name, lengths, mask, reverse, *inputs))
+        return below(inputs, lengths, mask, option, save)
+    return list(Recurrence.apply(below, name, lengths, mask, option, *inputs))
 
 
-def _recurrence(name, x, state, *args, lengths=None, mask=None, reverse=False, **feed):
+def _decoder(inputs, lengths, mask, form):
+    """The decoder on top of its forward half, which saves what backward wants when something will run backward."""
+    save = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
+    return _op(f"{DECODER}_forward")(inputs, lengths, mask, form, save)[: PUBLIC_OUTPUTS[DECODER]]
+
+
+def _recurrence(name, x, state, *args, lengths=None, mask=None, reverse=False, resets=None, reset_states=None, **feed):
     """The public op on top of its forward half, which saves what backward wants when something will run backward."""
     states = state if isinstance(state, (list, tuple)) else [state]
     if len(states) != (2 if "lstm" in name else 1):
@@ -169,6 +200,11 @@ def _recurrence(name, x, state, *args, lengths=None, mask=None, reverse=False, *
     inputs = [x, *states, *args]
     if scan:
         inputs += [feed.get(key) for key in ("w_feed", "b_feed", "first_feed")]
+    if resets is not None:
+        given = reset_states if isinstance(reset_states, (list, tuple)) else [reset_states] * len(states)
+        inputs += [resets, *given]
+    elif reset_states is not None:
+        raise ValueError("reset_states is given, but resets is None, expected both or neither")
     save = torch.is_grad_enabled() and any(y is not None and y.requires_grad for y in inputs)
     return tuple(_op(f"{name}_forward")(inputs, lengths, mask, reverse, save)[: PUBLIC_OUTPUTS[name]])
 
@@ -187,4 +223,14 @@ def define():
         library.impl(name, autograd, "Autograd", with_keyset=True)
     for name in RECURRENCES:
         library.impl(name, partial(_recurrence, name), "CompositeImplicitAutograd")
+    return library
+
+
+def define_decoder():
+    """Defines what has no schema in the compiled extension; the library that holds it must be kept."""
+    library = torch.library.Library("s2s_kernels", "FRAGMENT")
+    for schema in DECODER_SCHEMAS:
+        library.define(schema)
+    library.impl(f"{DECODER}_forward", partial(_recurrence_autograd, DECODER), "Autograd", with_keyset=True)
+    library.impl(DECODER, _decoder, "CompositeImplicitAutograd")
     return library

@@ -42,7 +42,9 @@ def build():
 
 def install():
     """Puts them in the place of the CPU's kernels; they stay as long as the result lives."""
-    import s2s_kernels  # noqa: F401  (registers the ops that get other kernels here)
+    from s2s_kernels import triton  # (registers the ops that get other kernels here)
+    from s2s_kernels.backend import NAMES
+    from s2s_kernels.ops import attention_decoder
 
     build()
     ops = [str(name) for name in torch._C._dispatch_get_registrations_for_dispatch_key("CPU")]
@@ -55,6 +57,10 @@ def install():
             schema = getattr(torch.ops.s2s_kernels, op).default._schema
             emulated.define(str(schema).removeprefix("s2s_kernels::"))
             library.impl(op, getattr(torch.ops.s2s_kernels_emulated, op).default, "CPU")
+        # On CUDA the decoder with parts is composed of these.
+        triton.register(library, "CPU", [name for name, op in triton.OPS.items() if op == attention_decoder.NAME])
+        attention_decoder.COMPOSED.add("cpu")
+        attention_decoder.BACKENDS = NAMES
     return emulated, library
 
 

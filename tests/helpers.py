@@ -62,6 +62,11 @@ class Random:
         lengths[:1] = limit
         return lengths
 
+    def factors(self, *shape, zone=False):
+        """Of dropout, 0 or 1.25; of zoneout, shares from 0 to 1."""
+        drawn = torch.rand(shape, generator=self.generator, dtype=torch.float64)
+        return (drawn * 5).floor() / 4 if zone else 1.25 * (drawn < 0.8).double()
+
     def mask(self, batch, size):
         """About two thirds True; every row has a valid position."""
         mask = torch.rand(batch, size, generator=self.generator) < 0.66
@@ -115,14 +120,18 @@ def _cell(r, op, B, H, width, biases):
     return inputs
 
 
-def sequence_inputs(op, B=3, T=5, I=7, H=11, biases="both", lengths=None, reverse=False, seed=0):
-    """biases: both, ih, hh or none."""
+def sequence_inputs(op, B=3, T=5, I=7, H=11, biases="both", lengths=None, reverse=False, resets=None, seed=0):
+    """biases: both, ih, hh or none. resets: to zeros or to states; or None."""
     r = Random(seed)
     inputs = {"x": r.normal(B, T, I), **_cell(r, op, B, H, I, biases)}
     if lengths is not None:
         inputs["lengths"] = r.lengths(B, T, lengths)
     if reverse:
         inputs["reverse"] = True
+    if resets is not None:
+        inputs["resets"] = torch.rand(B, T, generator=r.generator) < 0.4
+    if resets == "states":
+        inputs |= {name: r.normal(B, T, H) for name in (("reset_h", "reset_c") if op == "lstm" else ("reset_states",))}
     return inputs
 
 
@@ -175,6 +184,11 @@ def example(op, **kwargs):
 def call(module, op, inputs):
     """``module.op`` on a dictionary of arguments; its outputs as a flat list, named by OUTPUTS[op]."""
     args = dict(inputs)
+    layers = [args.pop(name) for name in inputs if name.startswith("layers[")]  # layers[0][0] .. layers[0][3], ...
+    if layers:
+        args["layers"] = [layers[i : i + 4] for i in range(0, len(layers), 4)]
+    if "reset_h" in args:
+        args["reset_states"] = (args.pop("reset_h"), args.pop("reset_c"))
     if "c0" in args:
         first = (args.pop("x"), (args.pop("h0"), args.pop("c0")))
         return tree_leaves(getattr(module, op)(*first, **args))
@@ -211,13 +225,18 @@ def negated(x):
     return torch._neg_view(-x)
 
 
+def is_mask(name):
+    """Whether an argument holds the factors of dropout or zoneout, which have no gradient."""
+    return name.startswith(("drop_", "zone_"))
+
+
 def leaves(inputs, wrt=None, layout=None):
-    """Fresh leaves that require a gradient: all floating inputs, or those named in ``wrt``."""
+    """Fresh leaves that require a gradient: all floating inputs but masks, or those named in ``wrt``."""
     made = {}
     for name, x in inputs.items():
         if is_float(x):
             x = x.detach().clone() if layout is None else layout(x.detach())
-            x.requires_grad_(wrt is None or name in wrt)
+            x.requires_grad_(not is_mask(name) if wrt is None else name in wrt)
         made[name] = x
     return made
 
@@ -336,9 +355,11 @@ def assert_parity(op, inputs, dtype, target, *, wrt=None, use=None, layout=None,
     return one[0]
 
 
-def assert_parity_when_drawn(op, make, dtype, target):
-    """The rule for the inputs ``make(seed=0)``; see ``assert_within_rule_when_drawn``."""
-    assert_within_rule_when_drawn(lambda i: draw(op, make(seed=i), dtype, target), dtype, f"{op} on {target}")
+def assert_parity_when_drawn(op, make, dtype, target, **options):
+    """The rule for the inputs ``make(seed=0)``; see ``assert_parity`` and ``assert_within_rule_when_drawn``."""
+    assert_within_rule_when_drawn(
+        lambda i: draw(op, make(seed=i), dtype, target, **options), dtype, f"{op} on {target}"
+    )
 
 
 def assert_parity_of_draws(op, draws, dtype, target):

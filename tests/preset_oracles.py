@@ -67,6 +67,21 @@ def tf1_gru():
     return parameters, step
 
 
+def tf1_lstm():
+    """TensorFlow 1's BasicLSTMCell: i, j, f, o from [x, h], a forget bias of 1; state (h, c)."""
+
+    def parameters(r, inputs, size):
+        return {"kernel": r(inputs + size, 4 * size), "bias": r(4 * size)}
+
+    def step(p, x, state):
+        h, c = state
+        i, j, f, o = (torch.cat([x, h]) @ p["kernel"] + p["bias"]).split(len(h))
+        c = c * sigmoid(f + 1.0) + sigmoid(i) * tanh(j)
+        return tanh(c) * sigmoid(o), c
+
+    return parameters, step
+
+
 def paper_gru(new_by_z):
     """Cho et al. (2014), eq. 5 to 8; Bahdanau et al. (2015), appendix A.1, where z is the share of the new state."""
 
@@ -154,43 +169,47 @@ def tf_basic_parameters(r, cell, E, H, V):
     }
 
 
-def tf_attention(p, gru, source, inputs, initial_state_attention=False, feed_previous=False):
+def tf_attention(p, cell, source, inputs, lstm=False, initial_state_attention=False, feed_previous=False):
     """``attention_decoder``: linear([input, attns]) into the cell, attention over the new state,
-    linear([output, attns]), and then the output projection."""
+    linear([output, attns]), and then the output projection. The state of an LSTM asks as the tuple (c, h) that it is,
+    its parts one after the other."""
     size = p["AttnV"].shape[1]
-    h, states = torch.zeros(size, dtype=torch.float64), []
+    zeros = torch.zeros(size, dtype=torch.float64)
+    state, states = (zeros, zeros) if lstm else zeros, []
     for token in source:
-        h = gru(p["encoder"], p["encoder_embedding"][token], h)
-        states.append(h)
+        state = cell(p["encoder"], p["encoder_embedding"][token], state)
+        states.append(state[0] if lstm else state)
 
-    def attention(query):
-        heads = []
+    def attention(state):
+        query, heads = torch.cat([state[1], state[0]]) if lstm else state, []
         for W, v, U, b in zip(p["AttnW"], p["AttnV"], p["Attention"], p["Attention_bias"]):
-            heads.append(attend([v @ tanh(W.T @ state + U.T @ query + b) for state in states], states))
+            heads.append(attend([v @ tanh(W.T @ y + U.T @ query + b) for y in states], states))
         return torch.cat(heads)
 
     attns = torch.zeros(size * len(p["AttnV"]), dtype=torch.float64)
     if initial_state_attention:
-        attns = attention(h)
+        attns = attention(state)
     logits = []
     for i, token in enumerate(inputs):
         if feed_previous and i > 0:
             token = int(logits[-1].argmax())
         x = torch.cat([p["embedding"][token], attns]) @ p["Linear"] + p["Linear_bias"]
-        h = gru(p["decoder"], x, h)
-        attns = attention(h)
-        output = torch.cat([h, attns]) @ p["AttnOutputProjection"] + p["AttnOutputProjection_bias"]
+        state = cell(p["decoder"], x, state)
+        attns = attention(state)
+        output = torch.cat([state[0] if lstm else state, attns]) @ p["AttnOutputProjection"]
+        output = output + p["AttnOutputProjection_bias"]
         logits.append(output @ p["projection"] + p["projection_bias"])
     return torch.stack(logits)
 
 
-def tf_attention_parameters(r, cell, E, H, V, heads):
+def tf_attention_parameters(r, cell, E, H, V, heads, lstm=False):
+    Q = 2 * H if lstm else H
     return {
         "encoder_embedding": r(V, E),
         "embedding": r(V, E),
         "encoder": cell(r, E, H),
         "decoder": cell(r, E, H),
-        **matrices(r, AttnW=(heads, H, H), AttnV=(heads, H), Attention=(heads, H, H), Attention_bias=(heads, H)),
+        **matrices(r, AttnW=(heads, H, H), AttnV=(heads, H), Attention=(heads, Q, H), Attention_bias=(heads, H)),
         **matrices(r, Linear=(E + heads * H, E), Linear_bias=(E,)),
         **matrices(r, AttnOutputProjection=(H + heads * H, H), AttnOutputProjection_bias=(H,)),
         **matrices(r, projection=(H, V), projection_bias=(V,)),

@@ -2,8 +2,8 @@
 
 from functools import partial
 
+import decoder_oracle
 import numpy as np
-import oracles
 import torch
 from helpers import (
     OUTPUTS,
@@ -77,7 +77,7 @@ def numpy_loops(op, anywhere, form):
         inputs["lengths"][1] = 0
     found = call(sk, op, place(inputs, anywhere.device))
     arrays = {name: x if x is None else x.numpy() for name, x in inputs.items()}
-    for name, y, expected in zip(OUTPUTS[op], found, oracles.scan(op, arrays), strict=True):
+    for name, y, expected in zip(OUTPUTS[op], found, decoder_oracle.scan(op, arrays), strict=True):
         assert y.shape == expected.shape, name
         assert np.allclose(y.cpu(), expected, rtol=0, atol=1e-13), name
 

@@ -4,6 +4,7 @@ import itertools
 from functools import partial
 
 import torch
+from decoder_inputs import PAIRS, PARTS, decoder_inputs
 from helpers import Random, assert_within_rule, error, shrink
 from torch.nn.functional import linear
 from torch.utils._pytree import tree_map
@@ -31,13 +32,27 @@ FORMS = {
     "no feeding": {"order": "after", "fed": False, "readout": "state_context", "R": 5},
     "no feeding, lstm": {"order": "after", "fed": False, "lstm": True, "N": 2, "readout": "state"},
 }
+# Some with parts (docs/ops.md), of every kind of search: `PART_FORMS` are all.
+FORMS |= {
+    "dot, layers": {"order": "after", "readout": "feed", "F": 8, "parts": {"score": "dot", "L": 2}},
+    "c_h, location": {
+        "order": "after", "first": True, "readout": "state_context", "lstm": True,
+        "parts": {"query": "c_h", "K": 3, "location": "both", "first_weights": True},
+    },
+    "gate, forward": {"readout": "state_context", "R": 5, "parts": {"feed": "gate", "normalization": "forward"}},
+    "no feeding, coverage": {
+        "order": "after", "fed": False, "readout": "state_context", "parts": {"K": 1, "location": "cumulative"},
+    },
+}  # fmt: skip
+PART_NAMES = [name for name, form in FORMS.items() if "parts" in form]
 
 
 def search_inputs(
     B=5, S=6, H=11, A=7, D=5, E=6, V=23, N=None, F=None, R=None, lstm=False, order="before", fed=True, first=False,
-    readout="state", biases=True, lengths=True, scale=4.0, seed=0,
+    readout="state", biases=True, lengths=True, scale=4.0, seed=0, parts=None,
 ):  # fmt: skip
-    """float64 by argument name. F: the width of w_feed; R: that of w_readout; scale: how strong its opinions are."""
+    """float64 by argument name. F: the width of w_feed; R: that of w_readout; scale: how strong its opinions are.
+    parts: what decoder_inputs makes the decoder with, where it is not a plain one."""
     r = Random(seed)
     n = 1 if N is None else N
     heads, context, gates = () if N is None else (N,), n * D, 4 if lstm else 3
@@ -74,7 +89,56 @@ def search_inputs(
     inputs |= {"w_output": matrix(V, width if R is None else R, scale=scale), "b_output": bias(V)}
     if lengths:
         inputs["lengths"] = r.lengths(B, S)
+    if parts is not None:
+        own = {
+            "L": parts.get("L", 1),
+            "N": parts.get("N", N),
+            "F": parts.get("F", F),
+            "first": parts.get("first", first),
+        }
+        inputs |= part_inputs(
+            "attention_lstm" if lstm else "attention_gru", fed, seed, parts | own, B=B, S=S, H=H, A=A, D=D, I=E
+        )
     return inputs
+
+
+def part_inputs(op, fed, seed, parts, **sizes):
+    """What of a decoder with parts takes the place of a plain one's weights."""
+    made = decoder_inputs(op, T=1, seed=seed, **parts | sizes)
+    embedded = made.pop("x").shape[2]
+    layers = [made.pop(name) for name in list(made) if name.startswith("layers[")]
+    if layers:
+        made["layers"] = tuple(tuple(layers[i : i + 4]) for i in range(0, len(layers), 4))
+    made["state"] = tuple(made.pop(name) for name in ("h0", "c0") if name in made)
+    if not fed:
+        made["weight_ih"] = made["weight_ih"][:, :embedded].clone()
+    return made
+
+
+# Every part that a search can use, alone and in pairs, of both cells, each in one order after the other.
+WAYS = [
+    {"readout": "state_context", "R": 9},
+    {"order": "after", "readout": "state_context_input"},
+    {"order": "after", "readout": "state_context", "first": True},
+    {"readout": "state", "first": True},
+]
+
+
+def part_forms(parts):
+    """By name: forms of search_inputs with ``parts`` of decoder_inputs."""
+    unmasked = {name: form for name, form in parts.items() if not form.get("masks") and not form.get("detach")}
+    cells = [(name, form, lstm) for name, form in unmasked.items() for lstm in (False, True)]
+    cells = [(name, form, lstm) for name, form, lstm in cells if lstm or form.get("query") != "c_h"]
+    forms = {}
+    for i, (name, form, lstm) in enumerate(cells):
+        sizes = {size: form[size] for size in ("H", "N", "F") if size in form}
+        way = WAYS[(i // 2 + lstm) % len(WAYS)]
+        kept = {key: x for key, x in form.items() if key not in ("H", "masks")}
+        forms[f"{name}{', lstm' * lstm}, {way.get('order', 'before')}"] = way | sizes | {"lstm": lstm, "parts": kept}
+    return forms
+
+
+PART_FORMS, PAIR_FORMS = part_forms(PARTS), part_forms(PAIRS)
 
 
 def cast(inputs, change):
@@ -147,30 +211,38 @@ def check_sixteen_bits(inputs, dtype, exact, **options):
     assert_within_rule([draw], rule, "beam_search")
 
 
-def log_probability(inputs, b, output):
-    """log P and the weights (T, S) of ``output`` and the end, by teacher forcing on the recurrences' reference."""
-    row = {name: x[b : b + 1] for name, x in inputs.items() if name in ("keys", "values", "first_feed", "lengths")}
-    state = tuple(x[b : b + 1] for x in inputs["state"])
-    lstm, feed = len(state) == 2, {name: inputs[name] for name in ("w_feed", "b_feed") if name in inputs}
+def teacher_forced(inputs, b, output):
+    """The log probabilities (T, V) after each prefix of ``output`` and the weights (T, S), by the recurrences'
+    reference."""
+    rows = ("keys", "values", "first_feed", "first_weights", "lengths")
+    row = {name: inputs[name][b : b + 1] for name in rows if name in inputs}
+    state = tuple(x[..., b : b + 1, :] for x in inputs["state"])
     x = inputs["embedding"][torch.tensor([[BOS, *output]])]
-    scan = reference.attention_lstm if lstm else reference.attention_gru
-    names = ("v", "w_query", "b_query", "weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    keys, values, weights = row.pop("keys"), row.pop("values"), {name: inputs[name] for name in names}
-    first = state if lstm else state[0]
+    scan = reference.attention_lstm if len(state) == 2 else reference.attention_gru
+    elsewhere = ("state", "embedding", "order", "readout", "w_output", "b_output", "w_readout", "b_readout")
+    weights = {name: y for name, y in inputs.items() if name not in rows + elsewhere}
+    first = state if len(state) == 2 else state[0]
     if inputs["weight_ih"].shape[1] == x.shape[2]:  # not fed: a cell that ignores what it is fed
-        width = values.shape[2] * (inputs["v"].shape[0] if inputs["v"].dim() == 2 else 1)
+        width = row["values"].shape[-1] * (inputs["keys"].shape[2] if inputs["keys"].dim() == 4 else 1)
         unread = weights["weight_ih"].new_zeros(len(weights["weight_ih"]), width)
         weights["weight_ih"] = torch.cat([weights["weight_ih"], unread], 1)
-    out = scan(x, first, keys, values, **weights, **row, **feed)
+        if inputs["order"] == "after":  # and nothing has looked at the source before
+            row["first_feed"] = unread.new_zeros(1, width)
+    out = scan(x, first, **weights, **row)
     read = slice(None, -1) if inputs["order"] == "before" else slice(1, None)
     parts = {"state": [out.states], "state_context": [out.states, out.contexts[:, read]]}
     parts["state_context_input"] = [*parts["state_context"], x]
     features = out.feeds[:, 1:] if inputs["readout"] == "feed" else torch.cat(parts[inputs["readout"]], -1)
     if "w_readout" in inputs:
         features = torch.tanh(linear(features, inputs["w_readout"], inputs["b_readout"]))
-    logp = torch.log_softmax(linear(features, inputs["w_output"], inputs["b_output"]), -1)[0]
     weights = out.weights[0, read]
-    weights = weights.mean(1) if weights.dim() == 3 else weights
+    logits = linear(features, inputs["w_output"], inputs["b_output"])
+    return torch.log_softmax(logits, -1)[0], weights.mean(1) if weights.dim() == 3 else weights
+
+
+def log_probability(inputs, b, output):
+    """log P and the weights (T, S) of ``output`` and the end."""
+    logp, weights = teacher_forced(inputs, b, output)
     return sum(logp[t, token] for t, token in enumerate([*output, EOS])).item(), weights
 
 

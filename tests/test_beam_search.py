@@ -6,6 +6,7 @@ from helpers import strided
 from search_tests import (
     EOS,
     FORMS,
+    PART_NAMES,
     SEARCH,
     SPECIAL,
     SPOILED,
@@ -57,7 +58,7 @@ def test_sizes(sizes, search_kernel):
 
 
 @pytest.mark.parametrize("alpha, beta", [(0.0, 0.0), (0.7, 0.0), (-0.5, 0.3), (1.2, 1.0)])
-@pytest.mark.parametrize("form", ["bahdanau", "lstm", "luong", "luong, made feed, lstm", "no feeding"])
+@pytest.mark.parametrize("form", ["bahdanau", "lstm", "luong", "luong, made feed, lstm", "no feeding", *PART_NAMES])
 def test_a_wide_beam_is_exhaustive(form, alpha, beta, search_anywhere):
     inputs = search_inputs(B=3, V=6, scale=2.0, **FORMS[form])
     options = {"length_penalty": alpha, "coverage_penalty": beta, "max_length": 3}
@@ -196,7 +197,7 @@ WRONG = {
     "w_output": [(torch.zeros(23, 12).double(), ValueError, r"w_output has shape \(23, 12\), .*\(23, 11\)")],
     "order": [("between", ValueError, "order is 'between', expected 'before' or 'after'")],
     "readout": [("all", ValueError, "readout is 'all'"), ("feed", ValueError, "readout is 'feed' without w_feed")],
-    "w_feed": [(torch.zeros(5, 16).double(), ValueError, "w_feed is given with order 'before'")],
+    "w_feed": [(torch.zeros(5, 15).double(), ValueError, r"w_feed has shape \(5, 15\), expected .* \(5, 16\)")],
     "b_readout": [(torch.zeros(5).double(), ValueError, "b_readout is given without w_readout")],
     "eos": [(23, ValueError, "eos is 23, expected 0 to 22"), ("x", TypeError, "eos is a str")],
     "bos": [(-1, ValueError, "bos is -1"), (2**40, ValueError, "bos is 1099511627776")],
@@ -256,6 +257,8 @@ def test_torch_ops_checks_for_itself(search_kernel, monkeypatch):
             (inputs if name in inputs else options)[name] = value
             with pytest.raises((ValueError, TypeError, RuntimeError)):
                 run(torch.ops.s2s_kernels.beam_search, inputs, **options)
+    with pytest.raises((ValueError, TypeError), match="w_feed is given with order 'before'"):
+        run(torch.ops.s2s_kernels.beam_search, search_inputs(F=5))
 
 
 @pytest.mark.skipif(not extension.built, reason="the op is registered by the compiled extension, not built here")

@@ -19,6 +19,7 @@ FILES = [
     "lstm_step",
     "gru",
     "lstm",
+    "resets",
     "attention_gru",
     "attention_lstm",
     "greedy_search",

@@ -53,12 +53,25 @@ def test_options_of_a_beam_are_refused(search_anywhere):
         run(sk.greedy_search, search_inputs(), n_best=1)
 
 
+MODULES = {
+    "heads": {"num_heads": 2, "feed_size": 8},
+    "general, layers": {"score": "general", "num_layers": 2, "feed": "linear", "feed_size": 8},
+    "dot": {"score": "dot", "hidden_size": 5, "attention_size": 5, "feed_size": 8},
+    "location, forward": {"location": "both", "location_size": 3, "normalization": "forward"},
+    "sigmoid, gate": {"normalization": "sigmoid", "feed": "gate", "num_layers": 3},
+}
+
+
+@pytest.mark.parametrize("form", MODULES.values(), ids=MODULES.keys())
 @pytest.mark.parametrize("lstm", [False, True])
-def test_the_modules_search(lstm, search_anywhere):
+def test_the_modules_search(form, lstm, search_anywhere):
     torch.manual_seed(0)
-    decoder = (sk.nn.AttentionLSTM if lstm else sk.nn.AttentionGRU)(6, 11, 5, 7, num_heads=2, feed_size=8)
-    embedding, output, readout = torch.nn.Embedding(20, 6), torch.nn.Linear(9, 20), torch.nn.Linear(21, 9)
-    memory, lengths, h, c = torch.randn(3, 4, 5), torch.tensor([4, 0, 2]), torch.randn(3, 11), torch.randn(3, 11)
+    sizes = {"input_size": 6, "hidden_size": 11, "key_size": 5, "attention_size": 7} | form
+    decoder = (sk.nn.AttentionLSTM if lstm else sk.nn.AttentionGRU)(**sizes)
+    hidden, layers = decoder.hidden_size, (decoder.num_layers,) if decoder.layers else ()
+    features = hidden + decoder.context_size
+    embedding, output, readout = torch.nn.Embedding(20, 6), torch.nn.Linear(9, 20), torch.nn.Linear(features, 9)
+    memory, lengths, h, c = torch.randn(3, 4, 5), torch.tensor([4, 0, 2]), *torch.randn(2, *layers, 3, hidden)
     here = search_anywhere.device
     decoder, embedding, output, readout = (x.to(here) for x in (decoder, embedding, output, readout))
     memory, lengths, h, c = (x.to(here) for x in (memory, lengths, h, c))
@@ -73,7 +86,8 @@ def test_the_modules_search(lstm, search_anywhere):
         step, tokens, ids = decoder.start(state, memory, lengths=lengths), torch.full((3,), 1, device=here), []
         for _ in range(6):
             step = decoder.step(embedding(tokens), step, memory, lengths=lengths)
-            tokens = output(torch.tanh(readout(torch.cat([step.h, step.context], -1)))).argmax(-1)
+            top = step.h[:, -1] if layers else step.h
+            tokens = output(torch.tanh(readout(torch.cat([top, step.context], -1)))).argmax(-1)
             ids.append(tokens)
         one = decoder.beam_search(
             state, memory, embedding, output, lengths=lengths, readout_layer=readout, beam=1, **options

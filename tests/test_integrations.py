@@ -1,4 +1,4 @@
-"""The checks of ``make integrations``: that they find what is wrong, and two of the packages for real."""
+"""The checks of ``make integrations``: that they find what is wrong, and three of the packages for real."""
 
 import copy
 import subprocess
@@ -182,7 +182,7 @@ def test_pins_are_exact():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("package", ["joeynmt", "torchrl"])
+@pytest.mark.parametrize("package", ["joeynmt", "stanza", "torchrl"])
 def test_package(package):
     done = command(package, "--no-times")
     if "skipped: pip: " in done.stdout:

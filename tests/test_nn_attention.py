@@ -15,6 +15,16 @@ FORMS = [
     {"num_heads": 2, "feed_size": 4, "normalize": True},
 ]
 
+PARTS = [
+    {"score": "general", "num_layers": 2},
+    {"score": "dot", "hidden_size": 7, "feed_size": 4, "feed": "linear"},
+    {"location": "previous", "location_size": 3, "normalize": True},
+    {"location": "cumulative", "normalization": "sigmoid", "num_layers": 3, "feed": "gate"},
+    {"location": "both", "location_size": 5, "normalization": "forward", "feed_size": 4},
+    {"normalization": "forward"},
+    {"num_heads": 2, "normalization": "sigmoid", "feed": "linear"},
+]
+
 
 def tensors(target, *shapes, dtype=torch.float64):
     r = Random(0)
@@ -63,32 +73,37 @@ def test_keys_are_projected_once(anywhere):
 
 
 @pytest.mark.parametrize("kind", ["AttentionGRU", "AttentionLSTM"])
-@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("form", FORMS + PARTS, ids=str)
 @pytest.mark.parametrize("first", [False, True])
 def test_steps_equal_the_scan(anywhere, kind, form, first):
     """Outputs and the gradients of every parameter."""
-    decoder = getattr(sk.nn, kind)(5, 6, 7, 8, **form).to(anywhere.device).double()
-    x, h0, c0, memory, first_feed = tensors(anywhere, (3, 4, 5), (3, 6), (3, 6), (3, 5, 7), (3, decoder.feed_size))
+    sizes = {"input_size": 5, "hidden_size": 6, "key_size": 7, "attention_size": 8}
+    decoder = getattr(sk.nn, kind)(**sizes | form).to(anywhere.device).double()
+    many = decoder.num_layers > 1
+    of_state = (*[decoder.num_layers] * many, 3, decoder.hidden_size)
+    x, h0, c0, memory, first_feed = tensors(anywhere, (3, 4, 5), of_state, of_state, (3, 5, 7), (3, decoder.feed_size))
     start = h0 if kind == "AttentionGRU" else (h0, c0)
     source = {
         "lengths": torch.tensor([5, 2, 0], device=anywhere.device),
         "mask": torch.tensor([[True, False, True, True, True]], device=anywhere.device).expand(3, 5),
     }
     first_feed = first_feed if first else None
-    out = decoder(x, start, memory, first_feed=first_feed, **source)
+    more = {}
+    if decoder.location is not None:
+        more["first_weights"] = torch.rand(3, 5, dtype=torch.float64).to(anywhere.device)
+    out = decoder(x, start, memory, first_feed=first_feed, **source, **more)
     keys = decoder.project_keys(memory)
-    state = decoder.start(start, memory, keys=keys, first_feed=first_feed, **source)
+    state = decoder.start(start, memory, keys=keys, first_feed=first_feed, **source, **more)
     states = [state]
     for t in range(4):
         state = decoder.step(x[:, t], state, memory, keys=keys, **source)
         states.append(state)
     found = [
-        torch.stack([s.h for s in states[1:]], 1),
+        torch.stack([s.h[:, -1] if many else s.h for s in states[1:]], 1),
         torch.stack([s.context for s in states], 1),
         torch.stack([s.weights for s in states], 1),
         *([torch.stack([s.feed for s in states], 1)] if decoder.feed_layer is not None else []),
-        states[-1].h,
-        *([states[-1].c] if kind == "AttentionLSTM" else []),
+        *(x.transpose(0, 1) if many else x for x in states[-1][: 1 + (kind == "AttentionLSTM")]),
     ]
     expected = [y for name, y in zip(out._fields, out, strict=True) if name != "feeds" or decoder.feed_layer]
     cotangents = [Random(i).normal(*y.shape).to(y.device) for i, y in enumerate(expected)]
@@ -96,7 +111,7 @@ def test_steps_equal_the_scan(anywhere, kind, form, first):
         assert torch.allclose(y, z, rtol=0, atol=1e-13)
     parameters = list(decoder.parameters())
     for y, z in zip(
-        torch.autograd.grad(found, parameters, cotangents),
+        torch.autograd.grad(found, parameters, cotangents, materialize_grads=True, allow_unused=True),
         torch.autograd.grad(expected, parameters, cotangents),
         strict=True,
     ):
@@ -114,6 +129,33 @@ def test_states_reorder_as_a_beam_search_does(anywhere):
     expected = decoder.step(x, state, memory)
     for y, z in zip(found, expected, strict=True):
         assert torch.allclose(y, z[order], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ({"score": "cosine"}, "score is 'cosine', expected 'additive' or 'dot' or 'general'"),
+        ({"score": "dot"}, "key_size is 7, expected 6 as the query"),
+        ({"score": "general", "location": "both"}, "score is 'general' with normalize or location"),
+        ({"num_heads": 2, "location": "both"}, "num_heads is 2, expected 1 with"),
+        ({"num_layers": 0}, "num_layers is 0, expected 1 or more"),
+        ({"location": "next"}, "location is 'next', expected"),
+        ({"location": "both", "location_size": 4}, "location_size is 4, expected an odd number"),
+        ({"feed": "gate", "feed_size": 4}, "feed_size is 4, expected 7"),
+    ],
+    ids=str,
+)
+def test_parts_that_there_are_not(form, message):
+    with pytest.raises(ValueError, match=message):
+        sk.nn.AttentionGRU(5, 6, 7, 8, **form)
+
+
+def test_masks_of_one_call(anywhere):
+    """What is made for one call goes to the op as it is."""
+    decoder = sk.nn.AttentionLSTM(5, 6, 7, 8).to(anywhere.device).double()
+    x, h0, c0, memory = tensors(anywhere, (3, 4, 5), (3, 6), (3, 6), (3, 5, 7))
+    out = decoder(x, (h0, c0), memory, zone_h=torch.ones(3, 4, 6).to(x), zone_c=torch.ones(3, 4, 6).to(x))
+    assert torch.equal(out.h_n, h0) and torch.equal(out.c_n, c0)
 
 
 @pytest.mark.parametrize("kind", ["AttentionGRU", "AttentionLSTM"])

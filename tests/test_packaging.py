@@ -43,7 +43,7 @@ def test_metadata():
     assert about["License-Expression"] == "Apache-2.0"
     assert about["Requires-Python"] == ">=3.10"
     assert [line for line in metadata.requires("s2s_kernels") if "extra" not in line] == ["torch>=2.9"]
-    assert set(about.get_all("Provides-Extra")) == {"s2s", "bench", "dev"}
+    assert set(about.get_all("Provides-Extra")) == {"s2s", "bench", "onnx", "dev"}
     (command,) = metadata.entry_points(group="console_scripts", name="s2s")
     assert command.value == "s2s.__main__:main"
 

@@ -87,12 +87,39 @@ def test_decoder_layers_are_those_of_torch(cell, feed):
         decoder.load_state_dict(model.decoder.rnn.state_dict())
         states = query = decoder(inputs, last)[0]
     else:
-        layers = lambda state, which: tuple(s[which].contiguous() for s in state) if cell == "lstm" else state[which]
-        query = model.decoder.scan(inputs, layers(last, 0), memory, first_feed=torch.zeros(2, H).double()).states
+        above = lambda state: tuple(s[1:].contiguous() for s in state) if cell == "lstm" else state[1:].contiguous()
+        lowest = tuple(state[0] for state in (last if cell == "lstm" else (last,)))
+        query = model.decoder.scan(
+            inputs, (lowest,), memory, keys=model.decoder.project_keys(memory), first_feed=torch.zeros(2, H).double()
+        ).states
         upper = kind(H, H, 2, batch_first=True).double()
         upper.load_state_dict(model.decoder.rnn.state_dict())
-        states = upper(query, layers(last, slice(1, None)))[0]
+        states = upper(query, above(last))[0]
     attention = model.decoder.attention if feed == "none" else model.decoder.scan.attention
     context, _ = attention(query, memory)
     features, _ = model(batch.source, batch.source_lengths, batch.inputs)
     torch.testing.assert_close(features, torch.cat([states, context], -1))
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_input_feeding_through_layers(cell):
+    """Luong et al. (2015), section 3.3: the attentional vector of the top layer goes into the lowest."""
+    torch.manual_seed(7)
+    config = Config(
+        cell=cell, encoder_layers=2, decoder_layers=2, initial_state="last", bidirectional=False, encoder_size=H,
+        hidden_size=H, embedding_size=A, readout_size=M, attention="dot", order="after", feed="attentional",
+        dropout=0.0,
+    )  # fmt: skip
+    model, batch = Seq2Seq(config, 10, 10).double().eval(), make_batch([([4, 5, 6], [7, 8]), ([9, 9, 4], [5, 5])])
+    stack = (nn.GRU if cell == "gru" else nn.LSTM)(A + M, H, 2, batch_first=True).double()
+    cells = [model.decoder.scan.cell, *model.decoder.scan.cells_above]
+    stack.load_state_dict({f"{n}_l{i}": w for i, one in enumerate(cells) for n, w in one.state_dict().items()})
+    memory, state = model.encoder.rnn(model.encoder.embedding(batch.source))
+    vector, expected = torch.zeros(2, M, dtype=torch.float64), []
+    for x in model.embedding(batch.inputs).unbind(1):
+        h, state = stack(torch.cat([x, vector], -1)[:, None], state)
+        context = torch.softmax(h @ memory.mT, -1) @ memory
+        vector = torch.tanh(model.decoder.scan.feed_layer(torch.cat([h, context], -1)))[:, 0]
+        expected.append(vector)
+    features, _ = model(batch.source, batch.source_lengths, batch.inputs)
+    torch.testing.assert_close(features, torch.stack(expected, 1))

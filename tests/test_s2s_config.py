@@ -58,7 +58,26 @@ def test_toml(tmp_path):
         ({"attention": "general", "normalize_attention": True}, "expected 'additive' or 'concat', which have a v."),
         ({"window_size": 0}, "window_size is 0, expected 1 or more."),
         ({"feed": "none"}, "feed is 'none' with order 'before', expected 'context'"),
-        ({"feed": "attentional", "order": "after", "decoder_layers": 2}, "decoder_layers 2, expected 1"),
+        (
+            {"feed": "attentional", "order": "after", "decoder_layers": 2, "attention_layer": "lowest"},
+            "attention_layer is 'lowest' with feed 'attentional' and decoder_layers 2, expected 'top'",
+        ),
+        (
+            {"feed": "none", "order": "after", "attention_layer": "lowest"},
+            "attention_layer is 'lowest' with feed 'none'",
+        ),
+        ({"attention": "none", "attention_layer": "top"}, "attention_layer is 'top' with attention 'none'"),
+        ({"attention": "none", "attention_query": "state"}, "attention_query is 'state' with attention 'none'"),
+        (
+            {"cell": "lstm", "feed": "none", "order": "after", "attention_query": "state"},
+            "attention_query is 'state' with feed 'none' and cell 'lstm', expected 'h'",
+        ),
+        (
+            {"attention": "dot", "cell": "lstm", "hidden_size": 512, "attention_query": "state"},
+            "attention is 'dot' with [c;h] 1024 wide, expected 512",
+        ),
+        ({"feed": "none", "order": "after", "loop_dropout": 0.1}, "loop_dropout is 0.1, expected 0.0"),
+        ({"attention": "fixed", "loop_dropout": 0.1}, "loop_dropout is 0.1, expected 0.0"),
         ({"initial_state": "last", "hidden_size": 512, "decoder_layers": 2}, "decoder_layers 2, expected at most 1"),
         ({"attention": "none", "first_context": "zeros"}, "first_context is 'zeros', expected 'auto'"),
         ({"sampling": "linear", "sampling_probability": 0}, "sampling_probability is 0.0 with sampling 'linear'"),

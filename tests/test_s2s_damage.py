@@ -50,6 +50,21 @@ def test_a_model_without_checksums_is_read(tmp_path):
     assert s2s.load(tmp_path).translate("one") == make().translate("one")
 
 
+def test_a_model_and_a_training_of_version_2_are_read(folder):
+    """The fields that came with version 3 were not there; with their defaults the model is what it was."""
+    expected = s2s.load(folder).translate("one")
+    for name in ("config.json", "training.json"):
+        values = json.loads((folder / name).read_text())
+        for field in ("attention_query", "attention_layer", "loop_dropout"):
+            del values["config"][field]
+        (folder / name).write_text(json.dumps(values))
+        with pytest.raises(S2SError, match="attention_query is missing"):
+            s2s.load(folder) if name == "config.json" else read_state(folder)
+        (folder / name).write_text(json.dumps(values | {"version": 2}))
+    assert s2s.load(folder).translate("one") == expected
+    assert read_state(folder).config == s2s.load(folder).model.config
+
+
 DEEP = "[" * 100_000
 ABSURD = [None, True, -1, 10**12, 10**400, float("nan"), float("inf"), "x", "\ud800", [], {}, [[]], 0.5]
 
@@ -82,7 +97,8 @@ def one_sentence(action):
 HARMLESS = {  # fields of which another value may be right as well
     "tokens", "bad", "seconds", "outside", "lr_factor", "notes", "command", "cpu_seconds", "resumed", "date", "pairs",
     "parameters", "machine", "train_loss", "lr", "tokens_per_second", "min_count", "valid_fraction", "seed", "dropout",
-    "sampling_probability", "sampling_steps", "label_smoothing", "warmup", "clip", "ema", "accumulate", "batch_size",
+    "sampling_probability", "sampling_steps", "label_smoothing", "loop_dropout", "warmup", "clip", "ema", "accumulate",
+    "batch_size",
     "batch_tokens", "epochs", "max_seconds", "eval_every", "patience", "window_size", "vocab_size", "max_length",
     "attention_size", "attention_heads", "readout_size", "lowercase", "normalize_attention", "attention_bias",
     "shared_vocab", "bidirectional", "tied_embeddings", "valid_loss",

@@ -16,7 +16,7 @@ from s2s.search import SearchOptions, search
 from s2s_kernels.backend import available
 
 OPS = ("additive_attention", "attention_gru", "attention_lstm", "beam_search", "gru_step", "lstm_step", "gru", "lstm")
-OPS += ("linear_cross_entropy",)
+OPS += ("linear_cross_entropy", "attention_decoder")
 
 
 class Watch(TorchDispatchMode):
@@ -35,9 +35,9 @@ class Watch(TorchDispatchMode):
 
 
 def named(rows):
-    """The ops that these rows name."""
-    words = {word for row in rows for word in re.findall(r"\w+", row.runs)}
-    return words & set(OPS)
+    """The ops that these rows name; with parts, both decoders are one that the dispatcher sees."""
+    texts = [re.sub(r"attention_(gru|lstm) with", "attention_decoder with", row.runs) for row in rows]
+    return {word for text in texts for word in re.findall(r"\w+", text)} & set(OPS)
 
 
 @pytest.mark.skipif("cpp" not in available("cpu"), reason="the ops are seen in the dispatcher, and none is built")
@@ -63,6 +63,36 @@ def test_it_names_the_ops_that_run(options):
         assert ("beam_search" in watch.seen) == fused, table(rows)
 
 
+@pytest.mark.skipif("cpp" not in available("cpu"), reason="the ops are seen in the dispatcher, and none is built")
+@pytest.mark.parametrize(
+    "options, parts",
+    [
+        ({}, []),
+        ({"loop_dropout": 0.3}, ["dropout inside"]),
+        ({"dropout": 0.3}, []),
+        ({"dropout": 0.3, "decoder_layers": 2}, []),
+        ({"dropout": 0.3, "decoder_layers": 2, "attention_layer": "top"}, ["2 layers", "dropout inside"]),
+        ({"attention": "general", "attention_query": "state"}, ["dot scores"]),
+        (
+            {"attention": "general", "attention_query": "state", "cell": "lstm"},
+            ["dot scores", "a query from [c;h]"],
+        ),
+    ],
+)
+def test_it_names_the_parts_of_the_decoder(options, parts):
+    """Dropout is there in training alone, and the decoder is the plain one without."""
+    config = Config(**SMALL | options)
+    (row,) = [row for row in explain(config) if row.part == "decoder with attention"]
+    assert row.runs == f"attention_{config.cell}" + (f" with {', '.join(parts)}" if parts else "") and not row.why
+    model, batch = Seq2Seq(config, 10, 10), make_batch(ROWS)
+    with Watch() as watch:
+        model.loss(batch).backward()
+    assert ("attention_decoder" in watch.seen) == bool(parts) != (f"attention_{config.cell}" in watch.seen)
+    with Watch() as watch:
+        model.eval()(batch.source, batch.source_lengths, batch.inputs)
+    assert ("attention_decoder" in watch.seen) == bool(set(parts) - {"dropout inside"})
+
+
 def test_every_loop_has_a_reason_and_every_op_a_backend():
     for options in VARIANTS.values():
         for row in explain(Config(**SMALL | options)):
@@ -83,9 +113,14 @@ def test_the_command_prints_it_and_trains_nothing(capsys, tmp_path, monkeypatch)
         out, err = capsys.readouterr()
         return end.value.code, out, err
 
-    code, out, _ = run("--preset", "luong", "--feed", "attentional", "--explain")
+    luong = ("--preset", "luong", "--feed", "attentional", "--explain")
+    code, out, _ = run(*luong, "--encoder-layers", "2", "--decoder-layers", "2", "--loop-dropout", "0.2")
+    assert not code and "attention_lstm with dot scores, 2 layers, dropout inside" in out
+    code, out, _ = run("--preset", "tf-attention", "--cell", "lstm", "--explain")
+    assert not code and "attention_lstm with a query from [c;h]" in out
+    code, out, _ = run(*luong, "--attention-window", "local-m")
     assert not code and "a loop of lstm_step and two matmuls and a softmax" in out
-    assert "not one op: 'general' attention is fed back to the cell, and the fused scan scores additively" in out
+    assert "not one op: a local-m window is fed back to the cell, and the op has no window" in out
     code, out, _ = run("--explain")
     assert not code and "attention_gru" in out and not any(tmp_path.iterdir())
     code, _, err = run()

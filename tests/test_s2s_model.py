@@ -69,6 +69,17 @@ VARIANTS = {
         "feed": "none",
     },
     "local-p, dot, fed": {"attention_window": "local-p", "window_size": 2, "attention": "dot"},
+    "luong, two layers": {
+        "attention": "general",
+        "order": "after",
+        "feed": "attentional",
+        "decoder_layers": 2,
+        "cell": "lstm",
+    },
+    "the top of three layers": {"decoder_layers": 3, "attention_layer": "top", "attention": "dot"},
+    "local-m, two layers": {"decoder_layers": 2, "attention_layer": "top", "attention_window": "local-m"},
+    "asked with c and h": {"cell": "lstm", "attention_query": "state", "attention_heads": 2},
+    "general, asked with c and h": {"cell": "lstm", "attention_query": "state", "attention": "general"},
     "no feeding": {"order": "after", "feed": "none"},
     "no feeding, lstm": {"order": "after", "feed": "none", "cell": "lstm", "attention_heads": 2},
 }

@@ -40,6 +40,7 @@ CELLS = {
     "keras, after": (*oracles.keras_gru(True), lambda p: foreign.keras_gru(**p)),
     "keras, before": (*oracles.keras_gru(False), lambda p: foreign.keras_gru(**p)),
     "tf1": (*oracles.tf1_gru(), lambda p: foreign.tf1_gru(**p)),
+    "tf1 lstm": (*oracles.tf1_lstm(), lambda p: foreign.tf1_lstm(**p)),
     "cho": (*oracles.paper_gru(False), functools.partial(paper_cell, new_by_z=False)),
     "bahdanau": (*oracles.paper_gru(True), functools.partial(paper_cell, new_by_z=True)),
     "keras lstm": (*oracles.keras_lstm(), lambda p: foreign.keras_lstm(**p)),
@@ -166,7 +167,9 @@ def map_luong(p, cell, score, window, feeding):
 def case(preset, oracle, parameters, mapping, cell, options, **choices):
     """A test case: what to build, what to hold it against. ``choices`` go to the oracle."""
     kind, step, to_torch = CELLS[cell]
-    if cell != "keras lstm" and cell != "keras, after":
+    if cell == "tf1 lstm":
+        options = options | {"cell": "lstm"}
+    elif cell != "keras lstm" and cell != "keras, after":
         options = options | {"gru_reset": "before"}
     return preset, options, functools.partial(oracle, **choices), lambda r: parameters(r, kind), step, mapping, to_torch
 
@@ -178,6 +181,7 @@ def cases():
     for cell in ("keras, after", "tf1"):
         parameters = lambda r, cell: oracles.tf_basic_parameters(r, cell, E, H, V)
         yield case("tf-basic", oracles.tf_basic, parameters, map_tf_basic, cell, {})
+    for cell in ("keras, after", "tf1", "tf1 lstm"):
         for heads in (1, 2):
             for choices in (
                 {},
@@ -185,13 +189,17 @@ def cases():
                 {"feed_previous": True},
                 {"initial_state_attention": True, "feed_previous": True},
             ):
-                parameters = lambda r, cell, heads=heads: oracles.tf_attention_parameters(r, cell, E, H, V, heads)
+                lstm = cell == "tf1 lstm"
+                parameters = lambda r, cell, heads=heads, lstm=lstm: oracles.tf_attention_parameters(
+                    r, cell, E, H, V, heads, lstm
+                )
                 options = {"attention_heads": heads, "attention_size": H, "readout_size": H}
                 if choices.get("initial_state_attention"):
                     options["first_context"] = "attend"
                 if choices.get("feed_previous"):
                     options["sampling"] = "constant"
-                yield case("tf-attention", oracles.tf_attention, parameters, map_tf_attention, cell, options, **choices)
+                oracle = functools.partial(oracles.tf_attention, lstm=lstm)
+                yield case("tf-attention", oracle, parameters, map_tf_attention, cell, options, **choices)
     parameters = lambda r, cell: oracles.lstm_marathi_parameters(r, cell, E, H, A, V)
     yield case("lstm-marathi", oracles.lstm_marathi, parameters, map_lstm_marathi, "keras lstm", {})
     for cell in ("keras, after", "cho"):

@@ -72,6 +72,17 @@ def test_the_same_seed_gives_the_same_weights():
     assert not torch.equal(a.output.weight, c.output.weight)
 
 
+# Layers that the attention is fed back through, with dropout of all that goes round.
+LOOP = {"attention": "general", "order": "after", "feed": "attentional", "cell": "lstm", "decoder_layers": 2}
+LOOP |= {"dropout": 0.2, "loop_dropout": 0.3}
+
+
+def test_the_same_seed_gives_the_same_weights_with_dropout_in_the_loop():
+    a, b, c = (run(epochs=1, **LOOP | changed)[0] for changed in ({}, {}, {"loop_dropout": 0.0}))
+    assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+    assert not torch.equal(a.output.weight, c.output.weight)
+
+
 def test_every_epoch_is_validated_and_reported():
     _, history, said = run(epochs=3, batch_size=100)
     assert [r["step"] for r in history] == [3, 6, 9] and [r["epoch"] for r in history] == [1, 2, 3]
@@ -166,6 +177,8 @@ def same_run(history):
         {},
         {"dropout": 0.3, "eval_every": 3, "accumulate": 2, "ema": 0.9, "batch_size": 16},
         {"tied_embeddings": True, "embedding_size": 32, "sampling": "linear", "sampling_steps": 5},
+        LOOP,
+        LOOP | {"sampling": "constant", "sampling_probability": 0.5, "epochs": 3},
         {"lr": 1.0, "clip": 0.0, "patience": 0, "eval_every": 2},  # the plateau schedule halves it
     ],
     ids=str,

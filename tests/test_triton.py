@@ -4,6 +4,7 @@ from importlib import metadata
 
 import pytest
 import torch
+from decoder_inputs import ALL, PARTS, as_the_op_takes, decoder_inputs, of
 from helpers import (
     DTYPES,
     Random,
@@ -149,6 +150,41 @@ def test_scans(interpreted, op, dtype, form):
     if "lengths" in inputs:
         inputs["lengths"][1] = 0
     assert_parity(op, inputs, dtype, interpreted)
+
+
+DECODERS = [
+    pytest.param(op, form, id=f"{op[10:]}-{name}")
+    for op in ("attention_gru", "attention_lstm")
+    for name, form in of(op, PARTS | ALL).items()
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(("op", "form"), DECODERS)
+def test_decoders_with_parts(interpreted, op, form, dtype):
+    inputs = decoder_inputs(op, T=2, **form)
+    if "lengths" in inputs:
+        inputs["lengths"][1] = 0
+    assert_parity(op, inputs, dtype, interpreted)
+
+
+def test_backward_of_a_location_saves_no_sums(interpreted):
+    """Its (B, S, A) sum of each step is made again."""
+    from s2s_kernels.triton.attention_decoder import run
+
+    steps, sizes = 12, {"B": 2, "S": 40, "I": 2, "H": 3, "A": 50, "D": 4}
+    inputs = leaves(decoder_inputs("attention_gru", T=steps, K=3, **sizes))
+    args = as_the_op_takes("attention_gru", inputs)
+    kept = {}
+
+    def keep(x):
+        kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        run(*args)
+    one = 8 * sizes["B"] * sizes["S"] * sizes["A"]
+    assert sum(kept.values()) < 4 * one
 
 
 @pytest.mark.parametrize("op", ["additive_attention", "gru_step", "gru", "attention_lstm"])

@@ -92,6 +92,9 @@ SEARCHES = {
     "fed, lstm": {"readout": "state_context_input", "lstm": True, "R": 5},
     "after": {"order": "after", "readout": "feed", "F": 4, "N": 2},
     "after, first feed": {"order": "after", "readout": "state_context", "first": True},
+    "dot, layers": {"order": "after", "readout": "feed", "F": 4, "parts": {"L": 2, "score": "dot"}},
+    "location": {"readout": "state_context", "parts": {"K": 3, "location": "both", "first_weights": True}},
+    "gate of heads": {"readout": "state_context", "N": 2, "parts": {"feed": "gate", "own_values": True}},
 }
 SEARCH_CASES = [
     pytest.param(form | {size: 0}, id=f"{name}, {size}=0")

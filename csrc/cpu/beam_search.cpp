@@ -5,6 +5,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "../math/search.h"
+#include "run_search.h"
 #include "search_decoder.h"
 
 namespace s2s::cpu {
@@ -38,8 +39,8 @@ template <class T>
 class BeamSearch {
  public:
   // limits: by sentence, or null.
-  BeamSearch(const SearchArguments& in, const Positions& positions, const SearchOptions& options, const int64_t* limits,
-             bool keep_weights)
+  BeamSearch(const SearchArguments& in, const decoder::Inputs* parts, const Positions& positions,
+             const SearchOptions& options, const int64_t* limits, bool keep_weights)
       : in_(in),
         positions_(positions),
         options_(options),
@@ -48,7 +49,8 @@ class BeamSearch {
         steps_(options.max_length + 1),
         candidates_(std::min(2 * k_, k_ * in.vocab)),
         threads_(at::get_num_threads()),
-        decoder_(in, positions, in.batch * k_, 2 * k_, options.forbidden, options.eos, threads_),
+        work_(step_work(in, parts)),
+        decoder_(in, parts, positions, in.batch * k_, 2 * k_, options.forbidden, options.eos, threads_),
         prefixes_(in.batch * k_),
         finished_(in.batch * k_),
         prefix_count_(in.batch, 1),
@@ -74,7 +76,7 @@ class BeamSearch {
     std::vector<Barrier> barriers(threads_);
     place_rows(0);
     // Of one step, not of all: in every step the threads wait for each other some ten times.
-    double work = step_work(in_) * in_.batch * k_;
+    double work = work_ * in_.batch * k_;
     run_threads(work, [&](int64_t index, int64_t count) {
       decoder_.prepare(index, count);
       scratch_[index].resize(candidates_);
@@ -85,7 +87,7 @@ class BeamSearch {
         if (group < groups) {
           auto [first, last] = split(rows_, groups, group);
           Team team{index % size, size, &barriers[group]};
-          if (t == 0) decoder_.make_first_feed(team, first, last - first);
+          if (t == 0) decoder_.make_first_feed(team, index, first, last - first);
           decoder_.step(team, index, first, last - first, t == 0);
         }
         all.wait(count);
@@ -220,6 +222,7 @@ class BeamSearch {
   const SearchOptions& options_;
   const int64_t* limits_;
   int64_t k_, steps_, candidates_, threads_;
+  double work_;
   SearchDecoder<T> decoder_;
   // By sentence: its prefixes, each with the prefix before and the token it ends with, and what has finished.
   std::vector<Extension<T>> prefixes_;
@@ -236,10 +239,10 @@ class BeamSearch {
 
 }  // namespace
 
-Four beam_search(const SearchInputs& inputs, const SearchOptions& options, bool return_weights) {
-  SearchArguments in(inputs, to_compute);
+Four run_search(const SearchArguments& in, const decoder::Inputs* parts, const OptionalTensor& lengths,
+                const OptionalTensor& mask, const SearchOptions& options, bool return_weights) {
   options.check(in);
-  Positions positions(in.batch, in.source, inputs.lengths, inputs.mask);
+  Positions positions(in.batch, in.source, lengths, mask);
   Tensor limits_ = given(options.limits) ? options.limits->to(at::kLong).contiguous() : Tensor();
   auto exact = in.keys.options(), integers = exact.dtype(at::kLong);
   Tensor ids = at::full({in.batch, options.n_best, options.max_length + 1}, options.eos, integers);
@@ -249,11 +252,15 @@ Four beam_search(const SearchInputs& inputs, const SearchOptions& options, bool 
                                   : nothing(in.keys);
   if (in.batch)
     dispatch(in.keys, [&](auto zero) {
-      BeamSearch<decltype(zero)> search(in, positions, options, data<int64_t>(limits_), return_weights);
+      BeamSearch<decltype(zero)> search(in, parts, positions, options, data<int64_t>(limits_), return_weights);
       search.run();
       search.read(ids, tokens, scores, weights);
     });
   return {ids, tokens, scores, weights};
+}
+
+Four beam_search(const SearchInputs& inputs, const SearchOptions& options, bool return_weights) {
+  return run_search({inputs, to_compute}, nullptr, inputs.lengths, inputs.mask, options, return_weights);
 }
 
 }  // namespace s2s::cpu

@@ -97,6 +97,23 @@ void make_context(const Source<T, E>& source, const T* weights, T* context) {
   sum.write(context);
 }
 
+// Gradients of one query and of v, which was zero, and its part of those of the keys.
+template <class T, class E>
+void query_backward(const Source<T, E>& source, const T* query, const T* grad_scores, T* grad_query, T* grad_keys,
+                    T* grad_v) {
+  const auto& attend = source_kernels<T, E>();
+  if (source.count <= kTogether)
+    return attend.add_one_query_backward(source, query, grad_scores, grad_query, grad_keys, grad_v);
+  LongSum<T> of_query(source.attention), of_v(source.attention);
+  for (int64_t first = 0; first < source.count; first += kTogether) {
+    std::fill(of_v.part.begin(), of_v.part.end(), T(0));
+    attend.add_one_query_backward(tile(source, first, kTogether), query, grad_scores + first, of_query.part.data(),
+                                  grad_keys, of_v.part.data());
+    of_query.add_part(), of_v.add_part();
+  }
+  of_query.write(grad_query), of_v.write(grad_v);
+}
+
 template <class T, class E = T>
 struct Memory {
   const E *keys, *values;

@@ -1,7 +1,10 @@
 // The input's part of the gates is one product over all steps. Then threads own rows of the batch through all steps;
 // rows go in order of length, so that the rows still running are always the first ones. Weight gradients are one
-// product after the loop.
+// product after the loop. Where a row is reset, what it begins the step from is copied in after the step before; its
+// gradient is taken out after the product that makes it.
 #include "recurrence.h"
+
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <numeric>
@@ -17,6 +20,8 @@ struct Inputs : RecurrenceArguments {
       : RecurrenceArguments(gates, list, lengths, to_compute) {}
 
   bool pairs() const { return in_pairs(type); }
+  // Whether there is a reset before time `at` of (B * T).
+  bool reset(int64_t at) const { return resets.defined() && resets.const_data_ptr<bool>()[at]; }
 };
 
 // Rows of the batch in order of length, longest first, and dealt to groups in turn.
@@ -69,16 +74,25 @@ void forward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& sa
   Tensor gates_buffer = in.empty({in.batch, wide});
   int64_t h_stride = h_buffer.stride(0);
   CellKernels<T> cell(gates);
-  bool has_cell = gates == kLstm;
+  bool has_cell = gates == kLstm, keep_cells = has_cell && (save || in.resets.defined());
   run_teams(in.batch, 2.0 * in.batch * steps * hidden * wide, [&](int64_t index, int64_t groups, const Team& team) {
     Group group(rows, index, groups);
     T *h = data<T>(h_buffer) + group.offset * h_stride, *c = data<T>(c_buffer) + group.offset * hidden;
     T* gates_h = data<T>(gates_buffer) + group.offset * wide;
     auto [begin, end] = team.part(hidden);
     int64_t count = group.rows.size();
+    auto reset = [&](int64_t i, int64_t step) {
+      int64_t b = group.rows[i];
+      if (!in.resets.defined() || step >= rows.lengths[b]) return;
+      int64_t at = b * steps + rows.time(b, step);
+      if (!in.reset(at)) return;
+      copy_or_zero(h + i * h_stride + begin, in.reset_h, at * hidden + begin, end - begin);
+      if (has_cell) copy_or_zero(c + i * hidden + begin, in.reset_c, at * hidden + begin, end - begin);
+    };
     for (int64_t i = 0; i < count; i++) {
       std::copy_n(data<T>(in.h0) + group.rows[i] * hidden + begin, end - begin, h + i * h_stride + begin);
       if (has_cell) std::copy_n(data<T>(in.c0) + group.rows[i] * hidden + begin, end - begin, c + i * hidden + begin);
+      reset(i, 0);
     }
     team.sync();
     for (int64_t step = 0; step < group.longest; step++) {
@@ -90,7 +104,8 @@ void forward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& sa
         T *row = data<T>(saved) + at * 4 * hidden, *h_row = h + i * h_stride, *c_row = c + i * hidden;
         cell.forward(row, gates_h + i * wide, h_row, c_row, h_row, c_row, save ? row : nullptr, hidden, begin, end);
         std::copy_n(h_row + begin, end - begin, data<T>(output) + at * hidden + begin);
-        if (has_cell && save) std::copy_n(c_row + begin, end - begin, data<T>(cells) + at * hidden + begin);
+        if (keep_cells) std::copy_n(c_row + begin, end - begin, data<T>(cells) + at * hidden + begin);
+        reset(i, step + 1);
       }
       team.sync();
     }
@@ -98,17 +113,21 @@ void forward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& sa
       int64_t b = group.rows[i];
       std::copy_n(h + i * h_stride + begin, end - begin, data<T>(h_n) + b * hidden + begin);
       if (has_cell) std::copy_n(c + i * hidden + begin, end - begin, data<T>(c_n) + b * hidden + begin);
-      for (int64_t t = rows.lengths[b]; t < steps; t++)
+      for (int64_t t = rows.lengths[b]; t < steps; t++) {
         std::fill_n(data<T>(output) + (b * steps + t) * hidden + begin, end - begin, T(0));
+        if (keep_cells) std::fill_n(data<T>(cells) + (b * steps + t) * hidden + begin, end - begin, T(0));
+      }
     }
   });
 }
 
-// Fills grad_gates (B * T, 4H), rows apart, zero past a row's length, and grad_h, grad_c (B, H), the initial state's.
+// Fills grad_gates (B * T, 4H), rows apart, zero past a row's length, and grad_h, grad_c (B, H), the initial state's;
+// of grad_reset_h and grad_reset_c, where they are wanted, the steps that have a reset.
 template <class T>
 void backward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& grad_output, const Tensor& grad_h_n,
-              const Tensor& grad_c_n, const Tensor& saved, const Tensor& output, const Tensor& cells,
-              const Tensor& grad_gates, const Tensor& grad_h0, const Tensor& grad_c0) {
+              const Tensor& grad_c_n, const Tensor& grad_cells, const Tensor& saved, const Tensor& output,
+              const Tensor& cells, const std::vector<T>& zeros, const Tensor& grad_gates, const Tensor& grad_h0,
+              const Tensor& grad_c0, const Tensor& grad_reset_h, const Tensor& grad_reset_c) {
   int64_t hidden = in.hidden, steps = in.steps, wide = gates * hidden;
   auto weight = Packed<T>::straight(in.weight_hh, in.pairs());
   Tensor h_buffer = in.empty({in.batch, hidden}), c_buffer = in.empty({in.batch, hidden});
@@ -122,6 +141,10 @@ void backward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& g
     T* grad_gates_h = data<T>(gates_buffer) + group.offset * gates_stride;
     auto [begin, end] = team.part(hidden);
     int64_t count = group.rows.size();
+    auto take = [&](T* grad, const Tensor& to, int64_t at) {
+      if (to.defined()) std::copy_n(grad + begin, end - begin, data<T>(to) + at * hidden + begin);
+      std::fill_n(grad + begin, end - begin, T(0));
+    };
     for (int64_t i = 0; i < count; i++) {
       int64_t b = group.rows[i];
       copy_or_zero(grad_h + i * hidden + begin, grad_h_n, b * hidden + begin, end - begin);
@@ -134,19 +157,29 @@ void backward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& g
       int64_t running = group.running(step);
       for (int64_t i = 0; i < running; i++) {
         int64_t b = group.rows[i], at = b * steps + rows.time(b, step), before = rows.previous(b, step);
-        auto state = [&](const Tensor& all, const Tensor& first) -> const T* {
+        auto state = [&](const Tensor& all, const Tensor& first, const Tensor& reset) -> const T* {
+          if (in.reset(at)) return reset.defined() ? data<T>(reset) + at * hidden : zeros.data();
           return before < 0 ? data<T>(first) + b * hidden : data<T>(all) + (b * steps + before) * hidden;
         };
         T *h_row = grad_h + i * hidden, *c_row = grad_c + i * hidden;
         if (grad_output.defined())
           kernels<T>().add(h_row + begin, data<T>(grad_output) + at * hidden + begin, end - begin);
-        cell.backward(data<T>(saved) + at * 4 * hidden, state(output, in.h0), has_cell ? state(cells, in.c0) : nullptr,
+        if (grad_cells.defined())
+          kernels<T>().add(c_row + begin, data<T>(grad_cells) + at * hidden + begin, end - begin);
+        cell.backward(data<T>(saved) + at * 4 * hidden, state(output, in.h0, in.reset_h),
+                      has_cell ? state(cells, in.c0, in.reset_c) : nullptr,
                       has_cell ? data<T>(cells) + at * hidden : nullptr, h_row, c_row,
                       data<T>(grad_gates) + at * grad_stride, grad_gates_h + i * gates_stride, hidden, begin, end);
       }
       team.sync();
       weight.apply(team, running, grad_gates_h, gates_stride, grad_h, hidden, nullptr, true);
       team.sync();
+      for (int64_t i = 0; i < running && in.resets.defined(); i++) {
+        int64_t b = group.rows[i], at = b * steps + rows.time(b, step);
+        if (!in.reset(at)) continue;
+        take(grad_h + i * hidden, grad_reset_h, at);
+        if (has_cell) take(grad_c + i * hidden, grad_reset_c, at);
+      }
     }
     for (int64_t i = 0; i < count; i++) {
       int64_t to = group.rows[i] * hidden + begin;
@@ -175,7 +208,8 @@ Tensors recurrence_forward(int64_t gates, const OptionalTensors& inputs, const O
   bool has_cell = gates == kLstm;
   Tensor saved = in.empty({in.batch, in.steps, 4 * in.hidden}), output = in.empty({in.batch, in.steps, in.hidden});
   Tensor h_n = in.empty({in.batch, in.hidden}), c_n = in.empty({in.batch, in.hidden});
-  Tensor cells = has_cell && save ? in.empty({in.batch, in.steps, in.hidden}) : nothing(in.x);
+  bool show_cells = has_cell && in.resets.defined();
+  Tensor cells = has_cell && (save || show_cells) ? in.empty({in.batch, in.steps, in.hidden}) : nothing(in.x);
   dispatch(in.x, [&](auto zero) {
     using T = decltype(zero);
     hoist<T>(in.x, in.weight_ih, in.bias_ih, saved, in.pairs());
@@ -183,7 +217,11 @@ Tensors recurrence_forward(int64_t gates, const OptionalTensors& inputs, const O
   });
   if (!save) saved = nothing(in.x);
   // Backward reads what the loop computed, not its rounding to 16 bits.
-  Tensor exact = save && in.type != in.x.scalar_type() ? output : nothing(in.x);
+  Tensor exact = save && in.rounded() ? output : nothing(in.x);
+  if (show_cells) {
+    Tensor exact_cells = save && in.rounded() ? cells : nothing(in.x);
+    return {output.to(in.type), h_n.to(in.type), c_n.to(in.type), cells.to(in.type), saved, exact, exact_cells};
+  }
   if (has_cell) return {output.to(in.type), h_n.to(in.type), c_n.to(in.type), saved, exact, cells};
   return {output.to(in.type), h_n.to(in.type), saved, exact};
 }
@@ -197,22 +235,27 @@ Tensors recurrence_backward(int64_t gates, const OptionalTensors& grads, const O
   bool has_cell = gates == kLstm;
   Tensor grad_output = to_compute(grads.get(0)), grad_h_n = to_compute(grads.get(1));
   Tensor grad_c_n = has_cell ? to_compute(grads.get(2)) : Tensor();
-  Tensor saved = outputs[has_cell ? 3 : 2], cells = has_cell ? outputs[5] : Tensor();
-  Tensor output = in.type == in.x.scalar_type() ? outputs[0] : outputs[has_cell ? 4 : 3];
+  Tensor grad_cells = in.shown() > 3 ? to_compute(grads.get(3)) : Tensor();
+  Tensor saved = in.saved_gates(outputs), output = in.exact_output(outputs), cells = in.exact_cells(outputs);
   Tensor grad_gates = rows_apart(in.x, {in.batch * in.steps, 4 * in.hidden});
   Tensor grad_h0 = in.empty({in.batch, in.hidden}), grad_c0 = in.empty({in.batch, in.hidden});
   // The order of the inputs, c0 apart.
   enum { kX, kH0, kWeightIh, kWeightHh, kBiasIh, kBiasHh };
   auto needed = [&](int which) { return needs.get(which + (which > kH0 && has_cell)); };
   auto empty = [&](int which, const Tensor& like) { return needed(which) ? in.empty(like.sizes()) : Tensor(); };
+  auto zeros = [&](const Tensor& like, size_t which) {
+    return like.defined() && needs.get(which) ? at::zeros(like.sizes(), like.options()) : Tensor();
+  };
+  Tensor grad_reset_h = zeros(in.reset_h, has_cell ? 8 : 7), grad_reset_c = zeros(in.reset_c, 9);
   Tensor grad_x = empty(kX, in.x);
   Tensor grad_weight_ih = empty(kWeightIh, in.weight_ih), grad_weight_hh = empty(kWeightHh, in.weight_hh);
   dispatch(in.x, [&](auto zero) {
     using T = decltype(zero);
-    backward<T>(gates, in, rows, grad_output, grad_h_n, grad_c_n, saved, output, cells, grad_gates, grad_h0, grad_c0);
-    auto all = RowBlocks<const T>::of(grad_gates);
     int64_t hidden = in.hidden, inputs = in.x.size(2);
     std::vector<T> padding(std::max(hidden, inputs));
+    backward<T>(gates, in, rows, grad_output, grad_h_n, grad_c_n, grad_cells, saved, output, cells, padding, grad_gates,
+                grad_h0, grad_c0, grad_reset_h, grad_reset_c);
+    auto all = RowBlocks<const T>::of(grad_gates);
     if (grad_x.defined()) product(all, in.weight_ih, RowBlocks<T>::of(grad_x), in.pairs());
     if (grad_weight_ih.defined())
       outer_products(all,
@@ -222,27 +265,35 @@ Tensors recurrence_backward(int64_t gates, const OptionalTensors& grads, const O
                                   }),
                      grad_weight_ih, in.pairs(), false);
     if (grad_weight_hh.defined())
-      weight_hh_gradient(gates, all,
-                         rows_read<T>(in, rows, padding,
-                                      [&](int64_t b, int64_t step) {
-                                        return step == 0
-                                                   ? data<T>(in.h0) + b * hidden
-                                                   : data<T>(output) + (b * in.steps + rows.time(b, step - 1)) * hidden;
-                                      }),
-                         grad_weight_hh, in.pairs(), false);
+      weight_hh_gradient(
+          gates, all,
+          rows_read<T>(in, rows, padding,
+                       [&](int64_t b, int64_t step) -> const T* {
+                         int64_t at = b * in.steps + rows.time(b, step);
+                         if (in.reset(at))
+                           return in.reset_h.defined() ? data<T>(in.reset_h) + at * hidden : padding.data();
+                         return step == 0 ? data<T>(in.h0) + b * hidden
+                                          : data<T>(output) + (b * in.steps + rows.time(b, step - 1)) * hidden;
+                       }),
+          grad_weight_hh, in.pairs(), false);
   });
   bool bias = needed(kBiasIh) || needed(kBiasHh);
   auto [grad_bias_ih, grad_bias_hh] = bias_gradients(gates, bias ? grad_gates.sum(0) : Tensor());
 
   Tensors result;
   auto give = [&](const Tensor& grad) {
-    bool need = needs.get(result.size());
+    bool need = needs.get(result.size()) && grad.defined();
     result.push_back((need ? grad : nothing(in.x)).to(in.type));
   };
   give(grad_x);
   give(grad_h0);
   if (has_cell) give(grad_c0);
   for (const Tensor& grad : {grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh}) give(grad);
+  if (in.resets.defined()) {
+    give(Tensor());
+    give(grad_reset_h);
+    if (has_cell) give(grad_reset_c);
+  }
   return result;
 }
 

@@ -8,75 +8,17 @@
 #include <vector>
 
 #include "cell.h"
-#include "memory.h"
+#include "linear.h"
+#include "search_attention.h"
 
 namespace s2s::cpu {
 
-// y = x W^T + b. With few rows the weight is read as it lies in memory, in bfloat16 too; with many it is packed.
-template <class T>
-class Linear {
- public:
-  Linear() = default;
-  Linear(const Tensor& weight, const Tensor& bias, bool pack)
-      : bias_(bias), outputs_(weight.size(0)), inputs_(weight.size(1)), pack_(pack) {
-    if (pack)
-      packed_ = Packed<T>::transposed(to_compute(weight));
-    else
-      weight_ = stored(weight);
-  }
-
-  // A weight that is read where it is: float16 is not.
-  static Tensor stored(const Tensor& weight) {
-    bool bfloat16 = weight.scalar_type() == at::kBFloat16 && kernels<T>().dot_bfloat16;
-    return bfloat16 ? weight.contiguous() : to_compute(weight);
-  }
-
-  int64_t outputs() const { return outputs_; }
-
-  // The thread's part of the columns.
-  std::pair<int64_t, int64_t> part(const Team& team) const {
-    int64_t unit = pack_ ? kernels<T>().panel : 16;
-    auto [first, last] = team.part((outputs_ + unit - 1) / unit);
-    return {first * unit, std::min(outputs_, last * unit)};
-  }
-
-  // Columns begin..end of m rows, begin where a part or a block of one begins; c is that of column `begin`.
-  void columns(int64_t begin, int64_t end, int64_t m, const T* x, int64_t x_stride, T* c, int64_t c_stride) const {
-    const T* bias = bias_.defined() ? data<T>(bias_) + begin : nullptr;
-    if (pack_) return packed_.columns(begin, end, m, x, x_stride, c, c_stride, bias, false);
-    if (m == 0 || begin >= end) return;
-    if (weight_.scalar_type() == at::kBFloat16)
-      kernels<T>().dot_bfloat16(m, end - begin, inputs_, x, x_stride,
-                                static_cast<const uint16_t*>(weight_.const_data_ptr()) + begin * inputs_, c, c_stride,
-                                bias);
-    else
-      kernels<T>().dot(m, end - begin, inputs_, x, x_stride, data<T>(weight_) + begin * inputs_, c, c_stride, bias);
-  }
-
-  void apply(const Team& team, int64_t m, const T* x, int64_t x_stride, T* c, int64_t c_stride) const {
-    auto [begin, end] = part(team);
-    columns(begin, end, m, x, x_stride, c + begin, c_stride);
-  }
-
-  void apply_tanh(const Team& team, int64_t m, const T* x, int64_t x_stride, T* c, int64_t c_stride) const {
-    auto [begin, end] = part(team);
-    columns(begin, end, m, x, x_stride, c + begin, c_stride);
-    for (int64_t i = 0; i < m && begin < end; i++) kernels<T>().tanh_rows(c + i * c_stride + begin, end - begin);
-  }
-
- private:
-  Tensor weight_, bias_;
-  Packed<T> packed_;
-  int64_t outputs_ = 0, inputs_ = 0;
-  bool pack_ = false;
-};
-
 // Floating-point operations of a step, a row.
-inline double step_work(const SearchArguments& in) {
-  double n = double(in.weight_ih.numel()) + in.weight_hh.numel() + in.w_query.numel() + in.w_output.numel();
-  n += 4.0 * in.heads * in.source * (in.attention + in.width);
-  if (in.w_feed.defined()) n += in.w_feed.numel();
-  if (in.w_readout.defined()) n += in.w_readout.numel();
+inline double step_work(const SearchArguments& in, const decoder::Inputs* parts) {
+  double n = 4.0 * in.heads * in.source * (in.attention + in.width);
+  for (const Tensor* x : {&in.weight_ih, &in.weight_hh, &in.w_query, &in.w_output, &in.w_feed, &in.w_readout})
+    if (x->defined()) n += x->numel();
+  if (parts) n += 2.0 * (parts->depth() - 1) * in.weight_hh.numel();
   return 2 * n;
 }
 
@@ -96,12 +38,14 @@ class SearchDecoder {
     T* weights;
   };
 
-  // For at most so many rows, of each of which the `kept` best tokens are wanted, by at most so many threads.
-  SearchDecoder(const SearchArguments& in, const Positions& positions, int64_t rows, int64_t kept,
-                at::IntArrayRef forbidden, int64_t eos, int64_t threads)
+  // For at most so many rows, of each of which the `kept` best tokens are wanted, by at most so many threads. parts:
+  // what the decoder has beyond a plain one, or null.
+  SearchDecoder(const SearchArguments& in, const decoder::Inputs* parts, const Positions& positions, int64_t rows,
+                int64_t kept, at::IntArrayRef forbidden, int64_t eos, int64_t threads)
       : in_(in),
+        parts_(parts),
         cell_(in.gates),
-        memory_(in.keys, in.values, in.v, positions),
+        depth_(parts ? parts->depth() : 1),
         kept_(std::min(kept, in.vocab)),
         forbidden_(forbidden.vec()),
         eos_(eos),
@@ -111,18 +55,29 @@ class SearchDecoder {
         logits_(threads) {
     // Packing reads and writes each weight once, slowly: it pays when many rows share it at every step.
     bool pack = rows >= kRowsWorthPacking;
-    hidden_ = Linear<T>(in.weight_hh, in.bias_hh, pack), input_ = Linear<T>(in.weight_ih, in.bias_ih, pack);
-    query_ = Linear<T>(in.w_query, in.b_query, pack), output_ = Linear<T>(in.w_output, in.b_output, pack);
+    hidden_.emplace_back(in.weight_hh, in.bias_hh, pack), input_.emplace_back(in.weight_ih, in.bias_ih, pack);
+    for (int64_t l = 1; l < depth_; l++) {
+      const auto& layer = parts->layers[l];
+      hidden_.emplace_back(layer.weight_hh, layer.bias_hh, pack);
+      input_.emplace_back(layer.weight_ih, layer.bias_ih, pack);
+    }
+    if (parts)
+      attention_.emplace(*parts, positions, rows, threads);
+    else
+      memory_.emplace(in.keys, in.values, in.v, positions);
+    output_ = Linear<T>(in.w_output, in.b_output, pack);
+    if (in.w_query.defined()) query_ = Linear<T>(in.w_query, in.b_query, pack);
     if (in.w_feed.defined()) feed_ = Linear<T>(in.w_feed, in.b_feed, pack);
     if (in.w_readout.defined()) readout_ = Linear<T>(in.w_readout, in.b_readout, pack);
     embedding_ = in.embedding.contiguous();
     auto make = [&](int64_t width) { return std::vector<T>(rows * width); };
-    h_ = make(in.hidden), c_ = make(in.c0.defined() ? in.hidden : 0), c_next_ = c_;
+    h_ = make(depth_ * in.hidden), c_ = make(in.c0.defined() ? depth_ * in.hidden : 0), c_next_ = c_;
+    lower_ = make((depth_ - 1) * in.hidden), asking_ = make(asks_c() ? 2 * in.hidden : 0);
     fed_ = make(fed_stride_), both_ = make(both_stride_), feed_next_ = make(feed_.outputs());
-    gates_x_ = make(in.gates * in.hidden), gates_h_ = gates_x_;
+    gates_x_ = make(in.gates * in.hidden), gates_h_ = make(depth_ * in.gates * in.hidden);
     queries_ = make(asked()), weights_ = make(in.heads * in.source), features_ = make(readout_.outputs());
-    int64_t parts = std::max(kRowsOfATeam * threads, rows);  // see groups_of
-    summaries_.resize(parts), values_.resize(parts * kept_), ids_.resize(parts * kept_), eos_logits_.resize(rows);
+    int64_t shares = std::max(kRowsOfATeam * threads, rows);  // see groups_of
+    summaries_.resize(shares), values_.resize(shares * kept_), ids_.resize(shares * kept_), eos_logits_.resize(rows);
   }
 
   // Once in every thread, before all else.
@@ -136,51 +91,69 @@ class SearchDecoder {
   // Row i begins with a sentence's initial state.
   void start(int64_t i, int64_t bos) {
     int64_t b = rows_[i].sentence;
-    std::copy_n(data<T>(in_.h0) + b * in_.hidden, in_.hidden, h(i));
-    if (in_.c0.defined()) std::copy_n(data<T>(in_.c0) + b * in_.hidden, in_.hidden, c_.data() + i * in_.hidden);
+    for (int64_t l = 0; l < depth_; l++) {
+      int64_t at = (l * in_.batch + b) * in_.hidden;
+      std::copy_n(data<T>(in_.h0) + at, in_.hidden, h(l, i));
+      if (in_.c0.defined()) std::copy_n(data<T>(in_.c0) + at, in_.hidden, c_.data() + state(l, i));
+    }
+    if (attention_) attention_->start(i, b);
     read_token(i, bos);
     if (in_.first_feed.defined()) std::copy_n(data<T>(in_.first_feed) + b * in_.feed, in_.feed, feed(i));
   }
 
   // What the first step is fed, where it was not given and the step does not make it itself.
-  void make_first_feed(const Team& team, int64_t first, int64_t rows) {
+  void make_first_feed(const Team& team, int64_t thread, int64_t first, int64_t rows) {
     if (in_.attend_first || in_.first_feed.defined() || in_.feed == 0) return;
     auto [begin, end] = team.part(rows);
     for (int64_t i = first + begin; i < first + end; i++) std::copy_n(h(i), in_.hidden, both(i));
-    query_.apply(team, rows, h(first), in_.hidden, query(first), asked());
-    team.sync();
-    attend(team, first, rows, false, false);
+    ask(team, first, rows, false);
+    attend(team, thread, first, rows, false, false, true);
     team.sync();
     make_feed(team, first, rows);
-    for (int64_t i = first + begin; i < first + end; i++) std::copy_n(next_feed(i), in_.feed, feed(i));
+    for (int64_t i = first + begin; i < first + end; i++) {
+      std::copy_n(next_feed(i), in_.feed, feed(i));
+      if (attention_) attention_->advance(i, i);
+    }
     team.sync();
   }
 
   // A group's rows, from states and tokens to new states, attention weights and what is kept of the logits.
   void step(const Team& team, int64_t thread, int64_t first, int64_t rows, bool is_first) {
     int64_t hidden = in_.hidden, wide = in_.gates * hidden;
-    T *gates_x = gates_x_.data() + first * wide, *gates_h = gates_h_.data() + first * wide;
-    hidden_.apply(team, rows, h(first), hidden, gates_h, wide);
+    T* gates_x = gates_x_.data() + first * wide;
+    auto gates_h = [&](int64_t l) { return gates_h_.data() + (l * rows_.size() + first) * wide; };
+    for (int64_t l = 0; l < depth_; l++) hidden_[l].apply(team, rows, h(l, first), hidden, gates_h(l), wide);
     if (in_.attend_first) {
-      query_.apply(team, rows, h(first), hidden, query(first), asked());
+      bool fed = in_.feed && !(is_first && in_.first_feed.defined());
+      auto [begin, end] = team.part(rows);
+      if (in_.w_feed.defined())  // which reads [h ; context]
+        for (int64_t i = first + begin; i < first + end; i++) std::copy_n(h(i), hidden, both(i));
+      ask(team, first, rows, false);
+      attend(team, thread, first, rows, fed && !in_.w_feed.defined(), true, fed || in_.feed == 0);
       team.sync();
-      attend(team, first, rows, in_.feed && !(is_first && in_.first_feed.defined()), true);
-      team.sync();
+      if (fed && in_.w_feed.defined()) {
+        make_feed(team, first, rows);
+        for (int64_t i = first + begin; i < first + end; i++) std::copy_n(next_feed(i), in_.feed, feed(i));
+        team.sync();
+      }
     }
-    input_.apply(team, rows, fed_.data() + first * fed_stride_, fed_stride_, gates_x, wide);
-    team.sync();
     auto [begin, end] = team.part(hidden);
     bool has_cell = in_.c0.defined();
-    for (int64_t i = 0; i < rows; i++) {
-      int64_t at = (first + i) * hidden;
-      cell_.forward(gates_x + i * wide, gates_h + i * wide, h(first + i), has_cell ? c_.data() + at : nullptr,
-                    both(first + i), has_cell ? c_next_.data() + at : nullptr, nullptr, hidden, begin, end);
-    }
-    team.sync();
-    if (!in_.attend_first) {
-      query_.apply(team, rows, both(first), both_stride_, query(first), asked());
+    for (int64_t l = 0; l < depth_; l++) {
+      auto [read, read_stride] = l ? after(l - 1, first) : std::pair(fed_.data() + first * fed_stride_, fed_stride_);
+      input_[l].apply(team, rows, read, read_stride, gates_x, wide);
       team.sync();
-      attend(team, first, rows, false, true);
+      auto [made, made_stride] = after(l, first);
+      for (int64_t i = 0; i < rows; i++) {
+        int64_t at = state(l, first + i);
+        cell_.forward(gates_x + i * wide, gates_h(l) + i * wide, h_.data() + at, has_cell ? c_.data() + at : nullptr,
+                      made + i * made_stride, has_cell ? c_next_.data() + at : nullptr, nullptr, hidden, begin, end);
+      }
+      team.sync();
+    }
+    if (!in_.attend_first) {
+      ask(team, first, rows, true);
+      attend(team, thread, first, rows, false, true, true);
       team.sync();
       make_feed(team, first, rows);
     }
@@ -218,8 +191,11 @@ class SearchDecoder {
 
   // Row `to` goes on from what step() made of row `from`, with a token.
   void advance(int64_t to, int64_t from, int64_t token) {
-    std::copy_n(both(from), in_.hidden, h(to));
-    if (in_.c0.defined()) std::copy_n(c_next_.data() + from * in_.hidden, in_.hidden, c_.data() + to * in_.hidden);
+    for (int64_t l = 0; l < depth_; l++) {
+      std::copy_n(after(l, from).first, in_.hidden, h(l, to));
+      if (in_.c0.defined()) std::copy_n(c_next_.data() + state(l, from), in_.hidden, c_.data() + state(l, to));
+    }
+    if (attention_) attention_->advance(to, from);
     if (!in_.attend_first) std::copy_n(next_feed(from), in_.feed, feed(to));
     read_token(to, token);
   }
@@ -230,7 +206,16 @@ class SearchDecoder {
   static constexpr int64_t kBlock = 128;                      // columns of the logits that are made at a time
 
   int64_t asked() const { return in_.heads * in_.attention; }
-  T* h(int64_t i) { return h_.data() + i * in_.hidden; }
+  bool asks_c() const { return parts_ && parts_->query == decoder::Query::kCH; }
+  // Where the state of layer l is; without l that of the top layer.
+  int64_t state(int64_t l, int64_t i) const { return (l * rows_.size() + i) * in_.hidden; }
+  T* h(int64_t l, int64_t i) { return h_.data() + state(l, i); }
+  T* h(int64_t i) { return h(depth_ - 1, i); }
+  // What a step made of h, and how far the next row is.
+  std::pair<T*, int64_t> after(int64_t l, int64_t i) {
+    if (l == depth_ - 1) return {both(i), both_stride_};
+    return {lower_.data() + state(l, i), in_.hidden};
+  }
   T* both(int64_t i) { return both_.data() + i * both_stride_; }
   T* query(int64_t i) { return queries_.data() + i * asked(); }
   T* feed(int64_t i) { return fed_.data() + i * fed_stride_ + in_.inputs; }
@@ -252,18 +237,46 @@ class SearchDecoder {
     }
   }
 
-  void attend(const Team& team, int64_t first, int64_t rows, bool into_feed, bool want_weights) {
+  // The queries of what a step has made of the states, or of the states before it.
+  void ask(const Team& team, int64_t first, int64_t rows, bool made) {
+    auto [begin, end] = team.part(rows);
+    int64_t hidden = in_.hidden;
+    auto [read, stride] = made ? after(depth_ - 1, first) : std::pair(h(first), hidden);
+    if (asks_c()) {
+      for (int64_t i = begin; i < end; i++) {
+        T* to = asking_.data() + (first + i) * 2 * hidden;
+        std::copy_n((made ? c_next_ : c_).data() + state(depth_ - 1, first + i), hidden, to);
+        std::copy_n(read + i * stride, hidden, to + hidden);
+      }
+      read = asking_.data() + first * 2 * hidden, stride = 2 * hidden;
+      team.sync();
+    }
+    if (in_.w_query.defined())
+      query_.apply(team, rows, read, stride, query(first), asked());
+    else
+      for (int64_t i = begin; i < end; i++) std::copy_n(read + i * stride, asked(), query(first + i));
+    team.sync();
+  }
+
+  // counted: whether later steps know of these weights.
+  void attend(const Team& team, int64_t thread, int64_t first, int64_t rows, bool into_feed, bool want_weights,
+              bool counted) {
     const auto& kernel = kernels<T>();
-    const auto& attention = source_kernels<T>();
     auto [begin, end] = team.part(rows * in_.heads);
     for (int64_t i = begin; i < end; i++) {
       int64_t row = first + i / in_.heads, n = i % in_.heads;
-      auto source = memory_.source(rows_[row].sentence, n);
       T* weights = weights_.data() + (row * in_.heads + n) * in_.source;
       T* context = both(row) + in_.hidden + n * in_.width;
-      attention.scores(source, query(row) + n * in_.attention, weights);
-      kernel.softmax(weights, source.positions, source.count, nullptr);
-      make_context(source, weights, context);
+      const T* asked = query(row) + n * in_.attention;
+      if (attention_) {
+        attention_->forward(thread, row, rows_[row].sentence, n, asked, weights, context, counted);
+      } else {
+        auto source = memory_->source(rows_[row].sentence, n);
+        source_kernels<T>().scores(source, asked, weights);
+        kernel.softmax(weights, source.positions, source.count, nullptr);
+        make_context(source, weights, context);
+        if (rows_[row].weights) kernel.scatter(weights, source.positions, source.count, in_.source);
+      }
       if (into_feed) std::copy_n(context, in_.width, feed(row) + n * in_.width);
     }
     if (!want_weights || !rows_[first].weights) return;
@@ -273,16 +286,25 @@ class SearchDecoder {
       T* mean = rows_[row].weights;
       std::fill_n(mean, in_.source, T(0));
       for (int64_t n = 0; n < in_.heads; n++) {
-        auto source = memory_.source(rows_[row].sentence, n);
         const T* weights = weights_.data() + (row * in_.heads + n) * in_.source;
-        for (int64_t i = 0; i < source.count; i++) mean[source.positions[i]] += weights[i] / in_.heads;
+        for (int64_t s = 0; s < in_.source; s++) mean[s] += weights[s] / in_.heads;
       }
     }
   }
 
   void make_feed(const Team& team, int64_t first, int64_t rows) {
     if (!in_.w_feed.defined()) return;
-    feed_.apply_tanh(team, rows, both(first), both_stride_, next_feed(first), in_.feed);
+    auto form = parts_ ? parts_->feed_form : decoder::Feed::kTanh;
+    if (form == decoder::Feed::kTanh)
+      feed_.apply_tanh(team, rows, both(first), both_stride_, next_feed(first), in_.feed);
+    else
+      feed_.apply(team, rows, both(first), both_stride_, next_feed(first), in_.feed);
+    if (form == decoder::Feed::kGate) {
+      auto [begin, end] = feed_.part(team);
+      for (int64_t i = first; i < first + rows; i++)
+        for (int64_t j = begin; j < end; j++)
+          next_feed(i)[j] = math::sigmoid(next_feed(i)[j]) * both(i)[in_.hidden + j];
+    }
     team.sync();
   }
 
@@ -311,16 +333,21 @@ class SearchDecoder {
   }
 
   const SearchArguments& in_;
+  const decoder::Inputs* parts_;
   CellKernels<T> cell_;
-  Memory<T> memory_;
-  int64_t kept_;
+  std::optional<Memory<T>> memory_;
+  std::optional<SearchAttention<T>> attention_;  // of a decoder with parts
+  int64_t depth_, kept_;
   std::vector<int64_t> forbidden_;
   int64_t eos_, both_stride_, fed_stride_;
   std::vector<Row> rows_;
-  Linear<T> hidden_, input_, query_, feed_, readout_, output_;
+  std::vector<Linear<T>> hidden_, input_;  // by layer
+  Linear<T> query_, feed_, readout_, output_;
   Tensor embedding_;
-  // By row: h, c; [x ; feed], what the cell reads; [h' ; context ; x], of which readout and feed read the beginning.
-  std::vector<T> h_, c_, c_next_, fed_, both_, feed_next_, gates_x_, gates_h_, queries_, weights_, features_;
+  // By layer and row: h, c; what a step makes of h below the top layer. By row: [c ; h] of the top layer, where both
+  // ask; [x ; feed], what the cell reads; [h' ; context ; x], of which readout and feed read the beginning.
+  std::vector<T> h_, c_, c_next_, lower_, asking_, fed_, both_, feed_next_, gates_x_, gates_h_, queries_, weights_,
+      features_;
   std::vector<LogitsSummary<T>> summaries_;
   std::vector<T> values_, eos_logits_;
   std::vector<int64_t> ids_;

@@ -80,6 +80,11 @@ __device__ A read_or_zero(const void* p, int64_t at) {
   return p ? static_cast<A>(static_cast<const T*>(p)[at]) : A(0);
 }
 
+// Whether row b is reset before step t.
+__device__ inline bool is_reset(const Resets& resets, const int64_t* lengths, int64_t b, int64_t t, int64_t steps) {
+  return resets.at && t >= 0 && t < steps && !(lengths && t >= lengths[b]) && resets.at[b * steps + t];
+}
+
 template <int gates, class T>
 __global__ void __launch_bounds__(kThreads) step_forward_kernel(StepForward a) {
   using A = Accumulate<T>;
@@ -119,9 +124,19 @@ __global__ void __launch_bounds__(kThreads) cell_forward_kernel(CellForward a) {
   int64_t b = index / a.hidden, j = index % a.hidden;
   int64_t out = b * a.output_strides.batch + a.t * a.output_strides.step + j;
   A *h = static_cast<A*>(a.h) + index, *c = static_cast<A*>(a.c) + index;
+  // The state that the next step begins from, where it is not the one that this step made.
+  bool reset = is_reset(a.resets, a.lengths, b, a.resets.other, a.steps);
+  int64_t from = (b * a.steps + a.resets.other) * a.hidden + j;
+  auto replace = [&] {
+    A new_h = read_or_zero<T, A>(a.resets.h, from);
+    *h = new_h;
+    if (gates == 4) *c = read_or_zero<T, A>(a.resets.c, from);
+    if (a.rounded_h) static_cast<T*>(a.rounded_h)[index] = static_cast<T>(new_h);
+  };
   if (a.lengths && a.t >= a.lengths[b]) {  // takes no part: the state stays
     static_cast<T*>(a.output)[out] = static_cast<T>(A(0));
     if (a.exact_output) static_cast<A*>(a.exact_output)[out] = A(0);
+    if (reset) replace();
     return;
   }
   A x[gates], g[gates];
@@ -141,6 +156,7 @@ __global__ void __launch_bounds__(kThreads) cell_forward_kernel(CellForward a) {
   if (a.exact_output) static_cast<A*>(a.exact_output)[out] = cell.h;
   if (a.saved) write<4, A>(a.saved, (b * a.steps + a.t) * 4 * a.hidden + j, a.hidden, cell.saved);
   if (gates == 4 && a.cells) static_cast<A*>(a.cells)[out] = cell.c;
+  if (reset) replace();
 }
 
 template <int gates, class T>
@@ -153,6 +169,15 @@ __global__ void __launch_bounds__(kThreads) cell_backward_kernel(CellBackward a)
   int64_t at_h = b * a.grad_gates_h_strides.batch + a.t * a.grad_gates_h_strides.step + j;
   A *grad_h = static_cast<A*>(a.grad_h) + index, *grad_c = static_cast<A*>(a.grad_c) + index;
   A from_after = *grad_h + read_or_zero<T, A>(a.from_product, index);
+  if (is_reset(a.resets, a.lengths, b, a.resets.other, a.steps)) {  // before the step that this one came after
+    int64_t to = (b * a.steps + a.resets.other) * a.hidden + j;
+    if (a.grad_reset_h) static_cast<T*>(a.grad_reset_h)[to] = static_cast<T>(from_after);
+    from_after = 0;
+    if (gates == 4) {
+      if (a.grad_reset_c) static_cast<T*>(a.grad_reset_c)[to] = static_cast<T>(*grad_c);
+      *grad_c = 0;
+    }
+  }
   int64_t length = a.lengths && a.lengths[b] < a.steps ? a.lengths[b] : a.steps;
   if (a.t >= length) {  // took no part: the gradients stay
     A zeros[gates] = {};
@@ -164,15 +189,17 @@ __global__ void __launch_bounds__(kThreads) cell_backward_kernel(CellBackward a)
   }
   int64_t t_before = a.reverse ? a.t + 1 : a.t - 1;
   bool first = t_before < 0 || t_before >= length;
-  auto before = [&](const void* all, const void* initial) {
+  bool reset = is_reset(a.resets, a.lengths, b, a.t, a.steps);
+  auto before = [&](const void* all, const void* initial, const void* replaced) {
+    if (reset) return read_or_zero<T, A>(replaced, at);
     return first ? static_cast<A>(static_cast<const T*>(initial)[index])
                  : static_cast<const A*>(all)[at + (t_before - a.t) * a.hidden];
   };
-  A saved[4], h_before = before(a.output, a.h0), c_before = 0, c_after = 0, grad_c_after = 0;
+  A saved[4], h_before = before(a.output, a.h0, a.resets.h), c_before = 0, c_after = 0, grad_c_after = 0;
   if (gates == 4) {
-    c_before = before(a.cells, a.c0);
+    c_before = before(a.cells, a.c0, a.resets.c);
     c_after = static_cast<const A*>(a.cells)[at];
-    grad_c_after = *grad_c;
+    grad_c_after = *grad_c + read_or_zero<T, A>(a.grad_cells, at);
   }
   read<4, A>(a.saved, (b * a.steps + a.t) * 4 * a.hidden + j, a.hidden, saved);
   CellGradients<gates, A> grad(saved, h_before, c_before, c_after, from_after + read_or_zero<T, A>(a.grad_output, at),

@@ -25,9 +25,17 @@ struct StepBackward {
 void step_forward(int64_t gates, const StepForward& a, Type type, cudaStream_t stream);
 void step_backward(int64_t gates, const StepBackward& a, Type type, cudaStream_t stream);
 
+// Where the state of a row is replaced before a step, and by what. A row has none past its length.
+struct Resets {
+  const bool* at;      // (B, T); null: nowhere
+  const void *h, *c;   // T (B, T, H); null: zeros
+  int64_t other = -1;  // the step after this one; none: outside of 0..T-1
+};
+
 // Step `t` of `steps` within a sequence. The state is kept in Acc; what a product reads of it is rounded to T.
 struct CellForward {
   int64_t batch, hidden, steps, t;
+  Resets resets;                               // before the step that comes next
   const int64_t* lengths;                      // any value: a row takes part while t < its length; null: always
   const void *gates_x, *gates_h, *more_gates;  // T; more_gates: null, or added to gates_x
   Strides gates_x_strides, gates_h_strides, more_gates_strides;
@@ -42,6 +50,7 @@ struct CellForward {
 
 struct CellBackward {
   int64_t batch, hidden, steps, t;
+  Resets resets;  // before this step, and before the one that backward came from
   bool reverse;
   const int64_t* lengths;
   const void *saved, *output, *cells;  // Acc: what forward saved, output unrounded
@@ -51,7 +60,9 @@ struct CellBackward {
   void *grad_h, *grad_c;               // Acc (B, H): gradients of the state after, then the direct part before
   void *grad_gates_x, *grad_gates_h;   // T; an LSTM's are equal; grad_gates_x null: not wanted
   Strides grad_gates_x_strides, grad_gates_h_strides;
-  void* h_before;  // T (B, T, H): the state before each step, zero where none; null: not wanted
+  void* h_before;                     // T (B, T, H): the state before each step, zero where none; null: not wanted
+  const void* grad_cells;             // T (B, T, H); null: zero
+  void *grad_reset_h, *grad_reset_c;  // T (B, T, H): written where there is a reset; null: not wanted
 };
 
 void cell_forward(int64_t gates, const CellForward& a, Type type, cudaStream_t stream);

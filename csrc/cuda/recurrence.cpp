@@ -3,8 +3,13 @@
 #include <ATen/ops/add.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/ge.h>
+#include <ATen/ops/gt.h>
+#include <ATen/ops/logical_and.h>
+#include <ATen/ops/logical_not.h>
 #include <ATen/ops/masked_fill.h>
+#include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 #include "cell.cuh"
 #include "glue.h"
@@ -20,15 +25,27 @@ struct Inputs : RecurrenceArguments {
   Inputs(int64_t gates, const OptionalTensors& list, const OptionalTensor& lengths_)
       : RecurrenceArguments(gates, list, lengths_, contiguous), lengths(to_int64(lengths_)) {}
 
-  bool rounded() const { return type != accumulate_type(type); }
   Tensor accumulate(at::IntArrayRef shape) const { return at::empty(shape, x.options().dtype(accumulate_type(type))); }
 
   // x with zeros past each row's length: what stands there, NaN included, must not reach a weight's gradient, nor a
   // product in which a library lets one row reach another (as PyTorch's own of bfloat16 on a CPU does).
-  Tensor valid_part() const {
-    if (!lengths.defined()) return x;
+  Tensor valid_part() const { return valid_part(x); }
+  Tensor valid_part(const Tensor& all) const {
+    if (!lengths.defined()) return all;
     Tensor past = at::ge(at::arange(steps, lengths.options()).unsqueeze(0), lengths.unsqueeze(1));
-    return at::masked_fill(x, past.unsqueeze(2), 0);
+    return at::masked_fill(all, past.unsqueeze(2), 0);
+  }
+
+  Resets reset_data() const { return {bool_data(resets), data(reset_h), data(reset_c)}; }
+  // Rows (B, 1) that are reset before step t.
+  Tensor reset_rows(int64_t t) const {
+    Tensor rows = resets.narrow(1, t, 1);
+    return lengths.defined() ? at::logical_and(rows, at::gt(lengths, t).unsqueeze(1)) : rows;
+  }
+  // What stands before step t in place of a state (B, H), in its dtype.
+  static Tensor reset_to(const Tensor& rows, const Tensor& all, int64_t t, const Tensor& state) {
+    Tensor begin = all.defined() ? all.select(1, t).to(state.scalar_type()) : at::zeros_like(state);
+    return at::where(rows, begin, state);
   }
 };
 
@@ -43,10 +60,18 @@ Tensors forward(int64_t gates, const OptionalTensors& inputs, const OptionalTens
   Tensor gates_h = in.empty({in.batch, wide}), output = in.empty({in.batch, steps, hidden});
   Tensor saved = save ? in.accumulate({in.batch, steps, 4 * hidden}) : in.accumulate({0});
   Tensor exact = save && in.rounded() ? in.accumulate(output.sizes()) : in.accumulate({0});
-  Tensor cells = save && has_cell ? in.accumulate(output.sizes()) : in.accumulate({0});
+  bool show_cells = has_cell && in.resets.defined();
+  Tensor cells = has_cell && (save || show_cells) ? in.accumulate(output.sizes()) : in.accumulate({0});
   Tensor h = accumulator(in.h0), c = has_cell ? accumulator(in.c0) : Tensor();
-  Tensor rounded_h = in.rounded() ? in.h0.clone() : h;
+  if (in.resets.defined() && steps > 0) {
+    int64_t first = reverse ? steps - 1 : 0;
+    Tensor rows = in.reset_rows(first);
+    h = in.reset_to(rows, in.reset_h, first, h);
+    if (has_cell) c = in.reset_to(rows, in.reset_c, first, c);
+  }
+  Tensor rounded_h = in.rounded() ? h.to(in.type) : h;
   CellForward a{in.batch, hidden, steps};
+  a.resets = in.reset_data();
   a.lengths = int64_data(in.lengths);
   a.gates_x = data(gates_x), a.gates_x_strides = {steps * wide, wide};
   a.gates_h = data(gates_h), a.gates_h_strides = {wide, 0};
@@ -56,10 +81,15 @@ Tensors forward(int64_t gates, const OptionalTensors& inputs, const OptionalTens
   for (int64_t step = 0; step < steps; step++) {
     product_out(gates_h, rounded_h, in.weight_hh.t(), in.bias_hh);
     a.t = reverse ? steps - 1 - step : step;
+    a.resets.other = reverse ? a.t - 1 : a.t + 1;
     cell_forward(gates, a, type, stream);
   }
   Tensors result = {output, h.to(in.type)};
   if (has_cell) result.push_back(c.to(in.type));
+  if (show_cells) {
+    result.push_back(in.valid_part(cells).to(in.type));
+    if (!save || !in.rounded()) cells = in.accumulate({0});
+  }
   result.insert(result.end(), {saved, exact});
   if (has_cell) result.push_back(cells);
   return result;
@@ -82,30 +112,54 @@ Tensors backward(int64_t gates, const OptionalTensors& grads, const OptionalTens
   Tensor from_product = at::zeros({in.batch, hidden}, in.x.options());
   CellBackward a{in.batch, hidden, steps};
   a.reverse = reverse, a.lengths = int64_data(in.lengths);
-  a.saved = data(outputs[has_cell ? 3 : 2]), a.cells = has_cell ? data(outputs[5]) : nullptr;
-  a.output = data(in.rounded() ? outputs[has_cell ? 4 : 3] : outputs[0]);
+  a.saved = data(in.saved_gates(outputs)), a.cells = data(in.exact_cells(outputs));
+  a.output = data(in.exact_output(outputs));
   a.h0 = data(in.h0), a.c0 = data(in.c0);
   a.grad_output = data(grad_output), a.from_product = data(from_product);
   a.grad_h = data(grad_h), a.grad_c = data(grad_c);
   a.grad_gates_x = has_cell ? nullptr : data(grad_gates_x), a.grad_gates_h = data(grad_gates_h);
   a.grad_gates_x_strides = a.grad_gates_h_strides = {steps * wide, wide};
   a.h_before = data(h_before);
+  Tensor grad_cells = in.shown() > 3 ? contiguous(grads.get(3)) : Tensor();
+  auto zeros = [&](const Tensor& like, size_t which) {
+    return like.defined() && needs.get(which) ? at::zeros_like(like) : Tensor();
+  };
+  Tensor grad_reset_h = zeros(in.reset_h, has_cell ? 8 : 7), grad_reset_c = zeros(in.reset_c, 9);
+  a.resets = in.reset_data();
+  a.grad_cells = data(grad_cells), a.grad_reset_h = data(grad_reset_h), a.grad_reset_c = data(grad_reset_c);
   for (int64_t step = 0; step < steps; step++) {
     a.t = reverse ? step : steps - 1 - step;
+    a.resets.other = reverse ? a.t - 1 : a.t + 1;
     cell_backward(gates, a, type, stream);
     product_out(from_product, grad_gates_h.select(1, a.t), in.weight_hh);
+  }
+  grad_h = at::add(grad_h, from_product);
+  if (in.resets.defined() && steps > 0) {  // before the first step, which no kernel came after
+    int64_t first = reverse ? steps - 1 : 0;
+    Tensor rows = in.reset_rows(first);
+    auto take = [&](Tensor& grad, const Tensor& to) {
+      if (to.defined()) to.select(1, first).copy_(at::masked_fill(grad, at::logical_not(rows), 0));
+      grad = at::masked_fill(grad, rows, 0);
+    };
+    take(grad_h, grad_reset_h);
+    if (has_cell) take(grad_c, grad_reset_c);
   }
 
   Tensors result;
   size_t i = 0;
   auto give = [&](auto make) { result.push_back(needs.get(i++) ? make().to(in.type) : nothing(in.x)); };
   give([&] { return product(rows(grad_gates_x), in.weight_ih).view(in.x.sizes()); });
-  give([&] { return at::add(grad_h, from_product); });
+  give([&] { return grad_h; });
   if (has_cell) give([&] { return grad_c; });
   give([&] { return outer_products(rows(grad_gates_x), rows(in.valid_part())); });
   give([&] { return outer_products(rows(grad_gates_h), rows(h_before)); });
   give([&] { return sum_of_rows(rows(grad_gates_x)); });
   give([&] { return sum_of_rows(rows(grad_gates_h)); });
+  if (in.resets.defined()) {
+    result.push_back(nothing(in.x)), i++;
+    give([&] { return grad_reset_h; });
+    if (has_cell) give([&] { return grad_reset_c; });
+  }
   return result;
 }
 

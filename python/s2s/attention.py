@@ -95,7 +95,7 @@ class LocalAttention(nn.Module):
 
 def build_attention(config):
     """The module that ``config`` asks for; None where nothing is attended to (``none``, ``fixed``)."""
-    query, memory, heads = config.hidden_size, config.memory_size, config.attention_heads
+    query, memory, heads = config.query_size, config.memory_size, config.attention_heads
     if not config.attends:
         return None
     if config.attention in ("dot", "general"):

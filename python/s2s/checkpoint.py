@@ -21,7 +21,8 @@ from .model import Seq2Seq, outline
 from .vocab import read_vocabulary
 
 MANIFEST, WEIGHTS, VOCABULARIES = "config.json", "model.safetensors", ("source.vocab", "target.vocab")
-FORMAT, VERSION, WITHOUT_CHECKSUMS = "s2s checkpoint", 2, 1
+# Fields of the Config that came with a version say so (config.option); version 1 had no checksums.
+FORMAT, VERSION, WITHOUT_CHECKSUMS = "s2s checkpoint", 3, 1
 
 
 def save_checkpoint(folder, model, source_vocab, target_vocab, history=()):
@@ -71,14 +72,14 @@ def checked_config(values, path) -> Config:
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise S2SError(f"{path.parent} is no checkpoint of s2s.")
     version = values.get("version")
-    if type(version) is not int or version not in (WITHOUT_CHECKSUMS, VERSION):
+    if type(version) is not int or not WITHOUT_CHECKSUMS <= version <= VERSION:
         raise S2SError(
             f"{path.parent} is a checkpoint of version {shown(version)}, but this s2s reads versions "
-            f"{WITHOUT_CHECKSUMS} and {VERSION}."
+            f"{WITHOUT_CHECKSUMS} to {VERSION}."
         )
     try:
         # A field that is missing is a default only where there was no such field yet; a new one needs a new version.
-        return Config.from_dict(values.get("config"), whole=version == VERSION)
+        return Config.from_dict(values.get("config"), version)
     except S2SError as error:
         raise S2SError(f"{path}: {error}") from None
 

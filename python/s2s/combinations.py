@@ -41,9 +41,10 @@ def check_attention(c):
         c.normalize_attention and kind not in ("additive", "concat"),
         f"normalize_attention is set with attention {kind!r}, expected 'additive' or 'concat', which have a v.",
     )
+    asking = f"[c;h] {c.query_size} wide" if c.asks_with_c else f"hidden_size {c.hidden_size}"
     refuse(
-        kind == "dot" and c.hidden_size != c.memory_size,
-        f"attention is 'dot' with hidden_size {c.hidden_size}, expected {c.memory_size}, the width of "
+        kind == "dot" and c.query_size != c.memory_size,
+        f"attention is 'dot' with {asking}, expected {c.memory_size}, the width of "
         "the encoder's output (or choose 'general').",
     )
     refuse(
@@ -53,9 +54,18 @@ def check_attention(c):
     )
 
 
+ONLY_WITH_ATTENTION = {
+    "attention_heads": 1,
+    "attention_window": "global",
+    "normalize_attention": False,
+    "attention_query": "h",
+    "attention_layer": "auto",
+}
+
+
 def check_no_attention(c):
     kind = c.attention
-    for name, only in (("attention_heads", 1), ("attention_window", "global"), ("normalize_attention", False)):
+    for name, only in ONLY_WITH_ATTENTION.items():
         value = getattr(c, name)
         refuse(value != only, f"{name} is {value!r} with attention {kind!r}, expected {only!r}.")
     refuse(
@@ -78,9 +88,22 @@ def check_recurrence(c):
         f"feed is 'attentional' with readout {c.readout!r}, expected 'tanh', which is that vector.",
     )
     refuse(
-        c.feed == "attentional" and c.decoder_layers > 1,
-        f"feed is 'attentional' with decoder_layers {c.decoder_layers}, expected 1: the vector is made from "
-        "the lowest layer.",
+        c.feed == "attentional" and c.attention_layer == "lowest" and c.decoder_layers > 1,
+        f"attention_layer is 'lowest' with feed 'attentional' and decoder_layers {c.decoder_layers}, expected 'top', "
+        "of which the vector is made that the output layer reads.",
+    )
+    refuse(
+        c.attends and c.feed == "none" and c.attention_layer == "lowest",
+        "attention_layer is 'lowest' with feed 'none', expected 'top', as no layer is fed what was attended to.",
+    )
+    refuse(
+        c.attends and c.feed == "none" and c.asks_with_c,
+        "attention_query is 'state' with feed 'none' and cell 'lstm', expected 'h', the only state that is there "
+        "once all steps have run.",
+    )
+    refuse(
+        c.loop_dropout > 0 and not c.feeds_attention,
+        f"loop_dropout is {c.loop_dropout}, expected 0.0, as no attention is fed back.",
     )
     refuse(
         c.first_context != "auto" and not c.feeds_attention,

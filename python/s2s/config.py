@@ -16,14 +16,15 @@ LARGEST = 1_000_000_000  # any other whole number
 LARGEST_SEED = 2**63 - 1
 
 
-def option(default, help, low=None, high=None) -> Any:
+def option(default, help, low=None, high=None, since=2) -> Any:
     """A field with what the command line says about it and the range its value must lie in.
 
-    A whole number is at most LARGEST where nothing else is said, a fraction always finite.
+    A whole number is at most LARGEST where nothing else is said, a fraction always finite. ``since``: the version of
+    a checkpoint or a training that has it; with its default, a model is what it was before.
     """
     if high is None and type(default) is int:
         high = LARGEST
-    return field(default=default, metadata={"help": help, "low": low, "high": high})
+    return field(default=default, metadata={"help": help, "low": low, "high": high, "since": since})
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,14 @@ class Config:
     attention_size: int = option(256, "Width of the score of one head.", 1, WIDEST)
     attention_heads: int = option(1, "Heads, each with its own weights and context.", 1, 1024)
     attention_bias: bool = option(True, "The b of the additive score.")
+    attention_query: Literal["h", "state"] = option(
+        "h", "What asks: the cell's output, or its whole state, which of an LSTM is [c;h] (TensorFlow 1).", since=3
+    )
+    attention_layer: Literal["auto", "lowest", "top"] = option(
+        "auto",
+        "The decoder layer that asks and is fed the answer; auto: the lowest with feed=context, else the top.",
+        since=3,
+    )
     normalize_attention: bool = option(False, "Weight normalisation of the score vector v.")
     attention_window: Literal["global", "local-m", "local-p"] = option(
         "global", "Look everywhere, or near the step's own position, or near a predicted one (Luong)."
@@ -100,6 +109,9 @@ class Config:
 
     # Training
     dropout: float = option(0.2, "On embeddings, between layers and on the readout.", 0, 0.95)
+    loop_dropout: float = option(
+        0.0, "Dropout on what is fed back, and on [s;c] under the attentional vector that is.", 0, 0.95, since=3
+    )
     sampling: Literal["never", "constant", "linear", "inverse_sigmoid"] = option(
         "never", "Feed the model's own previous output in training: how often, over the run (Bengio 2015)."
     )
@@ -159,6 +171,21 @@ class Config:
         return self.attends and self.feed != "none"
 
     @property
+    def loop_layers(self) -> int:
+        """Decoder layers through which the attention is fed back; those above them are a sequence of their own."""
+        lowest = self.attention_layer == "lowest" or (self.attention_layer == "auto" and self.feed == "context")
+        return 1 if lowest else self.decoder_layers
+
+    @property
+    def asks_with_c(self) -> bool:
+        return self.attention_query == "state" and self.cell == "lstm"
+
+    @property
+    def query_size(self) -> int:
+        """Width of what the attention is asked with."""
+        return self.hidden_size * (2 if self.asks_with_c else 1)
+
+    @property
     def memory_size(self) -> int:
         """Width of the encoder's output, which the decoder attends to."""
         return self.encoder_size * (2 if self.bidirectional else 1)
@@ -190,10 +217,10 @@ class Config:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict, whole=False) -> "Config":
-        """Raises S2SError on a name that is no field, and with ``whole`` on a field that is missing."""
+    def from_dict(cls, values: dict, version=1) -> "Config":
+        """Raises S2SError on a name that is no field, and on a field that is missing though this version has it."""
         made = cls(**_known(values))
-        missing = [f.name for f in fields(cls) if whole and f.name not in values]
+        missing = [f.name for f in fields(cls) if f.metadata["since"] <= version and f.name not in values]
         if missing:
             raise S2SError(f"{missing[0]} is missing.")
         return made

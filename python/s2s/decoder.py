@@ -9,28 +9,26 @@ from torch import nn
 import s2s_kernels as sk
 
 from .attention import LocalAttention, build_attention
-from .attention_loop import AttentionLoop, LoopGRUState, LoopLSTMState
+from .attention_loop import AttentionLoop
 from .recurrent import cell, recurrent
 
 
 def loop_reason(config) -> str | None:
-    """Why a recurrence through the attention has to be a loop of steps; None if it is one fused scan, or no
-    recurrence runs through the attention."""
+    """Why a recurrence through the attention has to be a loop of steps; None if it is one op, or no recurrence runs
+    through the attention."""
     if not config.feeds_attention:
         return None
     if config.gru_before:
-        return "a GRU that resets before its product is not in the fused scan, which resets after it"
-    if config.attention in ("dot", "general"):
-        return f"{config.attention!r} attention is fed back to the cell, and the fused scan scores additively"
+        return "a GRU that resets before its product is not in the op, which resets after it"
     if config.attention_window != "global":
-        return f"a {config.attention_window} window is fed back to the cell, and the fused scan has no window"
+        return f"a {config.attention_window} window is fed back to the cell, and the op has no window"
     return None
 
 
 def readout_layer(config):
     """The Linear of the readouts that have one, or None."""
     width = config.hidden_size + config.context_size
-    # With the attentional vector fed, the scan has made tanh(W [s;c]).
+    # With the attentional vector fed, the loop has made tanh(W [s;c]).
     if config.readout in ("tanh", "linear") and config.feed != "attentional":
         return nn.Linear(width, config.readout_size)
     if config.readout == "maxout":
@@ -41,54 +39,55 @@ def readout_layer(config):
 class Decoder(nn.Module):
     """The configuration decides what runs.
 
-    - The attention is fed back to the cell: one scan (``sk.nn.AttentionGRU`` or ``AttentionLSTM``), or an
-      ``AttentionLoop`` where ``loop_reason`` gives a reason.
+    - The attention is fed back to the cell: an ``AttentionLoop``, which is one op unless ``loop_reason`` gives a
+      reason.
     - It is not: a GRU or LSTM over all steps, and then one batched attention with T queries.
     - There is none (``none``, ``fixed``): a GRU or LSTM over all steps.
 
-    Decoder layers over the first are a GRU or LSTM over all steps. Without feeding the top one is the query; with
-    feeding it is the lowest, as in Wu et al. (2016).
+    Where the attention is fed and asked by the lowest layer, as in Wu et al. (2016), those above it are a GRU or LSTM
+    over all steps; else the top one asks.
 
-    Its ``state`` is a tuple of tensors with the batch first: what the scan or the loop hands on, or the states of
-    the layers, then those of the layers above, then the step where a local window needs it.
+    Its ``state`` is a tuple of tensors with the batch first: what the loop hands on, or the states of the layers,
+    then those of the layers above, then the step where a local window needs it.
     """
 
     def __init__(self, config):
         super().__init__()
         self.config, self.lstm = config, config.cell == "lstm"
-        self.dropout = nn.Dropout(config.dropout)  # between the scan and the layers above
-        above = config.decoder_layers
+        self.dropout = nn.Dropout(config.dropout)  # between the loop and the layers above
         if config.feeds_attention:
-            above -= 1
-            feed_size = config.readout_size if config.feed == "attentional" else None
-            if loop_reason(config):
-                inputs = config.embedding_size + (config.context_size if feed_size is None else feed_size)
-                self.scan = AttentionLoop(
-                    cell(config, inputs, config.hidden_size),
-                    build_attention(config),
-                    config.context_size,
-                    feed_size,
-                    config.order,
-                )
-                self.scan_state = LoopLSTMState if self.lstm else LoopGRUState
-            else:
-                self.scan = (sk.nn.AttentionLSTM if self.lstm else sk.nn.AttentionGRU)(
-                    config.embedding_size,
-                    config.hidden_size,
-                    config.memory_size,
-                    config.attention_size,
-                    num_heads=config.attention_heads,
-                    feed_size=feed_size,
-                )
-                self.scan.attention = build_attention(config)
-                self.scan_state = sk.nn.AttentionLSTMState if self.lstm else sk.nn.AttentionGRUState
+            self.scan = self._loop()
+            above = config.decoder_layers - config.loop_layers
             if above:
                 self.rnn = recurrent(config, config.hidden_size, config.hidden_size, above)
         else:
             fixed = config.memory_size if config.attention == "fixed" and config.feed == "context" else 0
-            self.rnn = recurrent(config, config.embedding_size + fixed, config.hidden_size, above)
+            self.rnn = recurrent(config, config.embedding_size + fixed, config.hidden_size, config.decoder_layers)
             self.attention = build_attention(config)
         self.readout_layer = readout_layer(config)
+
+    def _loop(self):
+        config, size, reason = self.config, self.config.hidden_size, loop_reason(self.config)
+        feed_size = config.readout_size if config.feed == "attentional" else None
+        inputs = config.embedding_size + (config.context_size if feed_size is None else feed_size)
+        # One seed keeps making one model: this was sk.nn.AttentionGRU, which drew an attention that was then replaced.
+        replaced = config.attention in ("additive", "concat") and reason is None and config.loop_layers == 1
+        if replaced:
+            first = sk.nn.AdditiveAttention(size, config.memory_size, config.attention_size, config.attention_heads)
+        loop = AttentionLoop(
+            [cell(config, size if i else inputs, size) for i in range(config.loop_layers)],
+            first if replaced else build_attention(config),
+            config.context_size,
+            feed_size,
+            config.order,
+            query="c_h" if config.asks_with_c else "h",
+            dropout=config.dropout,
+            loop_dropout=config.loop_dropout,
+            one_op=reason is None,
+        )
+        if replaced:
+            loop.attention = build_attention(config)
+        return loop
 
     def project_keys(self, memory):
         """What the decoder needs of a memory (B, S, M), made once a source."""
@@ -150,11 +149,6 @@ class Decoder(nn.Module):
         contexts, weights = self._look(h, memory, step)
         return self._features(h, contexts, inputs), weights, states
 
-    def _split(self, states):
-        """The scan's own part of a state, and the rest."""
-        own = 2 if self.lstm else 1
-        return (tuple(states[:own]) if self.lstm else states[0]), tuple(states[own:])
-
     def forward(self, inputs, states, memory):
         """inputs (B, T, E), first states -> features (B, T, R) and weights (B, T, S), with heads (B, T, N, S), None
         without an attention."""
@@ -162,18 +156,12 @@ class Decoder(nn.Module):
         if not config.feeds_attention:
             step = memory.lengths.new_zeros(len(inputs)) if self._local else None
             return self._plain(inputs, states, memory, step)[:2]
-        first, above = self._split(states)
-        out = self.scan(
-            inputs,
-            first,
-            memory.values,
-            keys=memory.keys,
-            lengths=memory.lengths,
-            first_feed=self._first_feed(states[0]),
-        )
+        cells, above = self.scan.states(states)
+        options = {"keys": memory.keys, "lengths": memory.lengths, "first_feed": self._first_feed(states[0])}
+        out = self.scan(inputs, cells, memory.values, **options)
         read = slice(None, -1) if config.order == "before" else slice(1, None)
         if config.feed == "attentional":
-            return out.feeds[:, 1:], out.weights[:, read]
+            return out.feeds, out.weights[:, read]
         h, _ = self._run_layers(out.states, above, self.dropout)
         return self._features(h, out.contexts[:, read], inputs), out.weights[:, read]
 
@@ -181,9 +169,9 @@ class Decoder(nn.Module):
         """The state before the first ``step``: a tuple of tensors with the batch first."""
         if not self.config.feeds_attention:
             return (*states, memory.lengths.new_zeros(len(memory.lengths))) if self._local else states
-        first, above = self._split(states)
+        cells, above = self.scan.states(states)
         options = {"keys": memory.keys, "lengths": memory.lengths, "first_feed": self._first_feed(states[0])}
-        return (*self.scan.start(first, memory.values, **options), *above)
+        return (*self.scan.start(cells, memory.values, **options).flat(), *above)
 
     def step(self, inputs, state, memory):
         """inputs (B, E), state of start() or step() -> features (B, R), weights (B, [N,] S) or None, new state."""
@@ -193,11 +181,10 @@ class Decoder(nn.Module):
             features, weights, states = self._plain(inputs[:, None], tuple(states), memory, step)
             new = states if step is None else (*states, step + 1)
             return features[:, 0], None if weights is None else weights[:, 0], new
-        size = len(self.scan_state._fields)
-        old, above = self.scan_state(*state[:size]), tuple(state[size:])
+        old, above = self.scan.state(state)
         new = self.scan.step(inputs, old, memory.values, keys=memory.keys, lengths=memory.lengths)
         read = old if config.order == "before" else new
         if config.feed == "attentional":
-            return new.feed, read.weights, tuple(new)
+            return new.feed, read.weights, new.flat()
         h, above = self._run_layers(new.h[:, None], above, self.dropout)
-        return self._features(h[:, 0], read.context, inputs), read.weights, (*new, *above)
+        return self._features(h[:, 0], read.context, inputs), read.weights, (*new.flat(), *above)

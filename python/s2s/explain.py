@@ -52,8 +52,8 @@ def explain(config, device="cpu") -> list[Row]:
         where = " and ".join(dict.fromkeys([step_backend, attention_backend]))
         rows.append(Row("decoder with attention", f"a loop of {step} and {attention}", where, reason))
     else:
-        rows.append(Row("decoder with attention", f"attention_{cell}", backend, ""))
-    above = config.decoder_layers - 1 if fed else 0
+        rows.append(Row("decoder with attention", *_decoder(config, backend)))
+    above = config.decoder_layers - config.loop_layers if fed else 0
     if above:
         rows.append(layers("decoder layers above", above))
     own = backend if backend in ("cpp", "reference") else "torch"
@@ -75,6 +75,27 @@ def _attention(config, backend):
     if config.attention in ("dot", "general"):
         return "two matmuls and a softmax", "torch"
     return "additive_attention", backend
+
+
+def _decoder(config, backend):
+    """(what runs, where, why it is no kernel of its own) when the whole recurrence is one op."""
+    op, parts = f"attention_{config.cell}", decoder_parts(config)
+    if parts:
+        op = f"{op} with {', '.join(parts)}"
+    if parts and backend in ("cuda", "triton"):
+        return f"{op}, a loop of {config.cell}_step", backend, f"with parts, the {backend} backend has steps alone"
+    return op, backend, ""
+
+
+def decoder_parts(config) -> list[str]:
+    """What the decoder's op is given beside the plain decoder; see docs/ops.md."""
+    parts = {
+        "dot scores": config.attention in ("dot", "general"),
+        "a query from [c;h]": config.asks_with_c,
+        f"{config.loop_layers} layers": config.loop_layers > 1,
+        "dropout inside": config.loop_dropout > 0 or (config.dropout > 0 and config.loop_layers > 1),
+    }
+    return [name for name, given in parts.items() if given]
 
 
 def _single_steps(config, backend, step, step_backend, attention, attention_backend, above):

@@ -28,6 +28,8 @@ def config_reason(config, device_type) -> str | None:
         return f"a search as one op scores additively, and this attention is {config.attention!r}"
     if config.attention_window != "global":
         return f"a search as one op has no {config.attention_window} window"
+    if config.asks_with_c:
+        return "a search as one op is asked with h, and this attention with [c;h]"
     if config.gru_before:
         return "a search as one op has no GRU that resets before its product"
     if config.decoder_layers > 1:

@@ -34,7 +34,7 @@ PRESETS = {
     ),
     "tf-attention": Preset(
         "embedding_attention_seq2seq: attention after the cell, fed back, linear output projection",
-        _TENSORFLOW | {"order": "after", "readout": "linear"},
+        _TENSORFLOW | {"order": "after", "readout": "linear", "attention_query": "state"},
     ),
     "lstm-marathi": Preset(
         "LSTM-256 encoder and decoder, attention over the decoder's outputs, softmax of [s;c]",

@@ -16,17 +16,18 @@ RECORD = {
 }
 
 
-def check_numbers(numbers, path, form, version) -> Config:
+def check_numbers(numbers, path, form, oldest, newest) -> Config:
     """The Config in the training.json at ``path``. Raises S2SError with the field that is missing, of another type, or
     impossible beside the others."""
     if not isinstance(numbers, dict) or numbers.get("format") != form:
         raise S2SError(f"{path} is no training of this s2s.")
-    if type(numbers.get("version")) is not int or numbers["version"] != version:
+    version = numbers.get("version")
+    if type(version) is not int or not oldest <= version <= newest:
         raise S2SError(
-            f"{path} is a training of version {shown(numbers.get('version'))}, but this s2s reads version {version}."
+            f"{path} is a training of version {shown(version)}, but this s2s reads versions {oldest} to {newest}."
         )
     try:
-        config = Config.from_dict(numbers.get("config"), whole=True)
+        config = Config.from_dict(numbers.get("config"), version)
         _check_counts(numbers, config)
         _check_history(numbers)
         if numbers.get("notes") is not None:  # a Trainer of one's own need not have any

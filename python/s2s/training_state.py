@@ -21,7 +21,7 @@ from .state_numbers import check_numbers
 from .vocab import read_vocabulary
 
 MANIFEST, TENSORS = "training.json", "training.safetensors"
-FORMAT, VERSION = "s2s training", 2
+FORMAT, VERSION, OLDEST = "s2s training", 3, 2
 NUMBERS = ("step", "epoch", "done", "tokens", "bad", "history")
 HOW_LONG = ("epochs", "max_seconds", "patience")  # fields that may differ when a run goes on
 
@@ -117,7 +117,7 @@ def read_state(folder) -> State:
 
     def names(numbers):
         nonlocal config
-        config = check_numbers(numbers, folder / MANIFEST, FORMAT, VERSION)
+        config = check_numbers(numbers, folder / MANIFEST, FORMAT, OLDEST, VERSION)
         return [TENSORS]
 
     check_there(folder)

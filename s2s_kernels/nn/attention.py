@@ -116,3 +116,37 @@ class AdditiveAttention(nn.Module):
             mask=mask,
             bias=bias,
         )
+
+
+class DotAttention(nn.Module):
+    """Luong attention of one head: the score is query . key, where the keys are the memory itself, or W_k memory with
+    ``general``. `AttentionGRU` and `AttentionLSTM` are made with it for ``score="dot"`` and ``"general"``.
+
+    Args:
+        query_size: width of the query and of the keys.
+        key_size: width of the memory; that of the query without ``general``.
+    """
+
+    query_layer = None  # the query is the state
+
+    def __init__(self, query_size, key_size, general=False, *, device=None, dtype=None):
+        super().__init__()
+        if not general and key_size != query_size:
+            raise ValueError(f"key_size is {key_size}, expected {query_size} as the query: 'general' projects the keys")
+        self.query_size, self.key_size, self.key_layer = query_size, key_size, None
+        if general:
+            self.key_layer = nn.Linear(key_size, query_size, bias=False, device=device, dtype=dtype)
+
+    def reset_parameters(self):
+        if self.key_layer is not None:
+            self.key_layer.reset_parameters()
+
+    def extra_repr(self):
+        return f"{self.query_size}, {self.key_size}"
+
+    def score_vector(self):
+        return None
+
+    def project_keys(self, memory):
+        """Keys (B, S, query_size) of a memory (B, S, key_size)."""
+        return memory if self.key_layer is None else self.key_layer(memory)

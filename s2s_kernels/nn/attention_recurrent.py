@@ -6,7 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from .. import ops
-from .attention import AdditiveAttention
+from ..checks import check_choice, check_integer
+from ..ops.decoder_checks import FEEDS, LOCATIONS, NORMALIZATIONS
+from ..reference import decoder
+from ..reference.additive_attention import valid_positions, zero_invalid
+from .attention import AdditiveAttention, DotAttention
 from .cells import GRUCell, LSTMCell
 
 
@@ -14,20 +18,22 @@ class AttentionGRUState(NamedTuple):
     """What one decoding step hands to the next. Every field has the batch first, so that a beam search reorders
     with ``AttentionGRUState(*(field[order] for field in state))``."""
 
-    h: Tensor  # (B, H)
+    h: Tensor  # (B, H), with layers (B, L, H)
     feed: Tensor  # (B, F), what the next step is fed
     context: Tensor  # (B, N*D), attended with h
     weights: Tensor  # (B, S), with N heads (B, N, S)
+    past: Tensor  # (B, P, S), what the next attention reads of the weights so far; P = 0 where it reads nothing
 
 
 class AttentionLSTMState(NamedTuple):
     """As ``AttentionGRUState``, with the LSTM's c."""
 
-    h: Tensor  # (B, H)
-    c: Tensor  # (B, H)
+    h: Tensor  # (B, H), with layers (B, L, H)
+    c: Tensor  # (B, H), with layers (B, L, H)
     feed: Tensor  # (B, F)
     context: Tensor  # (B, N*D)
     weights: Tensor  # (B, S), with N heads (B, N, S)
+    past: Tensor  # (B, P, S)
 
 
 class _AttentionRecurrent(nn.Module):
@@ -46,33 +52,81 @@ class _AttentionRecurrent(nn.Module):
         bias=True,
         *,
         normalize=False,
+        score="additive",
+        num_layers=1,
+        location=None,
+        location_size=1,
+        normalization="softmax",
+        feed="tanh",
         device=None,
         dtype=None,
     ):
         super().__init__()
+        check_choice("score", score, ("additive", "dot", "general"))
+        check_integer("num_layers", num_layers, 1)
+        check_choice("normalization", normalization, NORMALIZATIONS)
+        check_choice("feed", feed, FEEDS)
+        if location is not None:
+            check_choice("location", location, LOCATIONS)
+            check_integer("location_size", location_size, 1)
+            if location_size % 2 == 0:
+                raise ValueError(f"location_size is {location_size}, expected an odd number")
+        if num_heads > 1 and (score != "additive" or location is not None or normalization == "forward"):
+            raise ValueError(f"num_heads is {num_heads}, expected 1 with a dot score, location or forward attention")
+        if score != "additive" and (normalize or location is not None):
+            raise ValueError(f"score is {score!r} with normalize or location, expected 'additive'")
         factory = {"device": device, "dtype": dtype}
         self.input_size, self.hidden_size, self.key_size = input_size, hidden_size, key_size
-        self.attention_size, self.num_heads = attention_size, num_heads
+        self.attention_size, self.num_heads, self.num_layers = attention_size, num_heads, num_layers
+        self.location, self.normalization, self.feed = location, normalization, feed
         self.context_size = num_heads * key_size
+        if feed == "gate" and feed_size not in (None, self.context_size):
+            raise ValueError(f"feed_size is {feed_size}, expected {self.context_size} as the context that is gated")
         self.feed_size = self.context_size if feed_size is None else feed_size
-        self.attention = AdditiveAttention(
-            hidden_size, key_size, attention_size, num_heads, normalize=normalize, bias=bias, **factory
-        )
+        if score == "additive":
+            self.attention = AdditiveAttention(
+                hidden_size, key_size, attention_size, num_heads, normalize=normalize, bias=bias, **factory
+            )
+        else:
+            self.attention = DotAttention(hidden_size, key_size, score == "general", **factory)
         self.cell = self._cell_type(input_size + self.feed_size, hidden_size, bias, **factory)
-        self.feed_layer = None
-        if feed_size is not None:
-            self.feed_layer = nn.Linear(hidden_size + self.context_size, feed_size, bias=bias, **factory)
+        self.layers = nn.ModuleList(
+            self._cell_type(hidden_size, hidden_size, bias, **factory) for _ in range(num_layers - 1)
+        )
+        self.location_layer = self.feed_layer = None
+        if location is not None:
+            self.location_layer = nn.Conv1d(
+                LOCATIONS[location], attention_size, location_size, padding="same", bias=False, **factory
+            )
+        if feed_size is not None or feed != "tanh":
+            read = hidden_size if feed == "gate" else hidden_size + self.context_size
+            self.feed_layer = nn.Linear(read, self.feed_size, bias=bias, **factory)
 
     def reset_parameters(self):
-        for module in (self.attention, self.cell, self.feed_layer):
+        for module in (self.attention, self.cell, *self.layers, self.location_layer, self.feed_layer):
             if module is not None:
                 module.reset_parameters()
+
+    def _parts(self):
+        """The parts of docs/ops.md that this decoder has."""
+        parts = {}
+        if self.attention.score_vector() is None:
+            parts["score"] = "dot"
+        if self.layers:
+            parts["layers"] = [(c.weight_ih, c.weight_hh, c.bias_ih, c.bias_hh) for c in self.layers]
+        if self.location is not None:
+            parts |= {"location": self.location, "w_location": self.location_layer.weight}
+        if self.normalization != "softmax":
+            parts["normalization"] = self.normalization
+        if self.feed != "tanh":
+            parts["feed"] = self.feed
+        return parts
 
     def project_keys(self, memory):
         """Keys (B, S, A), with heads (B, S, N, A), of a memory (B, S, key_size); for ``start`` and ``step``."""
         return self.attention.project_keys(memory)
 
-    def _scan(self, op, x, state, memory, keys, lengths, mask, first_feed):
+    def _scan(self, op, x, state, memory, keys, lengths, mask, first_feed, parts):
         cell, query, feed = self.cell, self.attention.query_layer, self.feed_layer
         if keys is None:
             keys = self.project_keys(memory)
@@ -82,8 +136,8 @@ class _AttentionRecurrent(nn.Module):
             keys,
             memory,
             self.attention.score_vector(),
-            query.weight,
-            query.bias,
+            None if query is None else query.weight,
+            None if query is None else query.bias,
             cell.weight_ih,
             cell.weight_hh,
             cell.bias_ih,
@@ -93,6 +147,8 @@ class _AttentionRecurrent(nn.Module):
             w_feed=None if feed is None else feed.weight,
             b_feed=None if feed is None else feed.bias,
             first_feed=first_feed,
+            **self._parts(),
+            **parts,
         )
 
     def beam_search(self, state, memory, embedding, output, **options):
@@ -103,12 +159,12 @@ class _AttentionRecurrent(nn.Module):
             found.ids  # (B, n_best, max_length + 1)
 
         Args:
-            state: h_0 (B, H), for an LSTM (h_0, c_0).
+            state: h_0 (B, H), for an LSTM (h_0, c_0); with layers (L, B, H).
             memory: (B, S, D).
             embedding: nn.Embedding (V, I); output: nn.Linear of the features to V logits.
             keys: what ``project_keys(memory)`` returned; made here when None.
             readout_layer: nn.Linear under the tanh of the features, or None.
-            options: those of `s2s_kernels.beam_search`, but for the weights.
+            options: those of `s2s_kernels.beam_search`, but for the weights and what the constructor has chosen.
 
         Returns:
             SearchOutput: ids (B, n_best, max_length + 1), lengths and scores (B, n_best), weights.
@@ -129,8 +185,8 @@ class _AttentionRecurrent(nn.Module):
             self.project_keys(memory) if keys is None else keys,
             memory,
             self.attention.score_vector(),
-            query.weight,
-            query.bias,
+            None if query is None else query.weight,
+            None if query is None else query.bias,
             cell.weight_ih,
             cell.weight_hh,
             cell.bias_ih,
@@ -142,19 +198,72 @@ class _AttentionRecurrent(nn.Module):
             b_feed=None if feed is None else feed.bias,
             w_readout=None if readout_layer is None else readout_layer.weight,
             b_readout=None if readout_layer is None else readout_layer.bias,
+            **self._parts(),
             **options,
         )
 
-    def _attend(self, h, memory, keys, lengths, mask, feed=None):
-        """(feed, context, weights) for the state h; the feed is made from h unless given."""
-        context, weights = self.attention(h, memory, keys=keys, lengths=lengths, mask=mask)
+    def _start(self, state, memory, lengths, mask, first_feed, keys, first_weights):
+        """The fields of a state after (B, H) tensors, with layers (L, B, H)."""
+        state = [x.transpose(0, 1) for x in state] if self.layers else state
+        rows = [] if self.location is None else [memory.new_zeros(memory.shape[:2])] * 2
+        if first_weights is not None:
+            rows = [zero_invalid(first_weights, valid_positions(memory.shape[1], lengths, mask))] * len(rows)
+        if self.normalization == "forward":
+            rows.append((torch.arange(memory.shape[1], device=memory.device) == 0).to(memory).expand(len(memory), -1))
+        past = torch.stack(rows, 1) if rows else memory.new_empty(len(memory), 0, memory.shape[1])
+        return *state, *self._attend(state[0], memory, keys, lengths, mask, past, first_feed)
+
+    def _step(self, x, state, memory, lengths, mask, keys):
+        """The fields of the next state."""
+        x, old = torch.cat([x, state.feed], -1), state[: len(state) - 4]
+        if not self.layers:
+            new = self.cell(x, old if len(old) == 2 else old[0])
+            new = new if len(old) == 2 else (new,)
+        else:
+            made = []
+            for cell, *parts in zip((self.cell, *self.layers), *(part.unbind(1) for part in old), strict=True):
+                after = cell(x, tuple(parts) if len(parts) == 2 else parts[0])
+                made.append(after if len(parts) == 2 else (after,))
+                x = made[-1][0]
+            new = tuple(torch.stack(part, 1) for part in zip(*made, strict=True))
+        return *new, *self._attend(new[0], memory, keys, lengths, mask, state.past)
+
+    def _attend(self, h, memory, keys, lengths, mask, past, feed=None):
+        """(feed, context, weights, past) for the state h; the feed is made from h unless given."""
+        h = h[:, -1] if self.layers else h
+        v = self.attention.score_vector()
+        if v is not None and not past.shape[1] and self.normalization == "softmax":
+            context, weights = self.attention(h, memory, keys=keys, lengths=lengths, mask=mask)
+        else:
+            context, weights = self._attend_by_parts(h, memory, keys, lengths, mask, past, v)
         if self.num_heads > 1:
             context = context.flatten(1)
-        if feed is None:
-            feed = context
-            if self.feed_layer is not None:
-                feed = torch.tanh(self.feed_layer(torch.cat([h, context], -1)))
-        return feed, context, weights
+        if feed is not None:
+            return feed, context, weights, past  # what the first state looks at is then no part of the decoder
+        rows = [] if self.location is None else [weights, past[:, 1] + weights]
+        rows += [weights] if self.normalization == "forward" else []
+        past = torch.stack(rows, 1) if rows else past
+        return self._make_feed(h, context), context, weights, past
+
+    def _attend_by_parts(self, h, memory, keys, lengths, mask, past, v):
+        valid = valid_positions(memory.shape[1], lengths, mask)
+        keys = zero_invalid(self.project_keys(memory) if keys is None else keys, valid)
+        w_location, history = None, None
+        if self.location is not None:
+            w_location = self.location_layer.weight
+            history = past[:, {"previous": slice(0, 1), "cumulative": slice(1, 2), "both": slice(0, 2)}[self.location]]
+        values = zero_invalid(memory, valid)
+        source = decoder.Source(keys, values, valid, v, 1.0, None, self.normalization, w_location, None)
+        query = h
+        if self.attention.query_layer is not None:
+            query = self.attention._split_heads(self.attention.query_layer(h))
+        return decoder.attend(source, query, history, past[:, -1] if past.shape[1] else None, None)
+
+    def _make_feed(self, h, context):
+        if self.feed_layer is None:
+            return context
+        fed = self.feed_layer(h if self.feed == "gate" else torch.cat([h, context], -1))
+        return {"tanh": fed.tanh, "linear": lambda: fed, "gate": lambda: fed.sigmoid() * context}[self.feed]()
 
 
 class AttentionGRU(_AttentionRecurrent):
@@ -174,11 +283,20 @@ class AttentionGRU(_AttentionRecurrent):
         feed_size: F, width of Luong's attentional vector, which is then what each step is fed. None: the context.
         bias: whether the query projection, the cell and the feed layer have biases.
         normalize: weight normalisation of the score vector, see ``AdditiveAttention``.
+
+    Parts of docs/ops.md:
+        score: "additive", "dot" (the keys are the memory) or "general" (they are projected): ``attention`` is then a
+            ``DotAttention``, attention_size is not read.
+        num_layers: L; those above the first are ``layers``, and states are (L, B, H).
+        location: "previous", "cumulative" or "both": ``location_layer``, a Conv1d of odd ``location_size``, over the
+            weights so far.
+        normalization: "softmax", "sigmoid" or "forward".
+        feed: "tanh", "linear" or "gate", of ``feed_layer``.
     """
 
     _cell_type = GRUCell
 
-    def forward(self, x, h0, memory, *, lengths=None, mask=None, first_feed=None, keys=None):
+    def forward(self, x, h0, memory, *, lengths=None, mask=None, first_feed=None, keys=None, **parts):
         """The decoder over T known inputs (teacher forcing), differentiable in everything.
 
         Args:
@@ -189,6 +307,7 @@ class AttentionGRU(_AttentionRecurrent):
             mask: (B, S) bool, True where a position may be attended; given with ``lengths``, both must hold.
             first_feed: (B, F), the feed of the first step; made from h0 when None.
             keys: what ``project_keys(memory)`` returned; made here when None.
+            parts: what docs/ops.md has for one call: factors of dropout and zoneout, first_weights, scale, ...
 
         Returns:
             AttentionGRUOutput: states (B, T, H) h_1..h_T; contexts (B, T+1, N*D) c_0..c_T; weights (B, T+1, S),
@@ -197,11 +316,11 @@ class AttentionGRU(_AttentionRecurrent):
         Raises:
             ValueError, TypeError: a wrong shape, dtype or device, named in the message.
         """
-        return self._scan(ops.attention_gru, x, h0, memory, keys, lengths, mask, first_feed)
+        return self._scan(ops.attention_gru, x, h0, memory, keys, lengths, mask, first_feed, parts)
 
-    def start(self, h0, memory, *, lengths=None, mask=None, first_feed=None, keys=None):
+    def start(self, h0, memory, *, lengths=None, mask=None, first_feed=None, keys=None, first_weights=None):
         """The AttentionGRUState before the first ``step``; arguments as in ``forward``."""
-        return AttentionGRUState(h0, *self._attend(h0, memory, keys, lengths, mask, first_feed))
+        return AttentionGRUState(*self._start((h0,), memory, lengths, mask, first_feed, keys, first_weights))
 
     def step(self, x, state, memory, *, lengths=None, mask=None, keys=None):
         """One step of decoding; T of them equal one ``forward``.
@@ -220,8 +339,7 @@ class AttentionGRU(_AttentionRecurrent):
         Returns:
             AttentionGRUState: h_{t+1}, and the feed, context and weights made from it.
         """
-        h = self.cell(torch.cat([x, state.feed], -1), state.h)
-        return AttentionGRUState(h, *self._attend(h, memory, keys, lengths, mask))
+        return AttentionGRUState(*self._step(x, state, memory, lengths, mask, keys))
 
 
 class AttentionLSTM(_AttentionRecurrent):
@@ -232,16 +350,14 @@ class AttentionLSTM(_AttentionRecurrent):
 
     _cell_type = LSTMCell
 
-    def forward(self, x, state, memory, *, lengths=None, mask=None, first_feed=None, keys=None):
+    def forward(self, x, state, memory, *, lengths=None, mask=None, first_feed=None, keys=None, **parts):
         """As ``AttentionGRU.forward`` with state = (h_0, c_0), each (B, H). Returns an AttentionLSTMOutput."""
-        return self._scan(ops.attention_lstm, x, state, memory, keys, lengths, mask, first_feed)
+        return self._scan(ops.attention_lstm, x, state, memory, keys, lengths, mask, first_feed, parts)
 
-    def start(self, state, memory, *, lengths=None, mask=None, first_feed=None, keys=None):
+    def start(self, state, memory, *, lengths=None, mask=None, first_feed=None, keys=None, first_weights=None):
         """The AttentionLSTMState before the first ``step``, from state = (h_0, c_0)."""
-        h, c = state
-        return AttentionLSTMState(h, c, *self._attend(h, memory, keys, lengths, mask, first_feed))
+        return AttentionLSTMState(*self._start(state, memory, lengths, mask, first_feed, keys, first_weights))
 
     def step(self, x, state, memory, *, lengths=None, mask=None, keys=None):
         """As ``AttentionGRU.step``, with an AttentionLSTMState."""
-        h, c = self.cell(torch.cat([x, state.feed], -1), (state.h, state.c))
-        return AttentionLSTMState(h, c, *self._attend(h, memory, keys, lengths, mask))
+        return AttentionLSTMState(*self._step(x, state, memory, lengths, mask, keys))

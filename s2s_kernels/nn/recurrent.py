@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from .. import cudnn, dynamo, ops
-from ..ops.recurrence import check_sequence
+from ..ops.recurrence import check_sequence, given
 from ..recording import recorded
 
 
@@ -37,19 +37,21 @@ class Recurrent(nn.RNNBase):
         super().flatten_parameters()
         cudnn.flatten(self)
 
-    def _layer(self, x, states, weights, lengths, reverse):
-        """(output, states) of one layer in one direction; a state is a tuple of (B, H) tensors."""
+    def _layer(self, x, states, weights, lengths, reverse, resets=None, reset_states=None):
+        """(output, states) of one layer in one direction; a state is a tuple of (B, H) tensors, reset_states one of
+        (B, T, H) or None."""
         raise NotImplementedError
 
-    def _to_states(self, hx):
+    def _to_states(self, hx, name="hx"):
         """The tuple of state tensors in the user's hx."""
         raise NotImplementedError
 
     def _from_states(self, states):
         raise NotImplementedError
 
-    def _forward(self, x, hx, lengths, batch_sizes=None, dropout=padded_dropout):
-        """Batch-first x (B, T, I), hx a tuple of (layers * directions, B, H) or None.
+    def _forward(self, x, hx, lengths, batch_sizes=None, dropout=padded_dropout, resets=None, reset_states=None):
+        """Batch-first x (B, T, I), hx a tuple of (layers * directions, B, H) or None, resets (B, T) or None,
+        reset_states a tuple of (layers * directions, B, T, H) or None.
 
         batch_sizes: x is a PackedSequence's data, for cuDNN.
         """
@@ -64,7 +66,7 @@ class Recurrent(nn.RNNBase):
                     f"hx has shape {tuple(state.shape)}, expected (num_layers * directions, batch, hidden_size) = "
                     f"{shape}"
                 )
-        if lengths is None and cudnn.takes_stack(x):
+        if lengths is None and resets is None and reset_states is None and cudnn.takes_stack(x):
             first = x if batch_sizes is None else x[:batch, None]
             states, weights = zip(("h0", "c0"), (state[0] for state in hx), strict=False), layers[0]
             check_sequence(len(hx) + 2, first, tuple(states), *weights, *[None] * (4 - len(weights)), None)
@@ -76,8 +78,9 @@ class Recurrent(nn.RNNBase):
                 x = dropout(x, self.dropout)
             outputs = []
             for d in range(directions):
-                states = tuple(state[i + d] for state in hx)
-                output, states = self._layer(x, states, layers[i + d], lengths, reverse=d == 1)
+                states, begin = (y and tuple(state[i + d] for state in y) for y in (hx, reset_states))
+                options = given(None, False, resets, begin)  # a subclass may know of none
+                output, states = self._layer(x, states, layers[i + d], lengths, reverse=d == 1, **options)
                 outputs.append(output)
                 last.append(states)
             x = outputs[0] if directions == 1 else torch.cat(outputs, -1)
@@ -109,7 +112,19 @@ class Recurrent(nn.RNNBase):
         copy = output.clone(memory_format=torch.contiguous_format) if saved else output.contiguous()
         return copy if time_first else copy.transpose(0, 1)
 
-    def forward(self, input, hx=None, *, lengths=None):
+    def _reset_states(self, input, reset_states):
+        """reset_states of a batch, checked and batch-first."""
+        expected = (len(self._all_weights), *input.shape[:2], self.hidden_size)
+        for state in reset_states:
+            if state.shape != expected:
+                order = "batch, steps" if self.batch_first else "steps, batch"
+                raise ValueError(
+                    f"reset_states has shape {tuple(state.shape)}, expected (num_layers * directions, {order}, "
+                    f"hidden_size) = {expected}"
+                )
+        return reset_states if self.batch_first else tuple(state.transpose(1, 2) for state in reset_states)
+
+    def forward(self, input, hx=None, *, lengths=None, resets=None, reset_states=None):
         """``(output, h_n)`` of a GRU, ``(output, (h_n, c_n))`` of an LSTM, as torch.nn's.
 
         Args:
@@ -121,18 +136,30 @@ class Recurrent(nn.RNNBase):
                 then zero past them, a reverse direction starts at each row's last valid step, and h_n is the
                 state after it: what packing the input computes, without packing it. What the input holds past a
                 row's length is ignored, NaN included.
+            resets: bool, (B, T) with ``batch_first`` and (T, B) without, of a padded batch: where True, the states of
+                that row are replaced before that step, in every layer and direction; the reverse direction reads its
+                steps backwards, so there it is the state that came from the step after.
+            reset_states: what they are replaced by, (num_layers * directions, B, T, hidden_size), or
+                (num_layers * directions, T, B, hidden_size) without ``batch_first``; an LSTM takes a pair; read where
+                there is a reset and nowhere else. Zeros when None.
 
         Raises:
             ValueError, TypeError: a wrong shape, dtype or device, named in the message.
         """
+        options = {"lengths": lengths, "resets": resets, "reset_states": reset_states}
+        given = [name for name, x in options.items() if x is not None]
         if self._recorded_as_torch and recorded():
             if lengths is not None:
                 raise ValueError("lengths is given, expected None in torch.jit.trace and ONNX export: pack the input")
+            if given:
+                raise ValueError(f"{given[0]} is given, expected None in torch.jit.trace and ONNX export")
             return super().forward(input, hx)
         states = None if hx is None else self._to_states(hx)
         if isinstance(input, PackedSequence):
             if lengths is not None:
                 raise ValueError("lengths is given, expected None with a PackedSequence, which has its own")
+            if given:
+                raise ValueError(f"{given[0]} is given, expected None with a PackedSequence")
             output, states = self._forward_packed(input, states)
             return output, self._from_states(states)
         if not isinstance(input, Tensor):
@@ -144,19 +171,26 @@ class Recurrent(nn.RNNBase):
                 f"input has shape {tuple(input.shape)}, expected a last dimension of input_size = {self.input_size}"
             )
         if input.dim() == 2:
-            if lengths is not None:
-                raise ValueError("lengths is given, expected None with unbatched input")
+            if given:
+                raise ValueError(f"{given[0]} is given, expected None with unbatched input")
             if states is not None:
                 states = tuple(state.unsqueeze(1) for state in states)
             output, states = self._forward(input.unsqueeze(0), states, None)
             states = tuple(state.squeeze(1) for state in states)
             return self._hand_out(output, True).squeeze(1), self._from_states(states)
-        output, states = self._forward(input if self.batch_first else input.transpose(0, 1), states, lengths)
+        if reset_states is not None:
+            options["reset_states"] = self._reset_states(input, self._to_states(reset_states, "reset_states"))
+        if not self.batch_first:
+            input = input.transpose(0, 1)
+            if isinstance(resets, Tensor) and resets.dim() == 2:  # else the op says what is wrong with it
+                options["resets"] = resets.transpose(0, 1)
+        output, states = self._forward(input, states, **options)
         return self._hand_out(output, not self.batch_first), self._from_states(states)
 
 
 class GRU(Recurrent, nn.GRU):
-    """torch.nn.GRU with ``s2s_kernels.gru`` inside: same constructor, state_dict and forward, plus ``lengths``.
+    """torch.nn.GRU with ``s2s_kernels.gru`` inside: same constructor, state_dict and forward, plus ``lengths`` and
+    ``resets``.
 
     Per layer and direction, h' = (1 - z) n + z h, with r, z = sigmoid(W_i x + b_i + W_h h + b_h) and
     n = tanh(W_in x + b_in + r (W_hn h + b_hn)). Unlike nn.GRU it works under
@@ -169,13 +203,14 @@ class GRU(Recurrent, nn.GRU):
 
     _num_states = 1
 
-    def _layer(self, x, states, weights, lengths, reverse):
-        output, h_n = ops.gru(x, states[0], *weights, lengths=lengths, reverse=reverse)
+    def _layer(self, x, states, weights, lengths, reverse, resets=None, reset_states=None):
+        options = {"lengths": lengths, "reverse": reverse, "resets": resets}
+        output, h_n = ops.gru(x, *states, *weights, **options, reset_states=reset_states and reset_states[0])
         return output, (h_n,)
 
-    def _to_states(self, hx):
+    def _to_states(self, hx, name="hx"):
         if not isinstance(hx, Tensor):
-            raise TypeError(f"hx is a {type(hx).__name__}, expected a tensor")
+            raise TypeError(f"{name} is a {type(hx).__name__}, expected a tensor")
         return (hx,)
 
     def _from_states(self, states):
@@ -183,7 +218,8 @@ class GRU(Recurrent, nn.GRU):
 
 
 class LSTM(Recurrent, nn.LSTM):
-    """torch.nn.LSTM with ``s2s_kernels.lstm`` inside: same constructor, state_dict and forward, plus ``lengths``.
+    """torch.nn.LSTM with ``s2s_kernels.lstm`` inside: same constructor, state_dict and forward, plus ``lengths`` and
+    ``resets``.
 
     Per layer and direction, c' = f c + i g and h' = o tanh(c'), with i, f, o = sigmoid and g = tanh of
     W_i x + b_i + W_h h + b_h. Unlike nn.LSTM it works under ``torch.compile(fullgraph=True)`` (with padded
@@ -201,12 +237,13 @@ class LSTM(Recurrent, nn.LSTM):
         if self.proj_size != 0:
             raise ValueError(f"proj_size is {self.proj_size}, expected 0: projections are only in torch.nn.LSTM")
 
-    def _layer(self, x, states, weights, lengths, reverse):
-        return ops.lstm(x, states, *weights, lengths=lengths, reverse=reverse)
+    def _layer(self, x, states, weights, lengths, reverse, resets=None, reset_states=None):
+        options = {"lengths": lengths, "reverse": reverse, "resets": resets, "reset_states": reset_states}
+        return ops.lstm(x, states, *weights, **options)
 
-    def _to_states(self, hx):
-        if not isinstance(hx, (tuple, list)) or len(hx) != 2:
-            raise TypeError(f"hx is a {type(hx).__name__}, expected a pair (h_0, c_0) of tensors")
+    def _to_states(self, hx, name="hx"):
+        if not isinstance(hx, (tuple, list)) or len(hx) != 2 or not all(isinstance(x, Tensor) for x in hx):
+            raise TypeError(f"{name} is a {type(hx).__name__}, expected a pair (h_0, c_0) of tensors")
         return tuple(hx)
 
     def _from_states(self, states):

@@ -1,55 +1,10 @@
-"""Checks and shapes that the two attention scans share."""
+"""What the two attention scans without parts share."""
 
 from .. import reference
-from ..checks import check_lengths, check_mask, dims, expect, of_ops, optional
+from ..checks import of_ops
 from . import registration
-from .recurrence import check_cell, register_halves, rounded, saved_like
-
-
-def check_scan(
-    gates,
-    x,
-    states,
-    keys,
-    values,
-    v,
-    w_query,
-    b_query,
-    weight_ih,
-    weight_hh,
-    bias_ih,
-    bias_hh,
-    *,
-    lengths,
-    mask,
-    w_feed,
-    b_feed,
-    first_feed,
-):
-    """``states`` are the named (B, H) tensors of a cell with ``gates`` gates."""
-    batch, hidden = dims("x", x, "B, T, I")[0], dims(*states[0], "B, H")[1]
-    heads = len(dims("v", v, "A", "N, A")) == 2
-    like = (x, "x")
-    source, width = (
-        dims("keys", keys, "B, S, N, A" if heads else "B, S, A")[1],
-        dims("values", values, "B, S, D")[2],
-    )
-    context, queries = width * (v.shape[0] if heads else 1), v.numel()
-    feed = context if w_feed is None else dims("w_feed", w_feed, "F, H + D")[0]
-    check_cell(gates, x, states, weight_ih, weight_hh, bias_ih, bias_hh, feed)
-    tail = tuple(v.shape)
-    expect("keys", keys, "B, S, N, A" if heads else "B, S, A", (batch, source, *tail), *like)
-    expect("values", values, "B, S, D", (batch, source, width), *like)
-    expect("v", v, "N, A" if heads else "A", tail, *like)
-    expect("w_query", w_query, "N * A, H" if heads else "A, H", (queries, hidden), *like)
-    optional("b_query", b_query, "N * A" if heads else "A", (queries,), *like)
-    optional("w_feed", w_feed, "F, H + N * D" if heads else "F, H + D", (feed, hidden + context), *like)
-    if b_feed is not None and w_feed is None:
-        raise ValueError("b_feed is given without w_feed, expected both or neither")
-    optional("b_feed", b_feed, "F", (feed,), *like)
-    optional("first_feed", first_feed, "B, F", (batch, feed), *like)
-    check_lengths(lengths, batch, source, x, "S")
-    check_mask(mask, batch, source, x)
+from .decoder_checks import check_decoder
+from .recurrence import register_halves, rounded, saved_like
 
 
 def register_scan(name, gates):
@@ -65,7 +20,7 @@ def register_scan(name, gates):
             "b_feed": b_feed,
             "first_feed": first_feed,
         }
-        check_scan(gates, x, tuple(zip(("h0", "c0"), states)), keys, values, v, *cell, **optional_inputs)
+        check_decoder(gates, x, tuple(zip(("h0", "c0"), states)), keys, values, v, *cell, **optional_inputs)
 
     of_ops[f"{name}_forward"] = check
 

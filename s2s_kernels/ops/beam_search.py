@@ -1,70 +1,74 @@
 """Beam search of an attention decoder: all steps in one op."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 import torch
+from torch import Tensor
 
 from .. import reference, transforms
-from ..checks import (
-    check_flag,
-    check_integer,
-    check_lengths,
-    check_mask,
-    check_number,
-    dims,
-    expect,
-    floating,
-    of_ops,
-    optional,
-)
+from ..checks import of_ops, refuse
 from ..reference import SearchOutput
-from . import registration
-
-READOUTS = ("state", "state_context", "state_context_input", "feed")
+from . import decoder_search, registration
+from .search_checks import check, tokens
 
 
 def beam_search(
-    state,
-    keys,
-    values,
-    v,
-    w_query,
-    b_query,
-    weight_ih,
-    weight_hh,
-    bias_ih,
-    bias_hh,
-    embedding,
-    w_output,
-    b_output=None,
+    state: Tensor | Sequence[Tensor],
+    keys: Tensor,
+    values: Tensor,
+    v: Tensor | None,
+    w_query: Tensor | None,
+    b_query: Tensor | None,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor | None,
+    bias_hh: Tensor | None,
+    embedding: Tensor,
+    w_output: Tensor,
+    b_output: Tensor | None = None,
     *,
-    bos,
-    eos,
-    max_length,
-    beam=5,
-    n_best=1,
-    length_penalty=0.0,
-    coverage_penalty=0.0,
-    forbidden=(),
-    limits=None,
-    lengths=None,
-    mask=None,
-    order="before",
-    w_feed=None,
-    b_feed=None,
-    first_feed=None,
-    readout="state",
-    w_readout=None,
-    b_readout=None,
-    return_weights=False,
-):
+    bos: int,
+    eos: int,
+    max_length: int,
+    beam: int = 5,
+    n_best: int = 1,
+    length_penalty: float = 0.0,
+    coverage_penalty: float = 0.0,
+    forbidden: Sequence[int] = (),
+    limits: Tensor | None = None,
+    lengths: Tensor | None = None,
+    mask: Tensor | None = None,
+    order: Literal["before", "after"] = "before",
+    w_feed: Tensor | None = None,
+    b_feed: Tensor | None = None,
+    first_feed: Tensor | None = None,
+    readout: Literal["state", "state_context", "state_context_input", "feed"] = "state",
+    w_readout: Tensor | None = None,
+    b_readout: Tensor | None = None,
+    return_weights: bool = False,
+    layers: Sequence[Sequence[Tensor | None]] = (),
+    query: Literal["h", "c_h"] = "h",
+    score: Literal["additive", "dot"] = "additive",
+    scale: float = 1.0,
+    b_score: Tensor | None = None,
+    normalization: Literal["softmax", "sigmoid", "forward"] = "softmax",
+    w_location: Tensor | None = None,
+    w_dense: Tensor | None = None,
+    location: Literal["previous", "cumulative", "both"] = "previous",
+    first_weights: Tensor | None = None,
+    feed: Literal["tanh", "linear", "gate"] = "tanh",
+) -> SearchOutput:
     """The outputs Y of the largest ``log P(Y) / lp(Y) + cp(Y)`` that a beam finds (Wu et al. 2016, equation 14).
 
     The decoder is that of `attention_gru` and `attention_lstm`, whose step t reads the token y_t (y_0 is ``bos``):
 
-        order "before" (Bahdanau):  c = attend(h);  h' = cell([E y ; c], h)
-        order "after" (Luong):      h' = cell([E y ; f], h);  c = attend(h');  f' = c or tanh(W_f [h' ; c] + b_f)
+        order "before" (Bahdanau):  c = attend(h);  f = feed(h, c);  h' = cell([E y ; f], h)
+        order "after" (Luong):      h' = cell([E y ; f], h);  c = attend(h');  f' = feed(h', c)
         p(y') = softmax(W_o features + b_o)
 
-    where features is h', [h' ; c], [h' ; c ; E y] or f', and with ``w_readout`` tanh(W_r features + b_r).
+    where feed(h, c) is c or tanh(W_f [h ; c] + b_f), features are h', [h' ; c], [h' ; c ; E y] or f', and with
+    ``w_readout`` tanh(W_r features + b_r).
     ``lp = ((5 + |Y|) / 6)^length_penalty``, ``cp = coverage_penalty * sum_s log(min(sum_t weights_ts, 1))``; |Y|
     counts ``eos``, and a position that was never looked at counts as the smallest float32.
 
@@ -90,11 +94,15 @@ def beam_search(
         limits: (B,) integers from 0 to max_length, a max_length for each row.
         lengths: (B,) integers, valid source positions; mask: (B, S) bool, True = may be attended.
         order: "before" or "after".
-        w_feed, b_feed: (F, H + N*D) and (F,), with order "after". None: what is fed is the context.
+        w_feed, b_feed: (F, H + N*D) and (F,). None: what is fed is the context.
         first_feed: (B, F), the feed of the first step; None: made from the initial state.
-        readout: "state", "state_context", "state_context_input" or "feed", which needs w_feed.
+        readout: "state", "state_context", "state_context_input" or, with order "after" and w_feed, "feed".
         w_readout, b_readout: (R, width of the features) and (R,), or None.
         return_weights: whether attention weights are kept and returned.
+
+    All other arguments are the parts of docs/ops.md, with their shapes, from ``layers`` (states are then (L, B, H)) to
+    ``feed``; also values (B, S, N, D) of heads. Searches with parts are fused on the CPU; on cuda and Triton they run
+    step by step in PyTorch, as the reference does.
 
     Returns:
         ``SearchOutput``: ids (B, n_best, max_length + 1) int64, filled with ``eos``; lengths (B, n_best), tokens
@@ -140,117 +148,35 @@ def beam_search(
         "b_readout": b_readout,
         "return_weights": return_weights,
     }
+    parts = (layers, query, score, scale, b_score, normalization, w_location, w_dense, location, first_weights, feed)
+    plain = parts == decoder_search.PLAIN and scale is not True and getattr(values, "ndim", 3) != 4
+    plain = plain and (w_feed is None or order != "before")
+    if not plain:
+        options |= zip(decoder_search.PARTS, parts, strict=True)
     check(*weights, **options)
     options |= {name: float(options[name]) for name in ("length_penalty", "coverage_penalty")}
     with torch.no_grad():
-        found = registration.run("beam_search", reference.beam_search, keys.device.type, *weights, **options)
+        if plain:
+            found = registration.run("beam_search", reference.beam_search, keys.device.type, *weights, **options)
+        else:
+            found = decoder_search.search(*weights, **options)
     return SearchOutput(*found)
 
 
-def tokens(name, value):
-    """A tuple of what may be any iterable."""
-    try:
-        return tuple(value)
-    except TypeError:
-        raise TypeError(f"{name} is a {type(value).__name__}, expected a sequence of tokens") from None
+def check_plain(*weights, order="before", w_feed=None, **options):
+    """What this op has no arguments for, `decoder_search` has."""
+    check(*weights, order=order, w_feed=w_feed, **options)
+    refuse(order == "before" and w_feed is not None, "w_feed is given with order 'before', expected order 'after'")
+    refuse(weights[2].dim() == 4, "values has a dimension of heads, expected (B, S, D)")
 
 
-def check(
-    state, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh, embedding, w_output, b_output,
-    *, bos, eos, max_length, beam=5, n_best=1, length_penalty=0.0, coverage_penalty=0.0, forbidden=(), limits=None,
-    lengths=None, mask=None, order="before", w_feed=None, b_feed=None, first_feed=None, readout="state",
-    w_readout=None, b_readout=None, return_weights=False,
-):  # fmt: skip
-    if len(state) not in (1, 2):
-        raise ValueError(f"state has {len(state)} tensors, expected h0 for a GRU or (h0, c0) for an LSTM")
-    if order not in ("before", "after"):
-        raise ValueError(f"order is {order!r}, expected 'before' or 'after'")
-    if readout not in READOUTS:
-        raise ValueError(f"readout is {readout!r}, expected one of {', '.join(map(repr, READOUTS))}")
-    h0, gates, like = state[0], 2 + len(state), (state[0], "h0")
-    batch, hidden = dims("h0", h0, "B, H")
-    floating("h0", h0)
-    heads = len(dims("v", v, "A", "N, A")) == 2
-    keys_form = "B, S, N, A" if heads else "B, S, A"
-    source, width = dims("keys", keys, keys_form)[1], dims("values", values, "B, S, D")[2]
-    context, asked = width * (v.shape[0] if heads else 1), v.numel()
-    inputs, columns = dims("embedding", embedding, "V, I")[1], dims("weight_ih", weight_ih, f"{gates}H, I + F")[1]
-    vocab = dims("w_output", w_output, "V, R")[0]
-    feed = context if w_feed is None else dims("w_feed", w_feed, "F, H + N*D")[0]
-    if w_feed is None and columns == inputs:
-        feed = 0
-    if order == "before" and w_feed is not None:
-        raise ValueError("w_feed is given with order 'before', expected order 'after'")
-    if readout == "feed" and w_feed is None:
-        raise ValueError("readout is 'feed' without w_feed, expected both")
-    if first_feed is not None and feed == 0:
-        raise ValueError("first_feed is given, but weight_ih has no columns for a feed")
-    for layer in ("feed", "readout"):
-        weight, bias = (w_feed, b_feed) if layer == "feed" else (w_readout, b_readout)
-        if bias is not None and weight is None:
-            raise ValueError(f"b_{layer} is given without w_{layer}, expected both or neither")
-
-    for name, x in zip(("h0", "c0"), state, strict=False):
-        expect(name, x, "B, H", (batch, hidden), *like)
-    expect("keys", keys, keys_form, (batch, source, *v.shape), *like)
-    expect("values", values, "B, S, D", (batch, source, width), *like)
-    expect("v", v, "N, A" if heads else "A", tuple(v.shape), *like)
-    expect("w_query", w_query, "N*A, H", (asked, hidden), *like)
-    optional("b_query", b_query, "N*A", (asked,), *like)
-    expect("weight_ih", weight_ih, f"{gates}H, I + F", (gates * hidden, inputs + feed), *like)
-    expect("weight_hh", weight_hh, f"{gates}H, H", (gates * hidden, hidden), *like)
-    optional("bias_ih", bias_ih, f"{gates}H", (gates * hidden,), *like)
-    optional("bias_hh", bias_hh, f"{gates}H", (gates * hidden,), *like)
-    expect("embedding", embedding, "V, I", (max(embedding.shape[0], vocab), inputs), *like)
-    optional("w_feed", w_feed, "F, H + N*D", (feed, hidden + context), *like)
-    optional("b_feed", b_feed, "F", (feed,), *like)
-    optional("first_feed", first_feed, "B, F", (batch, feed), *like)
-    features = {
-        "state": hidden,
-        "state_context": hidden + context,
-        "state_context_input": hidden + context + inputs,
-        "feed": feed,
-    }[readout]
-    if w_readout is not None:
-        expect("w_readout", w_readout, "R, features", (dims("w_readout", w_readout, "R, features")[0], features), *like)
-        features = w_readout.shape[0]
-    optional("b_readout", b_readout, "R", (features,), *like)
-    expect("w_output", w_output, "V, R", (vocab, features), *like)
-    optional("b_output", b_output, "V", (vocab,), *like)
-
-    check_integer("bos", bos, 0, embedding.shape[0] - 1)
-    check_integer("eos", eos, 0, vocab - 1)
-    for token in forbidden:
-        check_integer("forbidden", token, 0, vocab - 1)
-    check_integer("max_length", max_length, 0)
-    check_integer("beam", beam, 1)
-    check_integer("n_best", n_best, 1, beam)
-    if batch * beam * (max_length + 1) >= 2**31:  # rows and paths are counted in 32 bits
-        expected = "expected B * beam * (max_length + 1) below 2^31"
-        raise ValueError(f"beam is {beam} and max_length is {max_length}, {expected}")
-    check_number("length_penalty", length_penalty)
-    check_number("coverage_penalty", coverage_penalty, 0)
-    check_flag("return_weights", return_weights)
-    check_lengths(limits, batch, max_length, h0, "max_length", "limits")
-    check_lengths(lengths, batch, source, h0, "S")
-    check_mask(mask, batch, source, h0)
-
-
-of_ops["beam_search"] = check
+of_ops["beam_search"] = check_plain
 
 
 @registration.fake("beam_search")
-def _(*weights, max_length, n_best=1, return_weights=False, **options):
-    check(*weights, max_length=max_length, n_best=n_best, return_weights=return_weights, **options)
-    keys = weights[1]
-    found, steps = (keys.shape[0], n_best), max_length + 1
-    wide = torch.float64 if keys.dtype == torch.float64 else torch.float32
-    return (
-        keys.new_empty((*found, steps), dtype=torch.int64),
-        keys.new_empty(found, dtype=torch.int64),
-        keys.new_empty(found, dtype=wide),
-        keys.new_empty((*found, steps, keys.shape[1]) if return_weights else 0, dtype=wide),
-    )
+def _(*weights, **options):
+    check_plain(*weights, **options)
+    return decoder_search.empty_outputs(weights[1], **options)
 
 
 registration.autocast("beam_search")

@@ -4,34 +4,61 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from .. import reference
-from ..checks import check_lengths, dims, expect, floating, of_ops, optional
+from ..checks import check_lengths, check_mask, dims, expect, floating, of_ops, optional
 from . import registration, second_derivative
 from .lazy_values import register_plain_values
 
 
-def pair(name, state):
+def pair(name, state, names="h0, c0", form="B, H"):
     if not isinstance(state, (tuple, list)) or len(state) != 2:
-        raise TypeError(f"{name} is a {type(state).__name__}, expected a pair (h0, c0) of tensors of shape (B, H)")
+        raise TypeError(f"{name} is a {type(state).__name__}, expected a pair ({names}) of tensors of shape ({form})")
     return state
 
 
-def check_cell(gates, x, states, weight_ih, weight_hh, bias_ih, bias_hh, feed=0):
-    """``x`` (B, T, I), ``states`` named (B, H) tensors, and the weights of a cell with ``gates`` gates."""
+def check_cell(gates, x, states, weight_ih, weight_hh, bias_ih, bias_hh, feed=0, layers=0, x_name="x"):
+    """``x`` (B, T, I), ``states`` named (B, H) tensors, and the weights of a cell with ``gates`` gates.
+
+    With ``layers`` above this cell, states are (L, B, H). ``x_name``: of what ``x`` has its dtype and device from."""
     batch, _, inputs = dims("x", x, "B, T, I")
-    floating("x", x)
-    hidden = dims(*states[0], "B, H")[1]
+    floating(x_name, x)
+    form, lead = ("L, B, H", (1 + layers,)) if layers else ("B, H", ())
+    hidden = dims(*states[0], form)[-1]
     for name, state in states:
-        expect(name, state, "B, H", (batch, hidden), x, "x")
+        expect(name, state, form, (*lead, batch, hidden), x, x_name)
     wide, form = gates * hidden, f"{gates}H, I + F" if feed else f"{gates}H, I"
-    expect("weight_ih", weight_ih, form, (wide, inputs + feed), x, "x")
-    expect("weight_hh", weight_hh, f"{gates}H, H", (wide, hidden), x, "x")
-    optional("bias_ih", bias_ih, f"{gates}H", (wide,), x, "x")
-    optional("bias_hh", bias_hh, f"{gates}H", (wide,), x, "x")
+    expect("weight_ih", weight_ih, form, (wide, inputs + feed), x, x_name)
+    expect("weight_hh", weight_hh, f"{gates}H, H", (wide, hidden), x, x_name)
+    optional("bias_ih", bias_ih, f"{gates}H", (wide,), x, x_name)
+    optional("bias_hh", bias_hh, f"{gates}H", (wide,), x, x_name)
 
 
-def check_sequence(gates, x, states, weight_ih, weight_hh, bias_ih, bias_hh, lengths):
+def check_sequence(gates, x, states, weight_ih, weight_hh, bias_ih, bias_hh, lengths, resets=None, reset_states=None):
+    """``reset_states``: None, or as many tensors as ``states``."""
     check_cell(gates, x, states, weight_ih, weight_hh, bias_ih, bias_hh)
-    check_lengths(lengths, x.shape[0], x.shape[1], x, "T")
+    batch, steps, hidden = x.shape[0], x.shape[1], states[0][1].shape[1]
+    check_lengths(lengths, batch, steps, x, "T")
+    check_mask(resets, batch, steps, x, "resets", "B, T", "the state before the step is replaced")
+    if reset_states is None:
+        return
+    if resets is None:
+        raise ValueError("reset_states is given, but resets is None, expected both or neither")
+    for i, state in enumerate(reset_states):
+        name = "reset_states" if len(states) == 1 else f"reset_states[{i}]"
+        expect(name, state, "B, T, H", (batch, steps, hidden), x, "x")
+
+
+def given(lengths, reverse, resets, reset_states):
+    """The keywords of a call: only those that change something, as each costs the dispatcher part of a microsecond."""
+    options = {}
+    if lengths is not None:
+        options["lengths"] = lengths
+    if reverse:
+        options["reverse"] = True
+    if resets is not None:
+        options["resets"] = resets
+    if reset_states is not None:
+        options["reset_states"] = reset_states
+    return options
 
 
 def accumulation_dtype(dtype):
@@ -70,30 +97,39 @@ def register_halves(name, run):
 def register_recurrence(name, gates):
     """The registrations of ``gru`` and ``lstm``."""
 
-    def check(inputs, lengths, mask, reverse, save):
+    def split(inputs):
+        """x, states, the cell's weights, resets, and their states or None."""
         x, *states = inputs[: gates - 1]
-        check_sequence(gates, x, tuple(zip(("h0", "c0"), states)), *inputs[gates - 1 :], lengths)
+        resets, *reset_states = inputs[gates + 3 :] or [None]
+        given = reset_states and reset_states[0] is not None
+        return x, states, inputs[gates - 1 : gates + 3], resets, reset_states if given else None
+
+    def check(inputs, lengths, mask, reverse, save):
+        x, states, cell, resets, reset_states = split(inputs)
+        check_sequence(gates, x, tuple(zip(("h0", "c0"), states)), *cell, lengths, resets, reset_states)
 
     of_ops[f"{name}_forward"] = check
 
     @registration.fake(f"{name}_forward")
     def _(inputs, lengths, mask, reverse, save):
         check(inputs, lengths, mask, reverse, save)
-        x, *states = inputs[: gates - 1]
-        batch, steps, hidden = x.shape[0], x.shape[1], states[0].shape[1]
-        cells = [saved_like(x, (batch, steps, hidden), save)] if gates == 4 else []
+        x, states, _, resets, _ = split(inputs)
+        shape, seen = (x.shape[0], x.shape[1], states[0].shape[1]), gates == 4 and resets is not None
         return [
-            x.new_empty((batch, steps, hidden)),
+            x.new_empty(shape),
             *(state.new_empty(state.shape) for state in states),
-            saved_like(x, (batch, steps, 4 * hidden), save),
-            saved_like(x, (batch, steps, hidden), rounded(x, save)),
-            *cells,
+            *([x.new_empty(shape)] if seen else []),
+            saved_like(x, (*shape[:2], 4 * shape[2]), save),
+            saved_like(x, shape, rounded(x, save)),
+            *([saved_like(x, shape, rounded(x, save) if seen else save)] if gates == 4 else []),
         ]
 
     def run(inputs, lengths, mask, reverse):
-        x, *states = inputs[: gates - 1]
-        state = states[0] if gates == 3 else states
-        return getattr(reference, name)(x, state, *inputs[gates - 1 :], lengths=lengths, reverse=reverse)
+        x, states, cell, resets, reset_states = split(inputs)
+        options = {"lengths": lengths, "reverse": reverse, "resets": resets}
+        if gates == 3:
+            return reference.gru(x, *states, *cell, **options, reset_states=reset_states and reset_states[0])
+        return reference.lstm(x, states, *cell, **options, reset_states=reset_states, cells=resets is not None)
 
     register_halves(name, run)
     registration.autocast(name)

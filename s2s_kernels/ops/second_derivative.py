@@ -21,15 +21,15 @@ def register(name, replay):
     def run(keyset, *args):
         recorded = any(isinstance(x, torch.Tensor) and x.requires_grad for x in tree_leaves(args))
         if recorded and torch.is_grad_enabled():
-            gradients = _gradients(*replay(*args))
-            return gradients if op._schema.returns[0].type.kind() == "ListType" else tuple(gradients)
+            made = gradients(*replay(*args))
+            return made if op._schema.returns[0].type.kind() == "ListType" else tuple(made)
         with torch._C._AutoDispatchBelowAutograd():
             return op.redispatch(keyset & torch._C._after_autograd_keyset, *args)
 
     _library.impl(f"{name}_backward", run, "Autograd", with_keyset=True)
 
 
-def _gradients(function, inputs, needs, grads):
+def gradients(function, inputs, needs, grads, create_graph=True):
     """One gradient an input, empty where it is not needed."""
     like = inputs[0]
     with torch.autocast(like.device.type, enabled=False):
@@ -38,7 +38,7 @@ def _gradients(function, inputs, needs, grads):
         used = [(y, g) for y, g in zip(function(*inputs), grads, strict=True) if g is not None and y.requires_grad]
         outputs, cotangents = zip(*used, strict=True)
         wanted = [x for x, need in zip(inputs, needs, strict=True) if need]
-        options = {"create_graph": True, "allow_unused": True, "materialize_grads": True}
+        options = {"create_graph": create_graph, "allow_unused": True, "materialize_grads": True}
         found = iter(torch.autograd.grad(outputs, wanted, cotangents, **options))
     return [next(found) if need else like.new_empty(0) for need in needs]
 

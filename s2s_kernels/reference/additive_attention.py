@@ -19,6 +19,16 @@ def zero_invalid(x, valid):
     return x if valid is None else torch.where(valid.reshape(valid.shape + (1,) * (x.dim() - 2)), x, 0)
 
 
+def normalize(scores, valid):
+    """softmax of scores (B, ..., S) over the valid positions."""
+    if valid is not None:
+        valid = valid.reshape(len(valid), *(1,) * (scores.dim() - 2), valid.shape[1])
+        scores = scores.masked_fill(~valid, -torch.inf)
+    # A row where nothing may be attended would be 0/0: it gets zero weights instead, and zero gradients.
+    empty = (scores == -torch.inf).all(-1, keepdim=True)
+    return torch.softmax(scores.masked_fill(empty, 0), -1).masked_fill(empty, 0)
+
+
 def attend(query, keys, values, v, valid=None, bias=None):
     """One head or N, one query or T, over keys and values that zero_invalid has been through."""
     if v.dim() == 1:
@@ -31,11 +41,7 @@ def attend(query, keys, values, v, valid=None, bias=None):
     scores = torch.einsum("btsna,na->btns", torch.tanh(query[:, :, None] + keys[:, None]), v)
     if bias is not None:
         scores = scores + (bias if bias.dim() == 3 else bias[:, None])[:, :, None]
-    if valid is not None:
-        scores = scores.masked_fill(~valid[:, None, None], -torch.inf)
-    # A row where nothing may be attended would be 0/0: it gets zero weights instead, and zero gradients.
-    empty = (scores == -torch.inf).all(-1, keepdim=True)
-    weights = torch.softmax(scores.masked_fill(empty, 0), -1).masked_fill(empty, 0)
+    weights = normalize(scores, valid)
     return torch.einsum("btns,bsd->btnd", weights, values), weights
 
 

@@ -1,11 +1,11 @@
-"""An attention decoder with an LSTM cell; the query is made from h."""
+"""An attention decoder with an LSTM cell."""
 
 from typing import NamedTuple
 
 from torch import Tensor
 
+from .decoder import run_decoder
 from .lstm import step
-from .recurrent import run_attention
 
 
 class AttentionLSTMOutput(NamedTuple):
@@ -13,17 +13,11 @@ class AttentionLSTMOutput(NamedTuple):
     contexts: Tensor  # (B, T+1, N*D), c_0 .. c_T
     weights: Tensor  # (B, T+1, S), with N heads (B, T+1, N, S)
     feeds: Tensor  # (B, T+1, F), f_0 .. f_T; contexts itself when there is no w_feed
-    h_n: Tensor  # (B, H)
-    c_n: Tensor  # (B, H)
+    h_n: Tensor  # (B, H), with layers (L, B, H)
+    c_n: Tensor  # (B, H), with layers (L, B, H)
 
 
-def attention_lstm(
-    x, state, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh,
-    *, lengths=None, mask=None, w_feed=None, b_feed=None, first_feed=None,
-):  # fmt: skip
-    """See ``recurrent.run_attention`` for the recurrence."""
-    *outputs, (h_n, c_n) = run_attention(
-        step, x, tuple(state), keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh,
-        lengths, mask, w_feed, b_feed, first_feed,
-    )  # fmt: skip
+def attention_lstm(x, state, *source_and_cell, **parts):
+    """See ``decoder.run_decoder`` for the recurrence and its parts."""
+    *outputs, (h_n, c_n) = run_decoder(step, x, tuple(state), *source_and_cell, **parts)
     return AttentionLSTMOutput(*outputs, h_n, c_n)

@@ -26,6 +26,7 @@ OPS = {
         "lstm": ("_forward", "_backward"),
         "attention_gru": ("_forward", "_backward"),
         "attention_lstm": ("_forward", "_backward"),
+        "attention_decoder": ("_forward", "_backward"),
         "beam_search": ("",),
     }.items()
     for half in halves

@@ -61,8 +61,9 @@ def lstm_forward_kernel(
         store(operand + b * H + j, new_h, inside)
     if exact is not None:
         store(exact + b * exact_b + j, out, inside)
-    if saved is not None:
+    if cells is not None:
         store(cells + b * cells_b + j, new_c, inside)
+    if saved is not None:
         store_four(saved + b * saved_b + j, i, f, g, o, H, inside)
 
 

@@ -164,6 +164,7 @@ def cases(backend, largest):
             form["biases"] = draw(st.sampled_from(("both", "ih", "hh", "none")))
             if op in ("gru", "lstm"):
                 form["reverse"] = draw(st.booleans())
+                form["resets"] = draw(st.sampled_from((None, None, "zeros", "states")))
             else:
                 form |= fields(draw, {"S": 40, "A": 40, "D": 40}, largest)
                 form |= {"N": draw(optional(st.integers(0, 3))), "F": draw(optional(size(min(33, largest))))}

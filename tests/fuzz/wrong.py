@@ -26,14 +26,18 @@ FORMS = {
     ],
     "gru_step": [{}],
     "lstm_step": [{}],
-    "gru": [{"lengths": torch.int64, "reverse": True}],
-    "lstm": [{"lengths": torch.int64, "reverse": True}],
+    "gru": [{"lengths": torch.int64, "reverse": True, "resets": "states"}],
+    "lstm": [{"lengths": torch.int64, "reverse": True, "resets": "states"}],
     "attention_gru": [{"lengths": torch.int64, "mask": True, "F": 4, "first": True}, {"N": 2}],
     "attention_lstm": [{"lengths": torch.int64, "mask": True}, {"N": 2, "F": 4, "first": True, "lengths": torch.int64}],
     "linear_cross_entropy": [{}],
     "beam_search": [
         {"order": "after", "F": 4, "first": True, "readout": "feed", "R": 5},
         {"N": 2, "lstm": True, "readout": "state_context"},
+        {
+            "F": 4,
+            "parts": {"K": 3, "location": "both", "first_weights": True, "b_score": 1, "scale": 0.7, "feed": "linear"},
+        },
     ],
     "greedy_search": [{"readout": "state"}],
 }
@@ -125,6 +129,7 @@ AGREE = {
     "beam": ("n_best",),
     "readout": ("w_readout", "w_output"),
     "order": ("w_feed",),
+    "location": ("w_location",),
 }
 
 
@@ -164,7 +169,9 @@ class Wrong(NamedTuple):
         first = re.split(r"\W", message, maxsplit=1)[0]
         right = arguments(self.op, FORMS[self.op][self.form])[self.argument]
         names = (
-            {*inputs, "state"} if isinstance(right, torch.Tensor) else {self.argument, *AGREE.get(self.argument, ())}
+            {*inputs, "state", "reset_states"}
+            if isinstance(right, torch.Tensor)
+            else {self.argument, *AGREE.get(self.argument, ())}
         )
         told = first in names and re.search(r"\b(is|has|holds)\b", message)
         assert told and re.search(r"\b(expected|no columns)\b", message), f"{self} is not named: {message}"

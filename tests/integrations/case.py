@@ -9,9 +9,13 @@ and loaded ones.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
+
+import s2s_kernels as sk
 
 
 class Size(NamedTuple):
@@ -33,10 +37,17 @@ class Case:
     model: nn.Module
     outputs: Callable[[nn.Module], list[Tensor]]  # a forward pass; called in evaluation mode
     loss: Callable[[nn.Module], Tensor]  # a scalar; called in training mode
-    converted: int  # recurrent modules that sk.convert shall swap
+    converted: int  # recurrent modules that sk.convert shall swap, or decoders that ``by`` shall
     left: int = 0  # and that it shall name as staying
     decode: Callable[[nn.Module], object] | None = None  # the package's own search, in evaluation mode
     initialize: Callable[[nn.Module], object] | None = None  # the package's own initialiser, run on both twins
     # Loads a state_dict where the package's model has a way of its own; called with the model and the state_dict.
     load: Callable[[nn.Module, dict], object] = nn.Module.load_state_dict
+    by: ModuleType = sk  # whose convert and revert are tried: s2s_kernels, or the package's module of its integrations
+    refused: str = ""  # ``by`` shall raise a ValueError that says this, and change nothing; nothing else is checked
     note: str = ""  # for the table's last column: what a reader of the row must know
+
+
+def float_of_default_dtype():
+    """From here on ``tensor.float()`` gives the default dtype: packages make tensors so for a model of any dtype."""
+    Tensor.float = lambda x: x.to(torch.get_default_dtype())

@@ -1,4 +1,4 @@
-"""The checks of one case: a model of a package as it is, against its twin after ``sk.convert``.
+"""The checks of one case: a model of a package as it is, against its twin after ``sk.convert`` or an integration's.
 
 Each returns its cell of the table or raises ``Failed`` with it.
 """
@@ -16,12 +16,14 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 import s2s_kernels as sk
+from s2s_kernels.integrations.loop import Loop
 
 from .case import CHECKED, TIMED
 from .compare import Failed, compare
 
 STEPS, RATE = 3, 1e-2
 TIMINGS = 7
+OPS = {*sk.ops.__all__, "attention_decoder_forward"}  # the last runs where a decoder has parts
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 
@@ -67,6 +69,11 @@ def gradients(case, model):
     return loss.detach(), found
 
 
+def convert(case, model):
+    """What it said: ``sk.convert`` its report, an integration nothing."""
+    return sk.convert(model, report=True) if case.by is sk else case.by.convert(model) and None
+
+
 class Ops:
     """Counts the calls of our ops: by the profiler, which disturbs nothing, as a dispatch mode would TorchRL's scan."""
 
@@ -78,7 +85,7 @@ class Ops:
     def __exit__(self, *raised):
         self.profile.__exit__(*raised)
         events = {event.key.removeprefix("s2s_kernels::"): event.count for event in self.profile.key_averages()}
-        self.calls = {name: count for name, count in events.items() if name in sk.ops.__all__}
+        self.calls = {name: count for name, count in events.items() if name in OPS}
 
 
 class Pair:
@@ -88,7 +95,7 @@ class Pair:
         self.case, self.plain = (lambda case: (case, case.model))(build(make))
         twin = build(make).model
         self.before = {path: type(module) for path, module in twin.named_modules()}
-        self.report = sk.convert(twin, report=True)
+        self.report = convert(self.case, twin)
         self.converted = twin
         for name, p in self.plain.named_parameters():
             if not torch.equal(p, twin.get_parameter(name)):
@@ -105,6 +112,27 @@ def alone(make):
 
 
 def converts(pair):
+    return converts_modules(pair) if pair.case.by is sk else converts_loops(pair)
+
+
+def converts_loops(pair):
+    """The decoders are swapped, keep their type to isinstance, and the fused ops run."""
+    loops = {path: m for path, m in pair.converted.named_modules() if isinstance(m, Loop)}
+    if len(loops) != pair.case.converted:
+        raise Failed(f"{len(loops)} decoders converted, expected {pair.case.converted}")
+    for path, module in loops.items():
+        if not isinstance(module, pair.before[path]):
+            raise Failed(f"{path} is no {pair.before[path].__name__} any more")
+    with Ops() as ops:
+        gradients(pair.case, pair.converted)
+    gradients(pair.case, pair.plain)  # for the same running statistics
+    if not ops.calls:
+        raise Failed("no fused op ran in a training step")
+    names = ", ".join(sorted({type(module).__name__ for module in loops.values()}))
+    return f"{names}: " + "; ".join(f"{name} × {calls}" for name, calls in sorted(ops.calls.items()))
+
+
+def converts_modules(pair):
     """Everything recurrent is swapped or named, keeps its type to isinstance, and the fused ops run."""
     case, report = pair.case, pair.report
     named = {path for path, *_ in [*report.converted, *report.left]}
@@ -124,6 +152,20 @@ def converts(pair):
     for kind, reason in dict.fromkeys((kind, reason) for _, kind, reason in report.left):
         text += f"; stays: {kind}, {reason}"
     return text + "".join(f"; {name} × {calls}" for name, calls in sorted(ops.calls.items()))
+
+
+def refuses(make):
+    case = build(make)
+    before = {path: type(module) for path, module in case.model.named_modules()}
+    try:
+        case.by.convert(case.model)
+    except ValueError as error:
+        if case.refused not in str(error):
+            raise Failed(f"refused for another reason: {error}") from None
+        if any(type(m) is not before[path] for path, m in case.model.named_modules()):
+            raise Failed("refused, but something is converted") from None
+        return f"refused: {error}"
+    raise Failed("it was converted, expected a ValueError")
 
 
 def outputs_equal(pair):
@@ -234,6 +276,8 @@ def saves(make):
     for name, twin in copies:
         with Ops() as ops:
             found = outputs(case, twin)
+            if case.by is not sk:  # a decoder may run its loop in evaluation
+                gradients(case, twin)
         compare(f"output after {name}", truth, found)
         if case.converted and not ops.calls:
             raise Failed(f"no fused op ran after {name}")
@@ -247,9 +291,9 @@ def reverts(make):
     truth = outputs(case, model)
     before = {path: (type(m), sorted(vars(m))) for path, m in model.named_modules()}
     parameters = dict(model.named_parameters())
-    sk.convert(model)
+    convert(case, model)
     outputs(case, model)
-    sk.revert(model)
+    case.by.revert(model)
     for path, module in model.named_modules():
         kind, names = before[path]
         if type(module) is not kind:
@@ -271,15 +315,22 @@ def decodes(pair):
 
 
 def times(make):
-    """Seconds of a training step before and after convert: medians of alternating runs, in float32."""
+    """Seconds before and after convert: medians of alternating runs in float32, of a training step and of a search."""
     twins = [build(make, TIMED, torch.float32) for _ in range(2)]
-    sk.convert(twins[1].model)
+    convert(twins[1], twins[1].model)
+    found = [faster(twins, gradients)]
+    if twins[0].decode and twins[0].by is not sk:
+        found.append(f"search {faster(twins, decode)}")
+    return ", ".join(found)
+
+
+def faster(twins, run):
     seconds = [[], []]
-    for run in range(TIMINGS + 1):
+    for i in range(TIMINGS + 1):
         for case, found in zip(twins, seconds):
             begin = perf_counter()
-            gradients(case, case.model)
-            if run:
+            run(case, case.model)
+            if i:
                 found.append(perf_counter() - begin)
     before, after = (median(x) for x in seconds)
     return f"{1e3 * before:.0f} → {1e3 * after:.0f} ms ({before / after:.2f})"

@@ -6,6 +6,8 @@ from types import ModuleType
 
 import torch
 
+import s2s_kernels as sk
+
 from .case import Case, Size
 
 PACKAGE = "TTS"
@@ -44,11 +46,13 @@ from TTS.tts.models.tacotron2 import Tacotron2  # noqa: E402
 from TTS.vocoder.configs.wavernn_config import WavernnArgs, WavernnConfig  # noqa: E402
 from TTS.vocoder.models.wavernn import Wavernn  # noqa: E402
 
+from s2s_kernels.integrations import coqui as integration  # noqa: E402
+
 MELS, FRAMES_A_STEP = 80, 2
 NOTE = "training step with a batch of 4"
 
 
-def tacotron(model_class, config_class, converted, **options):
+def tacotron(model_class, config_class, converted, by=sk, refused="", **options):
     """Sizes of layers are constants of the package; ``size`` is that of the batch."""
 
     def make(size: Size) -> Case:
@@ -93,6 +97,8 @@ def tacotron(model_class, config_class, converted, **options):
             loss=loss,
             converted=converted,
             decode=lambda model: model.inference(text[:1], {"style_mel": mels[:1]}),
+            by=by,
+            refused=refused,
             note=NOTE,
         )
 
@@ -146,4 +152,32 @@ CASES = {
         Tacotron2, Tacotron2Config, 5, attention_type="dynamic_convolution", double_decoder_consistency=True, ddc_r=2
     ),
     "WaveRNN": wavernn,
+    "whole loop: Tacotron 2": tacotron(Tacotron2, Tacotron2Config, 1, by=integration),
+    "whole loop: Tacotron 2, sigmoid, stop token with gradient": tacotron(
+        Tacotron2, Tacotron2Config, 1, by=integration, attention_norm="sigmoid", separate_stopnet=False
+    ),
+    "whole loop: Tacotron 2, no location, window, double decoder": tacotron(
+        Tacotron2,
+        Tacotron2Config,
+        2,
+        by=integration,
+        location_attn=False,
+        attention_win=True,
+        double_decoder_consistency=True,
+        ddc_r=2,
+    ),
+    "whole loop: Tacotron 2, forward attention": tacotron(
+        Tacotron2, Tacotron2Config, 1, by=integration, use_forward_attn=True, refused="use_forward_attn = True"
+    ),
+    "whole loop: Tacotron 2, dynamic convolution": tacotron(
+        Tacotron2,
+        Tacotron2Config,
+        1,
+        by=integration,
+        attention_type="dynamic_convolution",
+        refused="attention_type: attention is a MonotonicDynamicConvolutionAttention",
+    ),
+    "whole loop: Tacotron": tacotron(
+        Tacotron, TacotronConfig, 1, by=integration, refused="the Tacotron has no Decoder"
+    ),
 }

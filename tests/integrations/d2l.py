@@ -8,6 +8,9 @@ import torch
 from d2l import torch as d2l
 from torch import nn
 
+import s2s_kernels as sk
+from s2s_kernels.integrations import d2l as integration
+
 from .case import Case, Size
 
 PINS = [
@@ -49,7 +52,7 @@ class Decoder(d2l.AttentionDecoder):
         super().__init__()
         self.attention = attention
         self.embedding = nn.Embedding(vocab_size, width)
-        self.rnn = nn.GRU(2 * width, width, layers)
+        self.rnn = nn.GRU(2 * width, width, layers, dropout=0.2 if layers > 1 else 0)
         self.dense = nn.LazyLinear(vocab_size)
         self.apply(d2l.init_seq2seq)
 
@@ -70,6 +73,20 @@ class Decoder(d2l.AttentionDecoder):
     @property
     def attention_weights(self):
         return self._weights
+
+
+class WordFirst(Decoder):
+    """Not the book's: its rnn runs on [word ; context]."""
+
+    def forward(self, X, state):
+        memory, hidden, lengths = state
+        outputs, self._weights = [], []
+        for word in self.embedding(X).transpose(0, 1):
+            context = self.attention(hidden[-1].unsqueeze(1), memory, memory, lengths)
+            out, hidden = self.rnn(torch.cat((word.unsqueeze(1), context), dim=-1).transpose(0, 1), hidden)
+            outputs.append(out)
+            self._weights.append(self.attention.attention_weights)
+        return self.dense(torch.cat(outputs)).transpose(0, 1), [memory, hidden, lengths]
 
 
 class LSTM(d2l.RNN):
@@ -98,12 +115,13 @@ class Letters:
         return self.idx_to_token.index(token)
 
 
-def translation(layers, attention):
+def translation(layers, attention, by=sk, shortest=1, kind=Decoder, refused=""):
     def make(size: Size) -> Case:
         encoder = d2l.Seq2SeqEncoder(WORDS, size.hidden, size.hidden, layers, dropout=0.2 if layers > 1 else 0)
-        decoder = Decoder(WORDS, size.hidden, layers, attention(size))
+        decoder = kind(WORDS, size.hidden, layers, attention(size))
         model = d2l.Seq2Seq(encoder, decoder, tgt_pad=PAD, lr=0.01)
         lengths = torch.arange(size.steps, size.steps - size.batch, -1).clamp(min=1)
+        lengths[-1] = shortest
         source, target = (torch.randint(1, WORDS, (size.batch, size.steps)) for _ in range(2))
         source[torch.arange(size.steps) >= lengths[:, None]] = PAD
         batch = source, target, lengths, target.roll(-1, 1)
@@ -112,13 +130,16 @@ def translation(layers, attention):
 
         def forward(model):
             state = model.decoder.init_state(model.encoder(source), lengths)
-            return [*model.encoder(source), model(*batch[:-1]), *model.decoder(target, state)[1][:2]]
+            found = [*model.encoder(source), model(*batch[:-1]), *model.decoder(target, state)[1][:2]]
+            return [*found, *model.decoder.attention_weights]
 
         return Case(
             model=model,
             outputs=forward,
             loss=lambda model: model.loss(model(*batch[:-1]), batch[-1]),
-            converted=2,
+            converted=2 if by is sk else 1,
+            by=by,
+            refused=refused,
             decode=lambda model: model.predict_step(batch, CPU, 9, save_attention_weights=True),
             initialize=lambda model: model.apply(d2l.init_seq2seq),
             note="its init_seq2seq asks `type(module) == nn.GRU`; the decoder is ours, on d2l.AttentionDecoder",
@@ -162,6 +183,16 @@ def language(recurrence, converted, left=0):
 CASES = {
     "GRU encoder and decoder, additive attention": translation(2, additive),
     "GRU encoder and decoder, dot product attention": translation(1, dot_product),
+    "whole loop: GRU, additive attention": translation(1, additive, integration),
+    "whole loop: GRU, additive attention, 2 layers, a row of length 0": translation(2, additive, integration, 0),
+    "whole loop: GRU, dot product attention, a row of length 0": translation(1, dot_product, integration, 0),
+    "whole loop: not the book's": translation(
+        1,
+        additive,
+        integration,
+        kind=WordFirst,
+        refused="decoder cannot be converted: in evaluation it gives other numbers",
+    ),
     "language model, GRU": language(lambda size: d2l.GRU(WORDS, size.hidden, 2, dropout=0.2), converted=1),
     "language model, LSTM": language(lambda size: LSTM(WORDS, size.hidden, 2), converted=1),
     "language model, RNN": language(lambda size: d2l.RNN(WORDS, size.hidden), converted=0, left=1),

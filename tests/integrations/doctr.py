@@ -4,6 +4,9 @@ import torch
 from doctr.models.recognition import SAR, crnn_mobilenet_v3_small
 from torch import nn
 
+import s2s_kernels as sk
+from s2s_kernels.integrations import doctr as integration
+
 from .case import Case, Size
 
 PINS = [
@@ -48,7 +51,7 @@ def words(size: Size, longest):
     return ["".join(VOCABULARY[i] for i in row[:length]) for row, length in zip(letters, lengths)]
 
 
-def recognition(make_model, converted, shape):
+def recognition(make_model, converted, shape, by=sk, refused=""):
     """A recognition model on images of ``shape``, trained and run as its own scripts do."""
 
     def make(size: Size) -> Case:
@@ -69,6 +72,8 @@ def recognition(make_model, converted, shape):
             outputs=outputs,
             loss=lambda model: model(images, target)["loss"],
             converted=converted,
+            by=by,
+            refused=refused,
             decode=decode,
         )
 
@@ -85,5 +90,7 @@ def crnn(size: Size):
 
 CASES = {
     "SAR": recognition(sar, 2, shape=(3, 16, 64)),
+    "whole loop: SAR": recognition(sar, 1, shape=(3, 16, 64), by=integration),
     "CRNN, MobileNet V3": recognition(crnn, 1, shape=(3, 32, 128)),
+    "whole loop: CRNN": recognition(crnn, 1, (3, 32, 128), integration, refused="the CRNN has no SARDecoder"),
 }

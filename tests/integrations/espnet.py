@@ -1,5 +1,7 @@
 """ESPnet2: ASR models of RNN encoders and RNN decoders, RNN language models and Tacotron 2, each with its search."""
 
+from functools import partial
+
 import torch
 from espnet.nets.batch_beam_search import BatchBeamSearch
 from espnet.nets.beam_search import BeamSearch
@@ -14,21 +16,21 @@ from espnet2.lm.seq_rnn_lm import SequentialRNNLM
 from espnet2.torch_utils.initialize import initialize
 from espnet2.tts.tacotron2 import Tacotron2
 
-from .case import Case, Size
+import s2s_kernels as sk
+from s2s_kernels.integrations import espnet as integration
+
+from .case import Case, Size, float_of_default_dtype
 
 # 202609 and later want Python 3.12.
 PINS = ["espnet==202511", "typeguard==4.6.1"]
 
 VOCABULARY, FEATURES = 20, 16
 EOS = VOCABULARY - 1
+float_of_default_dtype()  # of the first weights of its location-aware attentions
 
 
 def lengths(size: Size):
     return torch.arange(size.steps, size.steps - size.batch, -1).clamp(min=3)
-
-
-def in_the_dtype_of_its_weight(module, arguments):
-    return (arguments[0].to(module.weight),)
 
 
 def hypotheses(search, encoded):
@@ -37,7 +39,18 @@ def hypotheses(search, encoded):
     return [(h.yseq, float(h.score), {name: float(score) for name, score in h.scores.items()}) for h in found]
 
 
-def recognition(rnn, attention, converted, encoder=RNNEncoder, layers=1, note="", **options):
+def watched(module, run):
+    """All that ``module`` gives while ``run`` is called, as calculate_all_attentions collects it."""
+    found = []
+    handle = module.register_forward_hook(lambda module, inputs, output: found.append(output))
+    run()
+    handle.remove()
+    return found
+
+
+def recognition(
+    rnn, attention, converted, encoder=RNNEncoder, layers=1, by=sk, refused="", note="", of_decoder=(), **options
+):
     def make(size: Size) -> Case:
         conf = {"atype": attention, "adim": size.hidden, "aheads": 2, "aconv_chans": 3, "aconv_filts": 3}
         sizes = {"num_layers": 2, "hidden_size": size.hidden, "output_size": size.hidden, "dropout": 0.1}
@@ -49,11 +62,8 @@ def recognition(rnn, attention, converted, encoder=RNNEncoder, layers=1, note=""
             hidden_size=size.hidden,
             dropout=0.1,
             att_conf=conf,
+            **dict(of_decoder),
         )
-        for module in decoder.att_list.modules():
-            if hasattr(module, "loc_conv"):
-                # Its first weights are float32 in a model of any dtype.
-                module.loc_conv.register_forward_pre_hook(in_the_dtype_of_its_weight)
         model = ESPnetASRModel(
             vocab_size=VOCABULARY,
             token_list=[str(i) for i in range(VOCABULARY)],
@@ -83,14 +93,16 @@ def recognition(rnn, attention, converted, encoder=RNNEncoder, layers=1, note=""
             return [encoded, logits, model(speech, speech_lengths, text.clone(), text_lengths)[0]]
 
         def decode(model):
+            """Its search, and the attention weights that its trainer plots, by hooks on the modules in the loop."""
             with torch.no_grad():
+                plots = watched(model.decoder.att_list[0], lambda: outputs(model))
                 encoded, _ = model.encode(speech[:1], speech_lengths[:1])
                 scorers = {"decoder": model.decoder, "length_bonus": LengthBonus(VOCABULARY)}
                 weights = {"decoder": 1.0, "length_bonus": 0.1}
                 search = BeamSearch(
                     scorers=scorers, weights=weights, beam_size=4, vocab_size=VOCABULARY, sos=EOS, eos=EOS
                 )
-                return hypotheses(search, encoded[0])
+                return hypotheses(search, encoded[0]), plots
 
         return Case(
             model=model,
@@ -102,6 +114,8 @@ def recognition(rnn, attention, converted, encoder=RNNEncoder, layers=1, note=""
             initialize=lambda model: initialize(
                 model, "xavier_uniform" if attention == "location_recurrent" else "chainer"
             ),
+            by=by,
+            refused=refused,
             note=note,
         )
 
@@ -145,7 +159,7 @@ def language_model(rnn, **options):
     return make
 
 
-def tacotron2(size: Size) -> Case:
+def tacotron2(size: Size, by=sk, refused="", **options) -> Case:
     model = Tacotron2(
         idim=VOCABULARY,
         odim=FEATURES,
@@ -164,6 +178,7 @@ def tacotron2(size: Size) -> Case:
         gst_conv_chans_list=(4, 4),
         gst_conv_layers=2,
         gst_gru_units=size.hidden,
+        **options,
     )
     text_lengths = lengths(size)
     batch = {
@@ -189,9 +204,11 @@ def tacotron2(size: Size) -> Case:
         model=model,
         outputs=outputs,
         loss=lambda model: model(**batch)[0].squeeze(),
-        converted=4,
+        converted=4 if by is sk else 1,
         decode=decode,
         initialize=lambda model: initialize(model, "xavier_uniform"),
+        by=by,
+        refused=refused,
     )
 
 
@@ -207,4 +224,28 @@ CASES = {
     "language model, LSTM, tied": language_model("lstm", tie_weights=True),
     "language model, GRU": language_model("gru"),
     "Tacotron 2, style tokens": tacotron2,
+    "whole loop: LSTM decoder, location": recognition("lstm", "location", 1, by=integration),
+    "whole loop: GRU decoder of 3 layers, additive, context residual": recognition(
+        "gru", "add", 1, layers=3, of_decoder={"context_residual": True}, by=integration
+    ),
+    "whole loop: LSTM decoder of 2 layers, coverage": recognition("lstm", "coverage", 1, layers=2, by=integration),
+    "whole loop: GRU decoder, coverage and location": recognition("gru", "coverage_location", 1, by=integration),
+    "whole loop: GRU decoder, multi-head": recognition("gru", "multi_head_add", 1, by=integration),
+    "whole loop: LSTM decoder of 2 layers, multi-head, context residual": recognition(
+        "lstm", "multi_head_add", 1, layers=2, of_decoder={"context_residual": True}, by=integration
+    ),
+    "whole loop: Tacotron 2": partial(tacotron2, by=integration),
+    "whole loop: Tacotron 2, 3 layers, 2 frames a step, weights not cumulated": partial(
+        tacotron2, by=integration, dlayers=3, reduction_factor=2, cumulate_att_w=False, use_concate=False
+    ),
+    "whole loop: Tacotron 2, 1 layer without zoneout and prenet": partial(
+        tacotron2, by=integration, dlayers=1, zoneout_rate=0.0, prenet_layers=0, postnet_layers=0
+    ),
+    "whole loop: scheduled sampling": recognition(
+        "gru", "add", 1, of_decoder={"sampling_probability": 0.5}, by=integration, refused="sampling_probability = 0.5"
+    ),
+    "whole loop: dot": recognition("gru", "dot", 1, by=integration, refused="its attention is AttDot, expected AttAdd"),
+    "whole loop: Tacotron 2, forward attention": partial(
+        tacotron2, by=integration, atype="forward", refused="its attention is AttForward, expected AttLoc"
+    ),
 }

@@ -9,6 +9,9 @@ from joeynmt.model import build_model
 from joeynmt.search import search
 from joeynmt.vocabulary import Vocabulary
 
+import s2s_kernels as sk
+from s2s_kernels.integrations import joeynmt as integration
+
 from .case import Case, Size
 
 PINS = [
@@ -55,7 +58,7 @@ def batch(size: Size, words):
     )
 
 
-def case(rnn, attention, init_hidden="bridge", input_feeding=True, layers=1):
+def case(rnn, attention, init_hidden="bridge", input_feeding=True, layers=1, by=sk, refused="", **options):
     def make(size: Size) -> Case:
         words = vocabulary(40)
         common = {"type": "recurrent", "rnn_type": rnn, "num_layers": layers, "dropout": 0.2}
@@ -69,6 +72,8 @@ def case(rnn, attention, init_hidden="bridge", input_feeding=True, layers=1):
                 "attention": attention,
                 "init_hidden": init_hidden,
                 "input_feeding": input_feeding,
+                "hidden_dropout": 0.2,
+                **options,
             },
             "init_rnn_orthogonal": True,
             "bias_initializer": "uniform",
@@ -93,7 +98,9 @@ def case(rnn, attention, init_hidden="bridge", input_feeding=True, layers=1):
             model=model,
             outputs=lambda model: [x for x in forward(model) if x is not None],
             loss=lambda model: data.normalize(forward(model)[0], "tokens"),
-            converted=2,
+            converted=2 if by is sk else 1,
+            by=by,
+            refused=refused,
             decode=decode,
             initialize=lambda model: initialize_model(model, config, SPECIAL["pad"], SPECIAL["pad"]),
         )
@@ -106,4 +113,22 @@ CASES = {
     "gru, luong, last state, 2 layers": case("gru", "luong", "last", False, 2),
     "lstm, luong, input feeding": case("lstm", "luong"),
     "lstm, bahdanau, zero state": case("lstm", "bahdanau", "zero", False),
+    "whole loop: gru, bahdanau": case("gru", "bahdanau", by=integration),
+    "whole loop: gru, luong, last state, 2 layers": case("gru", "luong", "last", layers=2, by=integration),
+    "whole loop: lstm, luong": case("lstm", "luong", by=integration),
+    "whole loop: lstm, bahdanau, zero state, 3 layers": case("lstm", "bahdanau", "zero", layers=3, by=integration),
+    "whole loop: gru, bahdanau, no input feeding, 2 layers": case(
+        "gru", "bahdanau", input_feeding=False, layers=2, by=integration
+    ),
+    "whole loop: lstm, luong, no input feeding": case("lstm", "luong", input_feeding=False, by=integration),
+    "whole loop: activation": case("gru", "luong", by=integration, refused="activation = ReLU", activation="relu"),
+    "whole loop: Transformer": case(
+        "gru",
+        "luong",
+        by=integration,
+        refused="the Model has no RecurrentDecoder",
+        type="transformer",
+        num_heads=2,
+        ff_size=8,
+    ),
 }

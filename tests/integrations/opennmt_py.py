@@ -13,6 +13,9 @@ from onmt.utils.loss import LossCompute
 from onmt.utils.parse import ArgumentParser
 from torch import nn
 
+import s2s_kernels as sk
+from s2s_kernels.integrations import opennmt_py as integration
+
 from .case import Case, Size
 
 PACKAGE = "onmt"
@@ -81,6 +84,16 @@ def batch(size: Size, words):
     return {"src": source, "srclen": lengths, "tgt": target}
 
 
+def copying(data, words=6):
+    """What its copy generator reads: a vocabulary of each source, its words in it, and the target's."""
+    ids = data["src"][:, :, 0] % words
+    tokens = Counter({f"w{i}": words - i for i in range(words)})
+    built = pyonmttok.build_vocab_from_tokens(tokens, special_tokens=[DefaultTokens.UNK])
+    data["src_ex_vocab"] = [built] * len(ids)
+    data["src_map"] = nn.functional.one_hot(ids, len(built)).to(torch.get_default_dtype())
+    data["alignment"] = data["tgt"][:, :, 0] % len(built)
+
+
 def options(size: Size, *flags):
     parser = ArgumentParser(description="train.py")
     onmt.opts.model_opts(parser)
@@ -105,7 +118,7 @@ def translate(model, vocabs, data, beam):
     return found["predictions"], found["scores"]
 
 
-def case(*flags, converted, note=""):
+def case(*flags, converted, note="", by=sk, refused=""):
     def make(size: Size) -> Case:
         opt = options(size, *flags)
         vocabs = vocabularies(40)
@@ -113,12 +126,15 @@ def case(*flags, converted, note=""):
         for p in model.parameters():  # as build_model does it, which makes the model float32 after it
             nn.init.uniform_(p, -opt.param_init, opt.param_init)
         data = batch(size, len(vocabs["tgt"]))
+        if opt.copy_attn:
+            copying(data)
 
         def forward(model):
             found = []
             for carried in (False, True):  # from the encoder's state, then from the decoder's own, as in truncated BPTT
                 out, attention = model(data["src"], data["tgt"], data["srclen"], bptt=carried)
-                found += [out, attention["std"], *model.decoder.state["hidden"], model.generator(out)]
+                found += [out, *attention.values(), *model.decoder.state["hidden"]]
+                found += [] if opt.copy_attn else [model.generator(out)]
                 model.decoder.detach_state()
             return found
 
@@ -128,6 +144,8 @@ def case(*flags, converted, note=""):
             return compute(data, out, attention)[0] / size.batch
 
         def load(model, state):
+            if opt.copy_attn:  # its own one asks for the generator's weights by a name that they do not have
+                return nn.Module.load_state_dict(model, state)
             parts = SimpleNamespace(model={}, generator={})
             for name, value in state.items():
                 name, inside = (name, False) if not name.startswith("generator.") else (name[10:], True)
@@ -139,8 +157,10 @@ def case(*flags, converted, note=""):
             outputs=forward,
             loss=loss,
             converted=converted,
-            decode=lambda model: [translate(model, vocabs, data, beam) for beam in (1, 4)],
+            decode=None if opt.copy_attn else lambda model: [translate(model, vocabs, data, beam) for beam in (1, 4)],
             load=load,
+            by=by,
+            refused=refused,
             note=note,
         )
 
@@ -180,4 +200,26 @@ CASES = {
         "0",
         converted=2,
     ),
+}
+
+
+def loop(rnn, attention, layers, *flags, refused=""):
+    sizes = ("--rnn_type", rnn, "--layers", str(layers), "--global_attention", attention)
+    return case(*RNN, *sizes, *flags, converted=1, by=integration, refused=refused)
+
+
+CASES |= {
+    "whole loop: LSTM, general, 2 layers": loop("LSTM", "general", 2),
+    "whole loop: GRU, mlp": loop("GRU", "mlp", 1),
+    "whole loop: LSTM, dot, coverage": loop("LSTM", "dot", 1, "--coverage_attn", "--lambda_coverage", "0.5"),
+    "whole loop: GRU, mlp, 3 layers, copy attention": loop("GRU", "mlp", 3, "--copy_attn", "--copy_attn_type", "mlp"),
+    "whole loop: LSTM, general, reused copy attention": loop("LSTM", "general", 1, "--copy_attn", "--reuse_copy_attn"),
+    "whole loop: context gate": loop(
+        "LSTM", "general", 1, "--context_gate", "both", refused="context_gate is a BothCon"
+    ),
+    "whole loop: sparsemax": loop(
+        "LSTM", "general", 1, "--global_attention_function", "sparsemax", refused="function = sparsemax"
+    ),
+    "whole loop: no attention": loop("GRU", "none", 1, refused="global_attention = none"),
+    "whole loop: no input feeding": loop("GRU", "mlp", 1, "--input_feed", "0", refused="has no InputFeedRNNDecoder"),
 }

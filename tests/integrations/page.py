@@ -22,18 +22,19 @@ COLUMNS = {
 HEAD = """# Public packages, converted
 
 Made by `make integrations`, which installs each package in an environment of its own and tries `sk.convert` on models
-that its public classes build, called as its own training and decoding code calls them.
+that its public classes build, called as its own training and decoding code calls them. A "whole loop" is converted by
+the package's module of `s2s_kernels.integrations` instead ([drop-in.md](drop-in.md)): its decoder, and nothing else.
 
-| column | what was compared: the model as it is, and its twin after `sk.convert` |
+| column | what was compared: the model as it is, and its twin after the conversion |
 | --- | --- |
 | converts | modules that were swapped, of all recurrent ones; what stays, and why; fused ops of one forward pass |
 | outputs, its search | float64; the largest difference, relative to the tensor's largest element; at most 1e-10 |
 | gradients | of every parameter (how many), relative to its largest element or 1e-3 of the largest of all gradients |
 | trains | three steps of Adam, dropout and all, from the same seed; the same, of the losses |
 | saves and loads | state_dict to and from an unconverted twin, through a file; the model pickled and copied |
-| reverts | `sk.revert`: the types, attributes and parameter objects as before, and the same bits |
-| its initialiser | the package's own, run after `sk.convert`: the same bits, others than before |
-| training step | in float32, hidden size 256, batch 32, 25 steps: before → after (ratio); empty after `--no-times` |
+| reverts | the types, attributes and parameter objects as before, and the same bits |
+| its initialiser | the package's own, run after the conversion: the same bits, others than before |
+| training step | float32, hidden size 256, batch 32, 25 steps: before → after (ratio); of a whole loop its search too |
 """
 
 

@@ -37,6 +37,9 @@ def row(name, make, package, times=True):
     print(f"--- {name}", flush=True)
     case = checks.build(make)
     cells = {}
+    if case.refused:
+        cells["converts"] = check(checks.refuses, make, package)
+        return {"case": name, "note": case.note, "cells": cells}
     runs, text = check(checks.alone, make, package)
     if not runs:
         cells["converts"] = False, f"unconverted: {text}"

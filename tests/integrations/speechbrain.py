@@ -7,7 +7,10 @@ from types import ModuleType
 import torch
 from torch import nn
 
-from .case import Case, Size
+import s2s_kernels as sk
+from s2s_kernels.integrations import speechbrain as integration
+
+from .case import Case, Size, float_of_default_dtype
 
 PINS = ["speechbrain==1.1.2", "hyperpyyaml==1.2.3", "ruamel.yaml==0.19.1", "scipy==1.17.1"]
 
@@ -26,6 +29,7 @@ from speechbrain.nnet.losses import ctc_loss, nll_loss  # noqa: E402
 from speechbrain.nnet.RNN import rnn_init  # noqa: E402
 
 VOCABULARY, BOS, EOS = 30, 0, 1
+float_of_default_dtype()  # of the first weights of its location-aware attention
 
 
 def relative_lengths(size: Size):
@@ -33,12 +37,8 @@ def relative_lengths(size: Size):
     return torch.arange(size.steps, size.steps - size.batch, -1).clamp(min=2) / size.steps
 
 
-def in_the_dtype_of_its_weight(module, arguments):
-    return (arguments[0].to(module.weight),)
-
-
-def seq2seq(rnn, attention, layers=1):
-    encoders = {"gru": sb.nnet.RNN.GRU, "lstm": sb.nnet.RNN.LSTM}
+def seq2seq(rnn, attention, layers=1, by=sk, refused=""):
+    encoders = {"rnn": sb.nnet.RNN.RNN, "gru": sb.nnet.RNN.GRU, "lstm": sb.nnet.RNN.LSTM}
 
     def make(size: Size) -> Case:
         hidden = size.hidden
@@ -54,9 +54,6 @@ def seq2seq(rnn, attention, layers=1):
             kernel_size=2,
             dropout=0.1,
         )
-        if attention == "location":
-            # Its first weights are float32 in a model of any dtype.
-            decoder.attn.conv_loc.register_forward_pre_hook(in_the_dtype_of_its_weight)
         # SpeechBrain's recipes hold the parts in a ModuleDict and call them one after the other.
         model = nn.ModuleDict(
             {
@@ -95,9 +92,11 @@ def seq2seq(rnn, attention, layers=1):
             model=model,
             outputs=outputs,
             loss=lambda model: nll_loss(outputs(model)[0], with_eos, length=lengths),
-            converted=1 + layers,
+            converted=1 + layers if by is sk else 1,
             decode=decode,
             initialize=rnn_init,
+            by=by,
+            refused=refused,
         )
 
     return make
@@ -183,4 +182,11 @@ CASES = {
     "CRDNN, LSTM, time pooling": crdnn(sb.nnet.RNN.LSTM, 1, time_pooling=True),
     "CRDNN, LiGRU": crdnn(sb.nnet.RNN.LiGRU, 0, "LiGRU is SpeechBrain's own loop: nothing to convert"),
     "RNNLM, LSTM": language_model(sb.nnet.RNN.LSTM),
+    "whole loop: gru, content": seq2seq("gru", "content", by=integration),
+    "whole loop: lstm, content, 3 layers": seq2seq("lstm", "content", layers=3, by=integration),
+    "whole loop: lstm, location, 2 layers": seq2seq("lstm", "location", layers=2, by=integration),
+    "whole loop: gru, location": seq2seq("gru", "location", by=integration),
+    "whole loop: lstm, keyvalue": seq2seq("lstm", "keyvalue", by=integration),
+    "whole loop: gru, keyvalue, 2 layers": seq2seq("gru", "keyvalue", layers=2, by=integration),
+    "whole loop: rnn": seq2seq("rnn", "content", by=integration, refused="rnn_type = rnn"),
 }

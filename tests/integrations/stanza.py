@@ -19,6 +19,9 @@ from stanza.models.tokenization.model import Tokenizer
 from stanza.utils.conll import CoNLL
 from torch import nn
 
+import s2s_kernels as sk
+from s2s_kernels.integrations import stanza as integration
+
 from .case import Case, Size
 
 PINS = [
@@ -139,49 +142,55 @@ def dependency_parser(size: Size) -> Case:
     )
 
 
-def lemmas(size: Size) -> Case:
-    special, letters = len(seq2seq_constant.VOCAB_PREFIX), 20
-    args = arguments(
-        lemmatizer.build_argparse,
-        vocab_size=special + letters,
-        pos_vocab_size=6,
-        hidden_dim=size.hidden,
-        emb_dim=8,
-        pos_dim=8,
-        num_layers=2,
-        copy=True,
-        max_dec_len=10,
-    )
-    model = Seq2SeqModel(args)
-    criterion = MixLoss(args["vocab_size"], args["alpha"])
-    source = torch.randint(special, args["vocab_size"], (size.batch, size.steps))
-    source[torch.arange(size.steps) >= torch.arange(size.steps, size.steps - size.batch, -1).clamp(min=3)[:, None]] = 0
-    target = torch.randint(special, args["vocab_size"], (size.batch, size.steps))
-    target_in = nn.functional.pad(target, (1, 0), value=seq2seq_constant.SOS_ID)
-    target_out = nn.functional.pad(target, (0, 1), value=seq2seq_constant.EOS_ID)
-    pos = torch.randint(1, args["pos_vocab_size"], (size.batch,))
-    edits = torch.randint(args["num_edit"], (size.batch,))
+def lemmas(by=sk, refused="", **options):
+    def make(size: Size) -> Case:
+        special, letters = len(seq2seq_constant.VOCAB_PREFIX), 20
+        args = arguments(
+            lemmatizer.build_argparse,
+            vocab_size=special + letters,
+            pos_vocab_size=6,
+            hidden_dim=size.hidden,
+            emb_dim=8,
+            pos_dim=8,
+            num_layers=2,
+            **options,
+            max_dec_len=10,
+        )
+        model = Seq2SeqModel(args)
+        criterion = MixLoss(args["vocab_size"], args["alpha"])
+        source = torch.randint(special, args["vocab_size"], (size.batch, size.steps))
+        lengths = torch.arange(size.steps, size.steps - size.batch, -1).clamp(min=3)
+        source[torch.arange(size.steps) >= lengths[:, None]] = 0
+        target = torch.randint(special, args["vocab_size"], (size.batch, size.steps))
+        target_in = nn.functional.pad(target, (1, 0), value=seq2seq_constant.SOS_ID)
+        target_out = nn.functional.pad(target, (0, 1), value=seq2seq_constant.EOS_ID)
+        pos = torch.randint(1, args["pos_vocab_size"], (size.batch,))
+        edits = torch.randint(args["num_edit"], (size.batch,))
 
-    def forward(model):
-        return model(source, source.eq(seq2seq_constant.PAD_ID), target_in, pos)
+        def forward(model):
+            return model(source, source.eq(seq2seq_constant.PAD_ID), target_in, pos)
 
-    def loss(model):
-        log_probabilities, edit_logits = forward(model)
-        return criterion(log_probabilities.view(-1, args["vocab_size"]), target_out.view(-1), edit_logits, edits)
+        def loss(model):
+            log_probabilities, edit_logits = forward(model)
+            return criterion(log_probabilities.view(-1, args["vocab_size"]), target_out.view(-1), edit_logits, edits)
 
-    def decode(model):
-        with torch.no_grad():
-            mask = source.eq(seq2seq_constant.PAD_ID)
-            return [model.predict(source, mask, pos=pos, beam_size=beam) for beam in (1, 4)]
+        def decode(model):
+            with torch.no_grad():
+                mask = source.eq(seq2seq_constant.PAD_ID)
+                return [model.predict(source, mask, pos=pos, beam_size=beam) for beam in (1, 4)]
 
-    return Case(
-        model=model,
-        outputs=lambda model: [*forward(model)],
-        loss=loss,
-        converted=2,
-        decode=decode,
-        initialize=lambda model: initialize_forget_gate_bias(model.encoder),
-    )
+        return Case(
+            model=model,
+            outputs=lambda model: [*forward(model)],
+            loss=loss,
+            converted=2 if by is sk else 1,
+            by=by,
+            refused=refused,
+            decode=decode,
+            initialize=lambda model: initialize_forget_gate_bias(model.encoder),
+        )
+
+    return make
 
 
 def tokens(size: Size) -> Case:
@@ -227,7 +236,12 @@ def characters(size: Size) -> Case:
 
 
 CASES = {
-    "lemmatizer, LSTM, dot attention, copy": lemmas,
+    "lemmatizer, LSTM, dot attention, copy": lemmas(copy=True),
+    "whole loop: lemmatizer, copy": lemmas(integration, copy=True),
+    "whole loop: lemmatizer, no copy, no part of speech": lemmas(integration, copy=False, pos=False),
+    "whole loop: lemmatizer, attention mlp": lemmas(
+        integration, copy=True, attn_type="mlp", refused="attn_type is that of a BasicAttention, expected soft"
+    ),
     "tagger, highway LSTM": pos_tagger(3),
     "tagger, highway LSTM of cells (recurrent dropout)": pos_tagger(5, rec_dropout=0.2),
     "dependency parser, highway LSTM": dependency_parser,

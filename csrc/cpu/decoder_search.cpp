@@ -1,0 +1,51 @@
+// Beam search of an attention decoder with parts (docs/ops.md). Its inputs are those of the attention decoder, with the
+// embedding in the place of x; the search is that of beam_search.cpp.
+#include <ATen/ops/empty.h>
+
+#include "../checks.h"
+#include "run_search.h"
+
+namespace s2s::cpu {
+
+using namespace decoder;
+
+Four decoder_search(const OptionalTensors& inputs, const OptionalTensor& lengths, const OptionalTensor& mask,
+                    at::IntArrayRef form, const Tensor& w_output, const OptionalTensor& b_output,
+                    const OptionalTensor& w_readout, const OptionalTensor& b_readout, std::string_view order,
+                    std::string_view readout, int64_t bos, int64_t eos, int64_t max_length, int64_t beam,
+                    int64_t n_best, double length_penalty, double coverage_penalty, at::IntArrayRef forbidden,
+                    const OptionalTensor& limits, bool return_weights) {
+  Tensors all = tensors_of(inputs);
+  TORCH_CHECK_VALUE(all.size() >= kUpperLayers, "inputs has ", all.size(), " tensors, expected ", int(kUpperLayers),
+                    " and 4 a further layer");
+  for (int i = kDropQuery; i <= kZoneC; i++)
+    TORCH_CHECK_VALUE(!all[i].defined(), "inputs has a mask as its element ", i, ", expected None: a search has none");
+  auto shaped = [&](const char* name, int i, int64_t least, int64_t most) {
+    TORCH_CHECK_VALUE(all[i].defined(), name, " is None, expected a tensor");
+    check_dim(name, all[i], least, most);
+  };
+  shaped("embedding", kX, 2, 2), shaped("h0", kH0, 2, 3), shaped("weight_ih", kWeightIh, 2, 2);
+
+  SearchArguments in;
+  Tensor embedding = all[kX];
+  in.inputs = embedding.size(1);
+  all[kX] = at::empty({all[kH0].size(-2), 0, in.inputs}, embedding.options());
+  bool fed = all[kWFeed].defined() || all[kWeightIh].size(1) != in.inputs;
+  // Matrices are read as they came in: see Linear.
+  Inputs parts(std::move(all), lengths, mask, form, [](const Tensor& x) { return x; }, fed);
+  parts.keys = to_compute(parts.keys), parts.values = to_compute(parts.values);
+  in.gates = parts.gates, in.batch = parts.batch, in.source = parts.source, in.hidden = parts.hidden;
+  in.heads = parts.heads, in.attention = parts.attention, in.width = parts.width, in.feed = parts.feed;
+  in.h0 = parts.h0, in.c0 = parts.c0, in.keys = parts.keys, in.values = parts.values, in.v = parts.v;
+  in.w_query = parts.w_query, in.b_query = parts.b_query, in.w_feed = parts.w_feed, in.b_feed = parts.b_feed;
+  in.first_feed = parts.first_feed;
+  const Layer& layer = parts.layers[0];
+  in.weight_ih = layer.weight_ih, in.weight_hh = layer.weight_hh, in.bias_ih = layer.bias_ih;
+  in.bias_hh = layer.bias_hh;
+  in.take_outputs({embedding, w_output, b_output, w_readout, b_readout, order, readout}, parts.handed[kH0], to_compute);
+  return run_search(in, &parts, lengths, mask,
+                    {bos, eos, max_length, beam, n_best, length_penalty, coverage_penalty, forbidden, limits},
+                    return_weights);
+}
+
+}  // namespace s2s::cpu

@@ -1,0 +1,69 @@
+// A layer of weights that a few rows go through again and again.
+#pragma once
+
+#include <utility>
+
+#include "tensors.h"
+
+namespace s2s::cpu {
+
+// y = x W^T + b. With few rows the weight is read as it lies in memory, in bfloat16 too; with many it is packed.
+template <class T>
+class Linear {
+ public:
+  Linear() = default;
+  Linear(const Tensor& weight, const Tensor& bias, bool pack)
+      : bias_(bias), outputs_(weight.size(0)), inputs_(weight.size(1)), pack_(pack) {
+    if (pack)
+      packed_ = Packed<T>::transposed(to_compute(weight));
+    else
+      weight_ = stored(weight);
+  }
+
+  // A weight that is read where it is: float16 is not.
+  static Tensor stored(const Tensor& weight) {
+    bool bfloat16 = weight.scalar_type() == at::kBFloat16 && kernels<T>().dot_bfloat16;
+    return bfloat16 ? weight.contiguous() : to_compute(weight);
+  }
+
+  int64_t outputs() const { return outputs_; }
+
+  // The thread's part of the columns.
+  std::pair<int64_t, int64_t> part(const Team& team) const {
+    int64_t unit = pack_ ? kernels<T>().panel : 16;
+    auto [first, last] = team.part((outputs_ + unit - 1) / unit);
+    return {first * unit, std::min(outputs_, last * unit)};
+  }
+
+  // Columns begin..end of m rows, begin where a part or a block of one begins; c is that of column `begin`.
+  void columns(int64_t begin, int64_t end, int64_t m, const T* x, int64_t x_stride, T* c, int64_t c_stride) const {
+    const T* bias = bias_.defined() ? data<T>(bias_) + begin : nullptr;
+    if (pack_) return packed_.columns(begin, end, m, x, x_stride, c, c_stride, bias, false);
+    if (m == 0 || begin >= end) return;
+    if (weight_.scalar_type() == at::kBFloat16)
+      kernels<T>().dot_bfloat16(m, end - begin, inputs_, x, x_stride,
+                                static_cast<const uint16_t*>(weight_.const_data_ptr()) + begin * inputs_, c, c_stride,
+                                bias);
+    else
+      kernels<T>().dot(m, end - begin, inputs_, x, x_stride, data<T>(weight_) + begin * inputs_, c, c_stride, bias);
+  }
+
+  void apply(const Team& team, int64_t m, const T* x, int64_t x_stride, T* c, int64_t c_stride) const {
+    auto [begin, end] = part(team);
+    columns(begin, end, m, x, x_stride, c + begin, c_stride);
+  }
+
+  void apply_tanh(const Team& team, int64_t m, const T* x, int64_t x_stride, T* c, int64_t c_stride) const {
+    auto [begin, end] = part(team);
+    columns(begin, end, m, x, x_stride, c + begin, c_stride);
+    for (int64_t i = 0; i < m && begin < end; i++) kernels<T>().tanh_rows(c + i * c_stride + begin, end - begin);
+  }
+
+ private:
+  Tensor weight_, bias_;
+  Packed<T> packed_;
+  int64_t outputs_ = 0, inputs_ = 0;
+  bool pack_ = false;
+};
+
+}  // namespace s2s::cpu
