@@ -19,7 +19,7 @@ def trained(build, settings, backend=None):
     """``prepare`` of ``model.loss`` and an update; ``backend`` is put in force, None leaves it."""
 
     def prepare(inputs):
-        from s2s.data import Batch
+        from s2s.text.data import Batch
 
         model = build(settings, inputs)
         batch = Batch(*(inputs[name] for name in Batch._fields[:-1]), inputs["outputs"].numel())

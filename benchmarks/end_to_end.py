@@ -23,7 +23,7 @@ BAHDANAU = {"order": "before", "feed": "context"}
 
 def config(shape, feeding):
     """The ``s2s.Config`` of a named shape; no dropout, so that everyone computes the same."""
-    from s2s.config import Config
+    from s2s.model.config import Config
 
     return Config(
         embedding_size=shape.E,

@@ -12,7 +12,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from s2s.presets import RECIPES
+from s2s.model.presets import RECIPES
 
 DOCS = Path(__file__).parents[1] / "docs"
 HEAD = """# Results on text

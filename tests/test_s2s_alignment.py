@@ -8,7 +8,7 @@ import torch
 from browser import Browser, find_browser
 
 from s2s import S2SError
-from s2s.alignment import printable, to_html, to_text, write
+from s2s.report.alignment import printable, to_html, to_text, write
 from s2s.translator import Translation
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from s2s.attention import DotAttention, LocalAttention, build_attention
-from s2s.config import Config
-from s2s.data import make_batch
 from s2s.model import Seq2Seq
+from s2s.model.attention import DotAttention, LocalAttention, build_attention
+from s2s.model.config import Config
+from s2s.text.data import make_batch
 
 B, T, S, H, M, N, A, D = 3, 6, 5, 4, 7, 2, 3, 2
 LENGTHS = torch.tensor([5, 1, 3])

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from s2s.config import Config
-from s2s.decoder import Decoder, loop_reason
+from s2s.model.config import Config
+from s2s.model.decoder import Decoder, loop_reason
 from s2s_kernels import nn as fused
 
 B, S, T = 3, 5, 4

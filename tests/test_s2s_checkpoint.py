@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save
 
 import s2s
 from s2s import Config, S2SError, Translator
+from s2s.text.vocab import build_vocabularies
 from s2s.training import build_model
-from s2s.vocab import build_vocabularies
 
 PAIRS = [("one two three", "eins zwei drei"), ("three two", "drei zwei"), ("one", "eins")] * 20
 SMALL = {"embedding_size": 8, "encoder_size": 8, "hidden_size": 8, "attention_size": 8, "readout_size": 8}

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from benchmarks import text_results
-from s2s import records
 from s2s.cli import main
+from s2s.report import records
 
 TINY = ["--embedding-size", "16", "--encoder-size", "16", "--hidden-size", "32", "--attention-size", "16"]
 TINY += ["--readout-size", "16", "--tokens", "char", "--batch-size", "16", "--lr", "0.01", "--dropout", "0"]

@@ -12,8 +12,8 @@ from matplotlib.image import imread
 
 from s2s import Config, Translator
 from s2s.cli import main
+from s2s.text.vocab import UNK, build_vocabularies
 from s2s.training import build_model
-from s2s.vocab import UNK, build_vocabularies
 
 WORDS = ["ab", "cd", "ef", "gh", "ij", "kl", "mn"]
 SMALL = {"embedding_size": 8, "encoder_size": 8, "hidden_size": 8, "attention_size": 8, "readout_size": 8}

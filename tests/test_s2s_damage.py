@@ -15,7 +15,7 @@ from trained_folder import trainer
 import s2s
 from s2s import S2SError, Translator
 from s2s.files import checksum, write_file
-from s2s.training_state import load_state, read_state
+from s2s.training.state import load_state, read_state
 
 pairs, trained, folder, command = (  # fixtures
     trained_folder.pairs,

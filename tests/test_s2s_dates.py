@@ -4,8 +4,8 @@ import datetime
 
 import pytest
 
-from s2s.dates import DateWriter, make_dates, native_digits, parse_locale
 from s2s.errors import S2SError
+from s2s.text.dates import DateWriter, make_dates, native_digits, parse_locale
 
 DAY = datetime.date(2024, 3, 5)
 

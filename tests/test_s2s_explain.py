@@ -8,11 +8,11 @@ from test_s2s_model import ROWS, SMALL, VARIANTS
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import s2s_kernels as sk
-from s2s.config import Config
-from s2s.data import make_batch
-from s2s.explain import explain, table
 from s2s.model import Seq2Seq
+from s2s.model.config import Config
+from s2s.report.explain import explain, table
 from s2s.search import SearchOptions, search
+from s2s.text.data import make_batch
 from s2s_kernels.backend import available
 
 OPS = ("additive_attention", "attention_gru", "attention_lstm", "beam_search", "gru_step", "lstm_step", "gru", "lstm")

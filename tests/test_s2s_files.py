@@ -18,9 +18,9 @@ from trained_folder import contents, trainer
 
 import s2s
 from s2s import S2SError
-from s2s.checkpoint import read_config
 from s2s.files import NEW, locked, save_set
-from s2s.training_state import check_free, read_state, save_state
+from s2s.model.checkpoint import read_config
+from s2s.training.state import check_free, read_state, save_state
 
 pairs, trained, folder, command = (  # fixtures
     trained_folder.pairs,
@@ -112,7 +112,7 @@ def test_overwrite_keeps_the_model_until_the_new_one_is_validated(command, pairs
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("s2s.training.validation_loss", interrupt)
+        patch.setattr("s2s.training.trainer.validation_loss", interrupt)
         assert command("train", pairs, "--out", folder, "--overwrite", "--seed", 7, *TINY)[0] == 130
     models = ("config.json", "model.safetensors", "source.vocab", "target.vocab", "history.json", "run.json")
     assert {name: contents(folder)[name] for name in models} == {name: before[name] for name in models}

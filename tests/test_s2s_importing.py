@@ -12,9 +12,9 @@ from interop.case import FIXTURES
 
 import s2s
 from s2s import S2SError
-from s2s.config import Config
 from s2s.importing import joeynmt, opennmt
-from s2s.vocab import EOS, UNK, Vocabulary
+from s2s.model.config import Config
+from s2s.text.vocab import EOS, UNK, Vocabulary
 
 KINDS = {
     "joeynmt": lambda: s2s.import_joeynmt(FIXTURES / "joeynmt"),
@@ -133,7 +133,7 @@ def test_what_is_missing_is_named(tmp_path):
 @pytest.mark.parametrize("kind", ["hidden", "copy"])
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_first_states_of_h_alone(kind, cell):
-    from s2s.encoder import Bridge
+    from s2s.model.encoder import Bridge
 
     sizes = {"encoder_size": 6, "hidden_size": 6, "decoder_layers": 2, "encoder_layers": 2}
     config = Config(cell=cell, initial_state=kind, attention="additive", **sizes)

@@ -17,8 +17,8 @@ from test_s2s_translator import make
 
 from s2s import S2SError
 from s2s.commands.lines import standard_input
-from s2s.perplexity import perplexity
-from s2s.vocab import JOINER, is_punctuation, join_words, words
+from s2s.report.perplexity import perplexity
+from s2s.text.vocab import JOINER, is_punctuation, join_words, words
 
 s2s, model = command_line.s2s, command_line.model  # fixtures
 

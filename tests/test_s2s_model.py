@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from s2s.beam import beam_search
-from s2s.config import Config
-from s2s.data import make_batch, source_batch
-from s2s.forced import force
 from s2s.model import Seq2Seq
-from s2s.vocab import BOS
+from s2s.model.config import Config
+from s2s.search.beam import beam_search
+from s2s.search.forced import force
+from s2s.text.data import make_batch, source_batch
+from s2s.text.vocab import BOS
 
 SMALL = {
     "embedding_size": 6,

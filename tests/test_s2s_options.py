@@ -79,7 +79,7 @@ def no_demo(**options):
 def test_wrong_values(name, option, kind, place, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     if name == "demo":
-        monkeypatch.setattr("s2s.dates.make_dates", no_demo)
+        monkeypatch.setattr("s2s.text.dates.make_dates", no_demo)
     (place / "few.tsv").write_text("as\tsa\n")
     base = [word.format(d=place) for word in BASES[name]]
     for value in WRONG[kind]:

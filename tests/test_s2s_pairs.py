@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from s2s.cleaning import clean, source_text, target_text
 from s2s.cli import main
-from s2s.config import Config
-from s2s.data import Dataset
 from s2s.errors import S2SError
-from s2s.pairs import PairFile, read_pairs, split_pairs
-from s2s.vocab import build_vocabularies
+from s2s.model.config import Config
+from s2s.text.cleaning import clean, source_text, target_text
+from s2s.text.data import Dataset
+from s2s.text.pairs import PairFile, read_pairs, split_pairs
+from s2s.text.vocab import build_vocabularies
 
 REAL = os.environ.get("S2S_DATA")
 needs_data = pytest.mark.skipif(not REAL, reason="set S2S_DATA to the folder of the real data sets")
@@ -35,7 +35,7 @@ def test_tab_separated(tmp_path):
 def test_a_file_need_not_fit_into_memory(tmp_path, monkeypatch):
     """Nor do its ids: what is held of a pair are a few numbers, however long it is."""
     path, text, config = tmp_path / "pairs.tsv", "a line of few words " * 40, Config(max_length=300, batch_size=4)
-    monkeypatch.setattr("s2s.data.CHUNK", 5)
+    monkeypatch.setattr("s2s.text.data.CHUNK", 5)
 
     def peak(count):
         path.write_text("".join(f"{text}{i % 50}\t{text}\n" for i in range(count)))

@@ -5,7 +5,7 @@ import torch
 from matplotlib.image import imread
 
 from s2s import S2SError
-from s2s.plot import Fonts, label, plot_alignment, spell_out
+from s2s.report.plot import Fonts, label, plot_alignment, spell_out
 from s2s.translator import Translation
 
 UNKNOWN = "\U0001f9ff"  # hardly any text font has it

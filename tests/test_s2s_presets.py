@@ -12,13 +12,13 @@ from torch.utils._pytree import tree_leaves
 
 from s2s import S2SError
 from s2s import tensorflow_weights as foreign
-from s2s.data import Dataset, make_batch
-from s2s.dates import make_dates
 from s2s.model import Seq2Seq
-from s2s.presets import PRESETS, RECIPES, configure, recipes
+from s2s.model.presets import PRESETS, RECIPES, configure, recipes
+from s2s.text.data import Dataset, make_batch
+from s2s.text.dates import make_dates
+from s2s.text.vocab import build_vocabularies
 from s2s.training import build_model, train, validation_loss
 from s2s.translator import Translator
-from s2s.vocab import build_vocabularies
 
 E, H, A, R, V = 5, 6, 7, 4, 9
 SIZES = {"embedding_size": E, "encoder_size": H, "hidden_size": H, "attention_size": A, "readout_size": R}

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 import s2s_kernels as sk
 from s2s import S2SError
-from s2s.config import Config
-from s2s.data import make_batch, source_batch
-from s2s.forced import force
-from s2s.fused_search import step_reason
 from s2s.model import Seq2Seq
-from s2s.sampling import draw
+from s2s.model.config import Config
 from s2s.search import SearchOptions, beam_search, greedy, sample, search, uniform
-from s2s.vocab import BOS, EOS, UNK
+from s2s.search.forced import force
+from s2s.search.fused_search import step_reason
+from s2s.search.sampling import draw
+from s2s.text.data import make_batch, source_batch
+from s2s.text.vocab import BOS, EOS, UNK
 from s2s_kernels.backend import available
 
 VOCAB, LONGEST = 6, 4
@@ -175,8 +175,8 @@ def test_a_row_does_not_depend_on_the_others(model, kind, check, monkeypatch):
     options = SearchOptions(max_length=12, **kind | {"allow_unknown": True})  # more outputs, of more lengths
     random = uniform(len(sources), options.n_best, 12, torch.Generator().manual_seed(1))
     with monkeypatch.context() as patch:
-        for module in ("beam", "greedy"):
-            patch.setattr(f"s2s.{module}.steps_between_checks", lambda device: check)
+        for module in ("beam", "greedy_search"):
+            patch.setattr(f"s2s.search.{module}.steps_between_checks", lambda device: check)
         together = search(model, *source_batch(sources), options, random, attention=True)
     for i, (source, expected) in enumerate(zip(sources, together, strict=True)):
         (alone,) = search(model, *source_batch([source]), options, random[i : i + 1], attention=True)

@@ -7,11 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2s.cleaning import normalize
-from s2s.config import Config
-from s2s.data import Dataset, make_batch, prefetch
 from s2s.errors import S2SError
-from s2s.vocab import (
+from s2s.model.config import Config
+from s2s.text.cleaning import normalize
+from s2s.text.data import Dataset, make_batch, prefetch
+from s2s.text.vocab import (
     BOS,
     EOS,
     PAD,
@@ -152,13 +152,13 @@ def test_batch_tokens_is_a_limit():
 
 
 def test_too_long_pairs_are_known(monkeypatch):
-    monkeypatch.setattr("s2s.data.CHUNK", 7)
+    monkeypatch.setattr("s2s.text.data.CHUNK", 7)
     data = dataset(max_length=9)
     assert data.too_long == [i for i in range(300) if 1 + i % 11 > 9] and len(data) == 300 - len(data.too_long)
 
 
 def test_rows_are_the_encoded_pairs_in_order(monkeypatch):
-    monkeypatch.setattr("s2s.data.CHUNK", 7)  # several chunks, and a rest
+    monkeypatch.setattr("s2s.text.data.CHUNK", 7)  # several chunks, and a rest
     data = dataset()
     for i in (0, 6, 7, 299):
         source, target = data[i]

@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from s2s.config import Config
-from s2s.data import Dataset
-from s2s.dates import make_dates
 from s2s.errors import S2SError
-from s2s.evaluate import score, tokenizer
-from s2s.schedules import Schedule, sampling_probability
+from s2s.model.config import Config
+from s2s.report.evaluate import score, tokenizer
+from s2s.text.data import Dataset
+from s2s.text.dates import make_dates
+from s2s.text.vocab import build_vocabularies
 from s2s.training import Trainer, build_model, build_optimizer, train, train_step, validation_loss
-from s2s.training_state import load_state, save_state
+from s2s.training.schedules import Schedule, sampling_probability
+from s2s.training.state import load_state, save_state
 from s2s.translator import Translator
-from s2s.vocab import build_vocabularies
 
 TINY = {
     "tokens": "char",

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from s2s import Config, S2SError, Translator
-from s2s.perplexity import perplexity
+from s2s.report.perplexity import perplexity
+from s2s.text.vocab import EOS, SPECIALS, UNK, build_vocabularies
 from s2s.training import build_model
-from s2s.vocab import EOS, SPECIALS, UNK, build_vocabularies
 
 PAIRS = [("one two three .", "eins zwei drei ."), ("three two", "drei zwei"), ("one", "eins")] * 20
 SMALL = {"embedding_size": 8, "encoder_size": 8, "hidden_size": 8, "attention_size": 8, "readout_size": 8}

@@ -196,7 +196,7 @@ def test_torch_ops_are_checked():
 
 def test_a_model_uses_it():
     """`s2s` decodes on it, as `--explain` says."""
-    from s2s.config import Config
-    from s2s.explain import explain
+    from s2s.model.config import Config
+    from s2s.report.explain import explain
 
     assert [row.backend for row in explain(Config()) if row.runs == "beam_search"] == ["triton"]

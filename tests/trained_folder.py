@@ -6,7 +6,7 @@ import pytest
 from test_s2s_checkpoint import PAIRS, make
 from test_s2s_cli import TINY, exit_code
 
-from s2s.data import Dataset
+from s2s.text.data import Dataset
 from s2s.training import Trainer
 
 PATTERN = [(f"{a}{b}", f"{b}{a}") for a in "abcdefgh" for b in "stuvwxyz"]

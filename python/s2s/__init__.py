@@ -5,32 +5,37 @@
 ['५ मार्च, २०२४']
 """
 
-import importlib
 from typing import TYPE_CHECKING
 
+from .lazy import names_from
+
 if TYPE_CHECKING:
-    from .config import Config
-    from .data import Dataset
     from .errors import S2SError
     from .importing.joeynmt import import_joeynmt
     from .importing.opennmt import import_opennmt
-    from .model import Seq2Seq
-    from .search_options import SearchOptions
-    from .training import Trainer, train
+    from .model.config import Config
+    from .model.seq2seq import Seq2Seq
+    from .search.options import SearchOptions
+    from .text.data import Dataset
+    from .training.trainer import Trainer, train
     from .translator import Translator
+else:
+    __getattr__ = names_from(
+        __name__,
+        {
+            "Config": "model.config",
+            "Dataset": "text.data",
+            "S2SError": "errors",
+            "SearchOptions": "search.options",
+            "Seq2Seq": "model.seq2seq",
+            "Trainer": "training.trainer",
+            "Translator": "translator",
+            "import_joeynmt": "importing.joeynmt",
+            "import_opennmt": "importing.opennmt",
+            "train": "training.trainer",
+        },
+    )
 
-_MODULES = {
-    "Config": "config",
-    "Dataset": "data",
-    "S2SError": "errors",
-    "SearchOptions": "search_options",
-    "Seq2Seq": "model",
-    "Trainer": "training",
-    "Translator": "translator",
-    "import_joeynmt": "importing.joeynmt",
-    "import_opennmt": "importing.opennmt",
-    "train": "training",
-}
 __all__ = [
     "Config",
     "Dataset",
@@ -51,10 +56,3 @@ def load(path, device="cpu") -> "Translator":
     from .translator import Translator
 
     return Translator.load(path, device)
-
-
-def __getattr__(name):
-    # On first use, so that ``import s2s`` and ``s2s --help`` do not wait for torch.
-    if name in _MODULES:
-        return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

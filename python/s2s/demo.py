@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 
 from .errors import S2SError
-from .presets import configure
+from .model.presets import configure
 
 GOOD = 0.95  # the exact match below which the demo counts as failed
 
@@ -27,7 +27,7 @@ def time_training_steps(config, data, source_vocab, target_vocab, repeats=7):
     """
     import s2s_kernels as sk
 
-    from .training import build_model, build_optimizer, train_step
+    from .training.trainer import build_model, build_optimizer, train_step
 
     batches = data.batches(0)
     chosen = [data.load(batches[i * len(batches) // (repeats + 1)]) for i in range(repeats + 1)]
@@ -67,13 +67,13 @@ def run_demo(out="runs/demo", seconds=None, say=print, show_bar=None) -> bool:
         warnings.simplefilter("ignore", RuntimeWarning)  # said below, in the demo's own words
         import s2s_kernels.extension as extension
 
-    from .data import Dataset
-    from .dates import make_dates
-    from .evaluate import score
-    from .plot import plot_alignment
-    from .training import build_model, count_parameters, train
+    from .report.evaluate import score
+    from .report.plot import plot_alignment
+    from .text.data import Dataset
+    from .text.dates import make_dates
+    from .text.vocab import build_vocabularies
+    from .training.trainer import build_model, count_parameters, train
     from .translator import Translator
-    from .vocab import build_vocabularies
 
     start = time.monotonic()
     out = Path(out)

@@ -7,17 +7,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .checkpoint import load_checkpoint, save_checkpoint
-from .cleaning import source_text, target_text
-from .config import Config
-from .data import make_batch, source_batch
 from .errors import S2SError, shown
-from .evaluate import Scores, score
-from .forced import force
-from .hypothesis import Hypothesis
-from .search import search, uniform
-from .search_options import SearchOptions
-from .vocab import EOS, JOINER, SPECIALS, UNK, is_text, join_words
+from .model.checkpoint import load_checkpoint, save_checkpoint
+from .model.config import Config
+from .report.evaluate import Scores, score
+from .search.dispatch import search, uniform
+from .search.forced import force
+from .search.hypothesis import Hypothesis
+from .search.options import SearchOptions
+from .text.cleaning import source_text, target_text
+from .text.data import make_batch, source_batch
+from .text.vocab import EOS, JOINER, SPECIALS, UNK, is_text, join_words
 
 READ = 1000  # tokens of a text, if neither an option nor the training says more
 

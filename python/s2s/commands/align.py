@@ -42,8 +42,8 @@ def align(
     chunks, _ = read_chunks(text, file, batch)
     lines = [line for chunk in chunks for line in chunk]
     pairs = given_targets(lines, target)
-    from ..alignment import to_html, to_text, write
-    from ..plot import plot_alignment
+    from ..report.alignment import to_html, to_text, write
+    from ..report.plot import plot_alignment
     from ..translator import Translator
 
     translator = Translator.load(model, pick_device(device))

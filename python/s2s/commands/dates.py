@@ -20,8 +20,8 @@ def dates(
     seed: Annotated[int, typer.Option(min=0, help="Seed of dates and formats.")] = 1,
 ):
     """Write pairs of dates, in all the formats that CLDR has for both locales."""
-    from ..dates import make_dates
-    from ..pairs import write_pairs
+    from ..text.dates import make_dates
+    from ..text.pairs import write_pairs
 
     data = make_dates(train, valid, test, source, target, seed)
     for name in ("train", "valid", "test"):

@@ -26,13 +26,13 @@ def evaluate(
     """Score a model: BLEU and chrF by sacrebleu, with their signatures, exact match and perplexity."""
     if ask and not record:
         raise S2SError("--ask is given without --record, where its output would go.")
-    from ..records import Clock, begin_record, evaluation_record, write_record
+    from ..report.records import Clock, begin_record, evaluation_record, write_record
 
     clock = Clock()  # before torch is imported, which takes its time
-    from ..cleaning import target_text
-    from ..evaluate import score
-    from ..pairs import read_pairs
-    from ..perplexity import perplexity
+    from ..report.evaluate import score
+    from ..report.perplexity import perplexity
+    from ..text.cleaning import target_text
+    from ..text.pairs import read_pairs
     from ..translator import Translator
 
     translator = Translator.load(model, pick_device(device))

@@ -6,7 +6,7 @@ from itertools import islice
 from tqdm import tqdm
 
 from ..errors import S2SError
-from ..pairs import check_not_empty, decoded, lines_of
+from ..text.pairs import check_not_empty, decoded, lines_of
 from .options import say
 
 LONG = 200  # lines from which on progress is shown

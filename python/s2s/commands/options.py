@@ -10,9 +10,9 @@ from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 import typer
 from rich.markup import escape
 
-from ..config import Config
 from ..errors import S2SError
-from ..search_options import SearchOptions
+from ..model.config import Config
+from ..search.options import SearchOptions
 
 BEAM = 5
 

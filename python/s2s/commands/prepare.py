@@ -23,8 +23,8 @@ def prepare(
     out: Annotated[Path | None, typer.Option(help="Write all.tsv, train.tsv and test.tsv to this folder.")] = None,
 ):
     """Clean pairs of sentences, count their words and split them in two."""
-    from ..cleaning import clean, normalize
-    from ..pairs import PairFile, counted, split_pairs, write_pairs
+    from ..text.cleaning import clean, normalize
+    from ..text.pairs import PairFile, counted, split_pairs, write_pairs
 
     if not 0 <= held_out <= 1:  # NaN is in every range of typer's
         raise S2SError(f"held_out is {held_out}, expected from 0 to 1.")
@@ -76,6 +76,6 @@ class Cleaned:
 
 
 def distinct(texts):
-    from ..pairs import fingerprint
+    from ..text.pairs import fingerprint
 
     return len({fingerprint(text) for text in texts})

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ..pairs import read_text
-from ..presets import PRESETS, preset_fields, recipe_path, recipes
+from ..model.presets import PRESETS, preset_fields, recipe_path, recipes
+from ..text.pairs import read_text
 
 
 def presets(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import S2SError
-from ..presets import configure
+from ..model.presets import configure
 from .options import DeviceOption, pick_device, say, with_config_options
 
 
@@ -40,7 +40,7 @@ def train(
     options=None,
 ):
     """Train a model on pairs of sentences. Options change the file, which changes the preset."""
-    from ..records import Clock
+    from ..report.records import Clock
 
     clock = Clock()  # before torch is imported, which takes its time
     if resume and (preset or config or overwrite):
@@ -49,16 +49,16 @@ def train(
     settings = None if resume else configure(preset, config, options)
     device = pick_device(device)
     if explain:
-        from ..checkpoint import read_config
-        from ..explain import explain as explained
-        from ..explain import table
+        from ..model.checkpoint import read_config
+        from ..report.explain import explain as explained
+        from ..report.explain import table
 
         print(table(explained(read_config(out) if resume else settings, device)))
         return
     if not files:
         raise S2SError("no file given, expected one tab-separated file or two parallel ones.")
     from ..files import locked
-    from ..training_state import check_free, check_there, finish_state, read_state
+    from ..training.state import check_free, check_there, finish_state, read_state
 
     write_curves = curves(tensorboard) if tensorboard else None
     if resume:
@@ -78,14 +78,14 @@ def run(files, valid, out, settings, device, write_curves, clock, state=None):
     """Trains in the folder ``out``; ``state``: what to go on from."""
     import torch
 
-    from ..checkpoint import save_checkpoint
-    from ..data import Dataset
     from ..files import to_json, write_file, writing
-    from ..pairs import counted
-    from ..records import training_record
-    from ..training import Trainer, build_model, count_parameters
-    from ..training_state import restore, save_state
-    from ..vocab import build_vocabularies
+    from ..model.checkpoint import save_checkpoint
+    from ..report.records import training_record
+    from ..text.data import Dataset
+    from ..text.pairs import counted
+    from ..text.vocab import build_vocabularies
+    from ..training.state import restore, save_state
+    from ..training.trainer import Trainer, build_model, count_parameters
 
     parts = read_parts(files, valid, settings)
     torch.set_float32_matmul_precision(settings.matmul_precision)
@@ -137,8 +137,8 @@ def run(files, valid, out, settings, device, write_curves, clock, state=None):
 
 def read_parts(files, valid, settings):
     """(pairs to train on, pairs to validate on)."""
-    from ..cleaning import source_text
-    from ..pairs import PairFile, split_pairs
+    from ..text.cleaning import source_text
+    from ..text.pairs import PairFile, split_pairs
 
     pairs = PairFile(files, say, **settings.reading)
     if valid:

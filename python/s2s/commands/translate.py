@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import S2SError
-from ..pairs import read_pairs
+from ..text.pairs import read_pairs
 from .lines import progress, read_chunks, report_cuts
 from .options import BatchOption, DeviceOption, ModelArgument, pick_device, say, with_search_options
 

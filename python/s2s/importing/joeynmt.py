@@ -6,9 +6,9 @@ encoder's h alone, and all layers begin alike. A source ends with </s>, which is
 
 from pathlib import Path
 
-from ..config import Config
 from ..errors import S2SError
-from ..pairs import read_lines, read_text
+from ..model.config import Config
+from ..text.pairs import read_lines, read_text
 from ..translator import Translator
 from .shared import Tokens, decoder_names, load_checkpoint, need, refuse, renamed, translator
 

@@ -8,8 +8,8 @@ from argparse import Namespace
 
 import torch
 
-from ..config import Config
 from ..errors import S2SError
+from ..model.config import Config
 from ..translator import Translator
 from .shared import Tokens, decoder_names, load_checkpoint, need, refuse, renamed, translator
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoint import model_of
 from ..errors import S2SError, shown
+from ..model.checkpoint import model_of
+from ..text.vocab import SPECIALS, Vocabulary
 from ..translator import Translator
-from ..vocab import SPECIALS, Vocabulary
 
 
 def load_checkpoint(path, allowed=()) -> dict:

@@ -1,0 +1,1 @@
+"""What people read about a model: scores, alignments, pictures, records, what runs."""

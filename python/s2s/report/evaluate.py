@@ -1,0 +1,67 @@
+"""BLEU and chrF by sacrebleu, and exact match."""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..errors import S2SError
+
+
+class Scores(NamedTuple):
+    exact_match: float  # share of outputs that equal the reference, 0 to 1
+    bleu: float  # 0 to 100
+    chrf: float  # 0 to 100
+    bleu_signature: str
+    chrf_signature: str
+    count: int
+
+    def __str__(self):
+        return (
+            f"exact match {self.exact_match:.4f} of {self.count}\n"
+            f"BLEU {self.bleu:.2f}  {self.bleu_signature}\n"
+            f"chrF {self.chrf:.2f}  {self.chrf_signature}"
+        )
+
+
+# Scripts that "13a", WMT's tokenizer, was made for, and those that write no spaces between words.
+_WITH_13A = {"LATIN", "CYRILLIC", "GREEK"}
+_WITHOUT_SPACES = {"HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN"}
+
+
+def tokenizer(texts: Sequence[str]) -> str:
+    """The tokenizer of sacrebleu's BLEU for the script of these texts, the one of most of their letters.
+
+    13a knows ASCII's punctuation only: it leaves a danda at its word and breaks "१२.५" in three. "intl" goes by
+    Unicode's classes; "zh" and "char" are for scripts without spaces.
+    """
+    scripts = Counter()
+    for character, count in Counter("".join(texts)).items():
+        if unicodedata.category(character)[0] in "LM":  # vowel signs are marks
+            scripts[unicodedata.name(character, "LATIN").partition(" ")[0]] += count
+    if scripts["HIRAGANA"] + scripts["KATAKANA"]:  # Japanese, though most of its letters may be Chinese
+        return "char"
+    script = max(scripts, key=scripts.get, default="LATIN")
+    if script in _WITH_13A:
+        return "13a"
+    return "zh" if script == "CJK" else "char" if script in _WITHOUT_SPACES else "intl"
+
+
+def score(outputs: Sequence[str], references: Sequence[str]) -> Scores:
+    """Scores of the outputs, each against its one reference; BLEU by the ``tokenizer`` of the references' script."""
+    from sacrebleu.metrics import BLEU, CHRF
+
+    if len(outputs) != len(references):
+        raise S2SError(f"{len(outputs)} outputs but {len(references)} references.")
+    if not outputs:
+        raise S2SError("there is nothing to score.")
+    bleu, chrf = BLEU(tokenize=tokenizer(references)), CHRF()
+    exact = sum(output == reference for output, reference in zip(outputs, references, strict=True))
+    return Scores(
+        exact / len(outputs),
+        bleu.corpus_score(outputs, [references]).score,
+        chrf.corpus_score(outputs, [references]).score,
+        str(bleu.get_signature()),
+        str(chrf.get_signature()),
+        len(outputs),
+    )

@@ -1,0 +1,260 @@
+"""Teacher-forced training with validation, early stopping and a progress bar."""
+
+import math
+import os
+import sys
+import time
+from contextlib import closing
+from itertools import islice
+
+import torch
+from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
+
+from ..errors import S2SError
+from ..model.seq2seq import Seq2Seq, outline
+from ..text.data import prefetch
+from .schedules import Schedule, sampling_probability
+from .state import save_state
+
+
+def build_model(config, source_vocab, target_vocab, device="cpu") -> Seq2Seq:
+    """A new Seq2Seq, its initial values set by ``config.seed``. S2SError if this machine cannot hold and train it."""
+    check_memory(config, len(source_vocab), len(target_vocab), device)
+    torch.manual_seed(config.seed)
+    return Seq2Seq(config, len(source_vocab), len(target_vocab)).to(device)
+
+
+def check_memory(config, source_size, target_size, device):
+    """The system grants more memory than there is, and kills who uses it; so that is counted beforehand."""
+    count = count_parameters(outline(config, source_size, target_size))
+    needed = 4 * 4 * count  # bytes of a float32, its gradient and Adam's two moments
+    if torch.device(device).type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+    else:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > memory:
+        raise S2SError(
+            f"the model has {count:,} parameters, which take {needed / 2**30:,.0f} GiB to train, but {device} has "
+            f"{memory / 2**30:,.0f} GiB."
+        )
+
+
+def count_parameters(model) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def build_optimizer(model, config):
+    return torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
+
+
+def autocast(config, device):
+    """The context in which a model of this configuration computes."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=config.precision == "bfloat16")
+
+
+def train_step(model, optimizer, *batches, step=0) -> torch.Tensor:
+    """Update number ``step``, with the gradient of all the batches together, one after the other.
+
+    Returns the loss per target token, a tensor, so that nothing waits for it.
+    """
+    config, total = model.config, sum(batch.tokens for batch in batches)
+    optimizer.zero_grad(set_to_none=True)
+    losses = []
+    for batch in batches:
+        with autocast(config, batch.source.device):
+            loss = model.loss(batch, config.label_smoothing, sampling_probability(config, step)) / total
+        loss.backward()
+        losses.append(loss.detach())
+    if config.clip:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+    optimizer.step()
+    return torch.stack(losses).sum()
+
+
+@torch.no_grad()
+def validation_loss(model, dataset) -> float:
+    """Mean negative log likelihood of a target token, in nats, without dropout or smoothing."""
+    training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    total, tokens = 0.0, 0
+    for indices in dataset.batches():
+        batch = dataset.load(indices)
+        with autocast(model.config, device):
+            total += model.loss(batch.to(device)).item()
+        tokens += batch.tokens
+    model.train(training)
+    return total / tokens
+
+
+def moving_average(decay):
+    """For AveragedModel: w' <- d w' + (1 - d) w. After n updates d is (1 + n) / (10 + n) or ``decay``, whichever is
+    less, so that the weights of the start are soon forgotten."""
+
+    def update(averaged, current, count):
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+
+    return update
+
+
+class Trainer:
+    """One run of training; ``run()`` leaves the model with the weights of its best validation.
+
+    Args:
+        model: a Seq2Seq; ``model.config`` says how it is trained.
+        train_set, valid_set: Datasets.
+        on_best: called with (model, history) whenever validation has improved.
+        stop: called with (model, record) after a validation; True ends the training.
+        show_bar: show the progress bar; by default if standard error is a terminal.
+        say: where lines of text go.
+        state: a folder where every validation leaves what ``load_state(trainer, folder)`` goes on from, to the bit.
+    """
+
+    def __init__(self, model, train_set, valid_set, *, on_best=None, stop=None, show_bar=None, say=print, state=None):
+        self.model, self.config = model, model.config
+        self.device = next(model.parameters()).device
+        for name, dataset in (("training", train_set), ("validation", valid_set)):
+            if not len(dataset):
+                raise S2SError(f"no {name} pair is left (max_length is {self.config.max_length}).")
+        self.train_set, self.valid_set, self._say = train_set, valid_set, say
+        self.on_best, self.stop, self.state_folder = on_best, stop, state
+        self.optimizer = build_optimizer(model, self.config)
+        self.schedule = Schedule(self.optimizer, self.config)
+        # The moving average of the weights (Polyak); it is what is validated and saved.
+        self.average = AveragedModel(model, multi_avg_fn=moving_average(self.config.ema)) if self.config.ema else None
+        self.batches = len(train_set.batches(0))  # of every epoch; sorting a large file anew takes time and memory
+        self.total_steps = self.config.epochs * -(-self.batches // self.config.accumulate)
+        show = sys.stderr.isatty() if show_bar is None else show_bar
+        self.bar = tqdm(
+            total=self.total_steps,
+            desc="training",
+            disable=not show,
+            dynamic_ncols=True,
+            bar_format="{desc} {percentage:3.0f}%|{bar}| step {n_fmt}/{total_fmt}{postfix}",
+        )
+        self.history, self.best_loss, self.best_weights, self.bad = [], math.inf, None, 0
+        self.step, self.tokens, self.losses, self.shown_loss = 0, 0, [], None
+        self.epoch, self.done = 1, 0  # the batches of this epoch that are behind us
+        self.notes = None  # a record of the run, kept with its state
+        self.start, self.outside = time.monotonic(), 0.0  # seconds spent on anything but training steps
+
+    def run(self) -> list[dict]:
+        """Trains; returns one record a validation."""
+        self.model.train()
+        try:
+            while self.epoch <= self.config.epochs and not self._run_epoch(self.epoch):
+                self.epoch, self.done = self.epoch + 1, 0
+        except KeyboardInterrupt:
+            if self.best_weights is None:
+                raise
+            self.say("interrupted: going on with the best weights so far")
+        finally:
+            self.bar.close()
+        self.model.load_state_dict(self.best_weights)
+        self.model.eval()
+        return self.history
+
+    def say(self, text):
+        with tqdm.external_write_mode():  # the bar steps aside
+            self._say(text)
+
+    def _seconds(self):
+        return time.monotonic() - self.start
+
+    def _tokens_per_second(self):
+        return self.tokens / max(self._seconds() - self.outside, 1e-9)
+
+    def _time_used(self):
+        """The share of the time that may be used, 0 if there is no limit."""
+        return self._seconds() / self.config.max_seconds if self.config.max_seconds else 0.0
+
+    def _run_epoch(self, epoch):
+        """Whether the training is over."""
+        every = self.config.eval_every
+        batches = islice(self.train_set.batches(epoch), self.done, None)
+        groups = iter(lambda: list(islice(batches, self.config.accumulate)), [])
+        with closing(prefetch(self._load, groups)) as loaded:
+            for group in loaded:
+                self._run_step(group)
+                self.done += len(group)
+                if self._time_used() >= 1:
+                    self._validate(epoch)
+                    return True
+                if every and self.step % every == 0 and self._validate(epoch):
+                    return True
+        if self.losses and (not every or epoch == self.config.epochs):
+            return self._validate(epoch)
+        return False
+
+    def _load(self, group):
+        """The batches of one step; runs in another thread."""
+        batches = [self.train_set.load(indices) for indices in group]
+        return [batch.pin() for batch in batches] if self.device.type == "cuda" else batches
+
+    def _run_step(self, batches):
+        self.schedule.set(self.step, max(self.step / self.total_steps, self._time_used()))
+        batches = [batch.to(self.device) for batch in batches]
+        self.losses.append(train_step(self.model, self.optimizer, *batches, step=self.step))
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        self.step += 1
+        self.tokens += sum(batch.tokens for batch in batches)
+        if self.step % 10 == 1:  # now and then, as reading a loss waits for a GPU
+            self._show(self.losses[-1].item())
+        self.bar.update()
+
+    def _show(self, loss):
+        if not math.isfinite(loss):
+            raise S2SError(f"the loss is {loss} at step {self.step}; try an lr under {self.config.lr}.")
+        self.shown_loss = loss if self.shown_loss is None else 0.8 * self.shown_loss + 0.2 * loss
+        left = (self.total_steps - self.step) * self._seconds() / self.step
+        if self.config.max_seconds:
+            left = min(left, max(self.config.max_seconds - self._seconds(), 0))
+        rate = self._tokens_per_second()
+        self.bar.set_postfix_str(f"loss {self.shown_loss:.3f}, {rate:,.0f} tokens/s, {left:.0f} s left", refresh=False)
+
+    def _validate(self, epoch):
+        """Adds a record to the history; returns whether to stop."""
+        began, rate = self._seconds(), self._tokens_per_second()
+        model = self.model if self.average is None else self.average.module
+        loss = validation_loss(model, self.valid_set)
+        record = {
+            "step": self.step,
+            "epoch": epoch,
+            "seconds": round(began, 2),
+            "train_loss": torch.stack(self.losses).mean().item(),
+            "valid_loss": loss,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "tokens_per_second": round(rate),
+        }
+        if not math.isfinite(found := record["train_loss"]):
+            raise S2SError(f"the loss is {found} before step {self.step}; try an lr under {self.config.lr}.")
+        self.losses = []
+        self.history.append(record)
+        improved = loss < self.best_loss
+        self.say(
+            f"step {self.step:6d}  epoch {epoch:3d}  {began:6.1f} s  train {record['train_loss']:.4f}  "
+            f"valid {loss:.4f}{' *' if improved else '  '}  {rate:,.0f} tokens/s"
+        )
+        if improved:
+            self.best_loss, self.bad = loss, 0
+            weights = model.state_dict()
+            self.best_weights = {name: value.detach().clone() for name, value in weights.items()}
+            if self.on_best:
+                self.on_best(model, self.history)
+        elif not math.isfinite(loss):
+            raise S2SError(f"the validation loss is {loss}; try an lr under {self.config.lr}.")
+        else:
+            self.bad += 1
+            self.schedule.worse()
+        enough = self.stop is not None and self.stop(model, record)
+        if self.state_folder is not None:
+            save_state(self, self.state_folder)
+        self.outside += self._seconds() - began
+        return enough or 0 < self.config.patience <= self.bad
+
+
+def train(model, train_set, valid_set, **options) -> list[dict]:
+    """``Trainer(model, train_set, valid_set, **options).run()``: trains in place, returns the history."""
+    return Trainer(model, train_set, valid_set, **options).run()
