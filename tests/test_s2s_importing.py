@@ -139,7 +139,7 @@ def test_first_states_of_h_alone(kind, cell):
     config = Config(cell=cell, initial_state=kind, attention="additive", **sizes)
     states = tuple(torch.randn(2, 3, 12) for _ in range(config.states_per_layer))
     bridge = Bridge(config)
-    found = bridge(states)
+    found = bridge(states, None, None)
     assert len(found) == 2 * len(states)
     for i, state in enumerate(found):
         h = states[0][-1]

@@ -93,6 +93,7 @@ def decoder_parts(config) -> list[str]:
         "dot scores": config.attention in ("dot", "general"),
         "a query from [c;h]": config.asks_with_c,
         f"{config.loop_layers} layers": config.loop_layers > 1,
+        "a second cell": config.two_cells,
         "dropout inside": config.loop_dropout > 0 or (config.dropout > 0 and config.loop_layers > 1),
     }
     return [name for name, given in parts.items() if given]
