@@ -29,6 +29,7 @@ VARIANTS = {
     "other weights": {"seed": 6},
     "luong, heads": {"order": "after", "feed": "attentional", "attention_heads": 2},
     "no feeding, lstm": {"order": "after", "feed": "none", "cell": "lstm"},
+    "two cells": {"order": "between", "initial_state": "mean", "readout": "tanh_input"},
 }
 
 
@@ -103,6 +104,50 @@ def test_a_wide_beam_is_exhaustive(model, alpha, beta):
         for found in both:
             assert [h.ids for h in found] == [ids for _, ids in best]
             assert [h.score for h in found] == pytest.approx([score for score, _ in best], abs=1e-4)
+
+
+@torch.no_grad()
+def ended(model, source, width, ending):
+    """The outputs that a beam finds, best first, by lists: [(score, ids)]."""
+    ids, lengths = source_batch([source])
+    prefixes, done = [(0.0, [])], []
+    for t in range(LONGEST + 1):
+        candidates = []
+        for score, prefix in prefixes:
+            features, _ = model(ids, lengths, torch.tensor([[BOS, *prefix]]))
+            logp = torch.log_softmax(model.output(features[0, -1]).float(), -1)
+            tokens = [EOS, *WORDS] if t < LONGEST else [EOS]
+            candidates += [(score + logp[token].item(), [*prefix, token]) for token in tokens]
+        candidates.sort(key=lambda one: -one[0])
+        done += [one for one in candidates[:width] if one[1][-1] == EOS]
+        going = candidates[:width] if ending == "narrow" else candidates
+        prefixes = [one for one in going if one[1][-1] != EOS][:width]
+        if ending == "narrow":
+            width = len(prefixes)
+        elif done and prefixes and max(done)[0] >= prefixes[0][0]:
+            break
+    return sorted(((score, ids[:-1]) for score, ids in done), key=lambda one: -one[0])
+
+
+@pytest.mark.parametrize("width", [2, 3, 5])
+@pytest.mark.parametrize("ending", ["narrow", "best"])
+def test_how_a_beam_ends(model, ending, width):
+    options = SearchOptions(beam=width, max_length=LONGEST, allow_unknown=True, ending=ending)
+    for source, (found,) in zip(SOURCES, search(model, *source_batch(SOURCES), options), strict=True):
+        score, ids = ended(model, source, width, ending)[0]
+        assert found.ids == ids and found.score == pytest.approx(score, abs=1e-4)
+
+
+def test_beams_that_end_otherwise_find_other_outputs():
+    found = [
+        [[h.ids for h in row] for row in search(Chaos(), *many_sources(), SearchOptions(beam=3, ending=ending))]
+        for ending in ("count", "best", "narrow")
+    ]
+    assert all(a != b for a, b in itertools.combinations(found, 2))
+
+
+def many_sources():
+    return source_batch([list(row) for n in (1, 2, 3, 4) for row in itertools.product((4, 5), repeat=n)])
 
 
 @pytest.mark.parametrize("size", [0, 1, 2])
@@ -365,6 +410,7 @@ def test_what_runs_step_by_step():
     if "cpp" in available("cpu"):
         assert reason() is None
         assert "sampling" in reason(SearchOptions(sample=True))
+        assert "not by 'narrow'" in reason(SearchOptions(beam=2, ending="narrow"))
         assert "repeats" in reason(SearchOptions(no_repeat_ngram=2))
         assert "'general'" in reason(attention="general", order="after", feed="none")
         assert "maxout" in reason(readout="maxout")
