@@ -138,16 +138,41 @@ def test_how_a_beam_ends(model, ending, width):
         assert found.ids == ids and found.score == pytest.approx(score, abs=1e-4)
 
 
-def test_beams_that_end_otherwise_find_other_outputs():
-    found = [
-        [[h.ids for h in row] for row in search(Chaos(), *many_sources(), SearchOptions(beam=3, ending=ending))]
-        for ending in ("count", "best", "narrow")
-    ]
-    assert all(a != b for a, b in itertools.combinations(found, 2))
+class Table:
+    """A model of the probabilities {prefix: {token: p}}; after any other prefix the output ends."""
+
+    config = Config()
+
+    def __init__(self, table):
+        self.table, self.prefixes = table, [()]
+
+    def start(self, source, lengths):
+        return Chaos.Memory(torch.ones_like(source)), (torch.zeros(len(source), dtype=torch.long),)
+
+    def step(self, tokens, state, memory):
+        logp, codes = torch.full((len(tokens), VOCAB), -torch.inf), []
+        for row, token, code in zip(logp, tokens.tolist(), state[0].tolist(), strict=True):
+            self.prefixes.append(self.prefixes[code] + (() if token == BOS else (token,)))
+            codes.append(len(self.prefixes) - 1)
+            for following, p in self.table.get(self.prefixes[-1], {EOS: 1.0}).items():
+                row[following] = math.log(p)
+        return logp, torch.ones(len(tokens), 1), (torch.tensor(codes),)
 
 
-def many_sources():
-    return source_batch([list(row) for n in (1, 2, 3, 4) for row in itertools.product((4, 5), repeat=n)])
+def test_what_a_beam_finds_as_it_ends():
+    """By the count, two outputs end it before the better [4, 4]; narrowed to one, it never sees the end of [5]."""
+    later = {(): {EOS: 0.3, 4: 0.45, 5: 0.25}, (4,): {EOS: 0.2, 4: 0.8}, (5,): {EOS: 0.6, 5: 0.4}}
+    later |= {(4, 4): {EOS: 0.95, 4: 0.05}}
+    second = {(): {EOS: 0.5, 4: 0.26, 5: 0.24}, (4,): {EOS: 0.55, 4: 0.45}}
+    found = {}
+    for ending in ("count", "best", "narrow"):
+        options = SearchOptions(beam=2, n_best=2, max_length=LONGEST, ending=ending)
+        found[ending] = [
+            [h.ids for h in search(Table(table), *source_batch([[4]]), options)[0]] for table in (later, second)
+        ]
+    assert found["count"] == [[[], [5]], [[], [5]]]
+    assert found["best"] == [[[4, 4], []], [[], [5]]]
+    assert found["narrow"] == [[[4, 4], []], [[], [4]]]
 
 
 @pytest.mark.parametrize("size", [0, 1, 2])
