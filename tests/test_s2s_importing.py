@@ -37,7 +37,8 @@ def imported(request):
 def test_scores_and_outputs_are_the_toolkits(imported):
     translator, expected = imported
     found = reversal.scores(translator, expected["sources"], expected["targets"])
-    assert found == pytest.approx(expected["scores"], rel=1e-6, abs=1e-6)
+    near = 1e-5 if translator.theirs["ending"] == "narrow" else 1e-6  # Marian's are float32, in six digits
+    assert found == pytest.approx(expected["scores"], rel=near, abs=near)
     for beam, outputs in expected["outputs"].items():
         options = {"beam": int(beam), "max_length": 20, **translator.theirs}
         assert translator.translate(expected["sources"], **options) == outputs
