@@ -30,6 +30,28 @@ VARIANTS = {
     "luong, heads": {"order": "after", "feed": "attentional", "attention_heads": 2},
     "no feeding, lstm": {"order": "after", "feed": "none", "cell": "lstm"},
     "two cells": {"order": "between", "initial_state": "mean", "readout": "tanh_input"},
+    "general, 2 layers, lstm": {
+        "attention": "general",
+        "order": "after",
+        "feed": "attentional",
+        "cell": "lstm",
+        "decoder_layers": 2,
+        "attention_layer": "top",
+    },
+    "[c;h], 2 layers": {
+        "attention_query": "state",
+        "cell": "lstm",
+        "decoder_layers": 2,
+        "attention_layer": "top",
+        "readout": "state_context_input",
+    },
+    "dot with heads, no feeding, 2 layers": {
+        "attention": "general",
+        "attention_heads": 2,
+        "order": "after",
+        "feed": "none",
+        "decoder_layers": 2,
+    },
 }
 
 
@@ -437,7 +459,10 @@ def test_what_runs_step_by_step():
         assert "sampling" in reason(SearchOptions(sample=True))
         assert "not by 'narrow'" in reason(SearchOptions(beam=2, ending="narrow"))
         assert "repeats" in reason(SearchOptions(no_repeat_ngram=2))
-        assert "'general'" in reason(attention="general", order="after", feed="none")
+        parts = {"attention": "general", "order": "after", "feed": "attentional", "decoder_layers": 2}
+        assert reason(**parts, attention_layer="top") is None
+        assert "the lowest of the layers" in reason(decoder_layers=2)
+        assert "'none'" in reason(attention="none", feed="none", order="after", readout="state")
         assert "maxout" in reason(readout="maxout")
         assert step_reason(make().train(), "cpu", SearchOptions()).startswith("the model is in training mode")
     assert "Chaos is no Seq2Seq" in step_reason(Chaos(), "cpu", SearchOptions())

@@ -33,12 +33,15 @@ using RowPointers = std::vector<const T*>;
 
 namespace products {
 
-// A block of C: so many rows of A, and panels of B, which lie packed for all of k. What the kernel reads of both stays
-// in the second-level cache.
+// A block of C: so many rows of A, and panels of B, which lie packed. What the kernel reads of both stays in the
+// second-level cache.
 constexpr int64_t kRows = 48, kPanels = 16;
 // Products summed one after the other. A gradient is a sum over all rows of the batch and steps: in one go it would
 // lose digits that a sum a step keeps.
 constexpr int64_t kDepth = kDeepest, kDepthOfGradients = 128;
+// As much of k is packed at once: of any k, the packed panels are at most 2 MB of float32.
+constexpr int64_t kSlab = 1024;
+static_assert(kSlab % kDepth == 0 && kSlab % kDepthOfGradients == 0);
 
 // How numbers lie for the kernel: as they are,
 template <class T>
@@ -47,11 +50,14 @@ struct Plain {
   static int64_t size(int64_t k) { return k; }
   static auto gemm(bool transposed) { return transposed ? kernels<T>().gemm_transposed : kernels<T>().gemm; }
 
-  // Rows of a (m, k), or columns of its transpose (k, m), whose rows are apart; and their stride.
+  // Rows of a (m, k), or columns of its transpose (k, m); and their stride. Columns are copied: a few of each row are
+  // read for every panel of B, and rows lie on as many pages.
   static std::pair<const T*, int64_t> block(bool transposed, int64_t m, int64_t k, const T* a, int64_t stride,
                                             std::vector<T>& buffer) {
-    if (transposed) return {a, stride};
-    return spread(m, k, a, stride, buffer);
+    if (!transposed) return spread(m, k, a, stride, buffer);
+    buffer.resize(std::max<size_t>(buffer.size(), m * k));
+    for (int64_t p = 0; p < k; p++) std::copy_n(a + p * stride, m, buffer.data() + p * m);
+    return {buffer.data(), m};
   }
 
   // A panel of k rows in place.
@@ -97,37 +103,44 @@ void blocked(bool transposed, const RowBlocks<const T>& a, const RowBlocks<T>& c
   if (blocks == 0 || panels == 0) return;
   int64_t threads = 2.0 * c.groups * c.count * n * k < 2e6 ? 1 : at::get_num_threads();
   int64_t column_parts = std::min(threads, panels);
+  // Each part packs its B, and copies its A where that is transposed: then the longer side is the one to divide.
+  if (transposed && c.count > n) column_parts = std::max<int64_t>(threads / std::min(threads, blocks), 1);
+  column_parts = std::min(column_parts, panels);
   int64_t row_parts = std::min(std::max<int64_t>(threads / column_parts, 1), blocks);
   int64_t deepest = transposed ? kDepthOfGradients : kDepth;
   parallel_for(0, column_parts * row_parts, 1, [&](int64_t begin, int64_t end) {
-    auto b = std::make_unique_for_overwrite<E[]>(std::min(kPanels, panels) * panel * Way::size(k));
-    std::vector<E> rows_of_a;
-    std::vector<T> wide;
+    // Kept for the next product: fresh memory would cost more than what is written to it.
+    thread_local std::vector<E> b, rows_of_a;
+    thread_local std::vector<T> wide;
+    b.resize(std::max<size_t>(b.size(), std::min(kPanels, panels) * panel * Way::size(std::min(k, kSlab))));
     for (int64_t task = begin; task < end; task++) {
       auto [first_panel, last_panel] = split(panels, column_parts, task % column_parts);
       auto [first_block, last_block] = split(blocks, row_parts, task / column_parts);
-      for (int64_t from = first_panel; from < last_panel; from += kPanels) {
-        int64_t to = std::min(from + kPanels, last_panel), column = from * panel;
-        int64_t width = std::min(n, to * panel) - column, b_width = (to - from) * panel;
-        for (int64_t p = 0; p < k; p += deepest)
-          for (int64_t i = from; i < to; i++) {
-            int64_t depth = std::min(deepest, k - p);
-            E* out = b.get() + Way::size(p) * b_width + (i - from) * panel * Way::size(depth);
-            Way::panel(
-                depth, panel, [&](T* to) { pack(p, depth, i * panel, std::min(panel, n - i * panel), to); }, wide, out);
+      for (int64_t from = first_panel; from < last_panel; from += kPanels)
+        for (int64_t slab = 0; slab == 0 || slab < k; slab += kSlab) {
+          int64_t to = std::min(from + kPanels, last_panel), column = from * panel, slab_k = std::min(kSlab, k - slab);
+          int64_t width = std::min(n, to * panel) - column, b_width = (to - from) * panel;
+          for (int64_t p = 0; p < slab_k; p += deepest)
+            for (int64_t i = from; i < to; i++) {
+              int64_t depth = std::min(deepest, slab_k - p);
+              E* out = b.data() + Way::size(p) * b_width + (i - from) * panel * Way::size(depth);
+              Way::panel(
+                  depth, panel, [&](T* to) { pack(slab + p, depth, i * panel, std::min(panel, n - i * panel), to); },
+                  wide, out);
+            }
+          for (int64_t block = first_block; block < last_block; block++) {
+            auto [row, next_row] = split(c.count, blocks_of_group, block % blocks_of_group);
+            int64_t group = block / blocks_of_group, rows = next_row - row;
+            const T* from_a =
+                a.first + (transposed ? row + slab * a.stride : group * a.group_stride + row * a.stride + slab);
+            auto [a_block, a_stride] = Way::block(transposed, rows, slab_k, from_a, a.stride, rows_of_a);
+            T* c_block = c.first + group * c.group_stride + row * c.stride + column;
+            for (int64_t p = 0; p == 0 || p < slab_k; p += deepest)
+              gemm(rows, width, Way::size(std::min(deepest, slab_k - p)),
+                   a_block + Way::size(p) * (transposed ? a_stride : 1), a_stride, b.data() + Way::size(p) * b_width,
+                   c_block, c.stride, slab + p == 0 && bias ? bias + column : nullptr, slab + p > 0 || accumulate);
           }
-        for (int64_t block = first_block; block < last_block; block++) {
-          int64_t group = block / blocks_of_group, row = block % blocks_of_group * kRows;
-          int64_t rows = std::min(kRows, c.count - row);
-          const T* from_a = a.first + (transposed ? row : group * a.group_stride + row * a.stride);
-          auto [a_block, a_stride] = Way::block(transposed, rows, k, from_a, a.stride, rows_of_a);
-          T* c_block = c.first + group * c.group_stride + row * c.stride + column;
-          for (int64_t p = 0; p == 0 || p < k; p += deepest)
-            gemm(rows, width, Way::size(std::min(deepest, k - p)), a_block + Way::size(p) * (transposed ? a_stride : 1),
-                 a_stride, b.get() + Way::size(p) * b_width, c_block, c.stride,
-                 p == 0 && bias ? bias + column : nullptr, p > 0 || accumulate);
         }
-      }
     }
   });
 }

@@ -9,6 +9,7 @@
 
 #include "../arguments.h"
 #include "isa.h"
+#include "pages.h"
 #include "parallel.h"
 
 namespace s2s::cpu {
@@ -73,7 +74,9 @@ inline bool share_sets(int64_t bytes) { return bytes % 1024 == 0; }
 inline Tensor rows_apart(const Tensor& like, std::vector<int64_t> shape) {
   int64_t width = shape.back(), size = like.element_size();
   if (share_sets(width * size)) shape.back() += 64 / size;
-  return at::empty(shape, like.options()).narrow(-1, 0, width);
+  int64_t count = 1;
+  for (int64_t n : shape) count *= n;
+  return in_large_pages(count, like.options()).view(shape).narrow(-1, 0, width);
 }
 
 // (m, k) rows that a kernel reads side by side, and their stride: copied to `buffer` where they share sets.
@@ -148,7 +151,7 @@ class Packed {
     const auto& kernel = kernels<T>();
     int64_t panel = kernel.panel, panels = (n + panel - 1) / panel;
     int64_t size = panel * (pairs ? pairs_of(k) : k);
-    panels_ = at::empty({panels * size}, w.options().dtype(pairs ? at::kInt : w.scalar_type()));
+    panels_ = in_large_pages(panels * size, w.options().dtype(pairs ? at::kInt : w.scalar_type()));
     const T* from = data<T>(w);
     char* out = panels_.numel() ? static_cast<char*>(panels_.mutable_data_ptr()) : nullptr;
     // Shares of 12288 numbers and more, which are worth waking a thread.

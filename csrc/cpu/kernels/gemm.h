@@ -38,6 +38,13 @@ constexpr int kVectors = 2;  // vectors in a panel's row
 template <class T>
 constexpr int kPanel = kVectors * Vector<T>::lanes;
 
+// How far ahead of a panel's row the next are fetched. The processor's own prefetch waits while a second tile of rows
+// reads a panel again; this one then fetches the next panel. Measured with weights that the second-level cache does not
+// hold: 1.15 times as fast from 1 to 4 KiB, less nearer and further.
+constexpr int kBytesAhead = 2048, kLine = 64;
+// With fewer rows the loads, not the sums, take the time.
+constexpr int kFewestToFetchFor = 6;
+
 // C (rows, panel) of one panel, of A or of its transpose. `from`: what is added to the product, rows from_stride apart
 // (0: a bias), or null. It comes last: rounding k sums at the size of a large C would lose digits of a small product.
 template <class E, bool transposed, int rows, class T = typename Element<E>::Sum>
@@ -52,6 +59,11 @@ void tile(int64_t k, const E* a, int64_t lda, const E* packed, T* c, int64_t ldc
     B b[kVectors];
 #pragma GCC unroll 2
     for (int j = 0; j < kVectors; j++) b[j] = *reinterpret_cast<const B*>(packed + p * kPanel<T> + j * lanes);
+    if constexpr (rows >= kFewestToFetchFor) {
+#pragma GCC unroll 2
+      for (int at = 0; at < kVectors * S2S_VECTOR_BYTES; at += kLine)
+        __builtin_prefetch(reinterpret_cast<const char*>(packed + p * kPanel<T>) + kBytesAhead + at);
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++) {
       E x = transposed ? a[p * lda + i] : a[i * lda + p];

@@ -93,6 +93,19 @@ class LocalAttention(nn.Module):
         return torch.einsum("b...s,bsd->b...d", weights, values), weights
 
 
+def score_arguments(attention, keys):
+    """What the ops of decoders are given of a DotAttention or an ``sk.nn.AdditiveAttention``, by their names."""
+    if not isinstance(attention, DotAttention):
+        query = attention.query_layer
+        return {"v": attention.score_vector(), "w_query": query.weight, "b_query": query.bias, "score": "additive"}
+    w_query = None
+    if keys.dim() == 4:
+        # Each head has keys of its own, and all are asked by the same query.
+        size = keys.shape[-1]
+        w_query = torch.eye(size, dtype=keys.dtype, device=keys.device).repeat(keys.shape[2], 1)
+    return {"v": None, "w_query": w_query, "b_query": None, "score": "dot"}
+
+
 def build_attention(config):
     """The module that ``config`` asks for; None where nothing is attended to (``none``, ``fixed``)."""
     query, memory, heads = config.query_size, config.memory_size, config.attention_heads

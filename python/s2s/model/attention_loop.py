@@ -11,7 +11,7 @@ from torch.nn.functional import dropout
 
 import s2s_kernels as sk
 
-from .attention import DotAttention, LocalAttention
+from .attention import LocalAttention, score_arguments
 
 
 class LoopState(NamedTuple):
@@ -186,33 +186,29 @@ class AttentionLoop(nn.Module):
 
     def _run_op(self, x, cells, memory, keys, lengths, first_feed, masks):
         kinds = [torch.stack(kind) if self.cells_above else kind[0] for kind in zip(*cells, strict=True)]
-        first, *above = [weights_of(cell) for cell in self.cells]
-        feed = {} if self.feed_layer is None else {"w_feed": self.feed_layer.weight, "b_feed": self.feed_layer.bias}
         states, contexts, weights, feeds, *_ = (sk.attention_lstm if self.lstm else sk.attention_gru)(
             x,
             kinds if self.lstm else kinds[0],
             keys,
             memory,
-            *self._score(keys),
-            *first,
             lengths=lengths,
             first_feed=first_feed,
-            layers=tuple(above),
-            transition=None if self.transition is None else weights_of(self.transition),
-            query=self.query,
-            score="dot" if isinstance(self.attention, DotAttention) else "additive",
-            **feed,
+            **self.arguments(keys),
             **masks,
         )
         return LoopOutput(states, contexts, weights, feeds[:, 1:])
 
-    def _score(self, keys):
-        """v, w_query and b_query of the op."""
-        if not isinstance(self.attention, DotAttention):
-            query = self.attention.query_layer
-            return self.attention.score_vector(), query.weight, query.bias
-        if keys.dim() == 3:
-            return None, None, None
-        # Each head has keys of its own, and all are asked by the same query.
-        size = keys.shape[-1]
-        return None, torch.eye(size, dtype=keys.dtype, device=keys.device).repeat(keys.shape[2], 1), None
+    def arguments(self, keys):
+        """What the ops of decoders and of searches with them are given of this module, by their names."""
+        made = score_arguments(self.attention, keys) | weights_of_cells([weights_of(cell) for cell in self.cells])
+        if self.feed_layer is not None:
+            made |= {"w_feed": self.feed_layer.weight, "b_feed": self.feed_layer.bias}
+        if self.transition is not None:
+            made["transition"] = weights_of(self.transition)
+        return made | {"query": self.query}
+
+
+def weights_of_cells(layers):
+    """The same of the weights of each layer, the lowest first."""
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    return dict(zip(names, layers[0], strict=True)) | {"layers": tuple(layers[1:])}

@@ -25,6 +25,17 @@ def loop_reason(config) -> str | None:
     return None
 
 
+def parts_of(config, layers) -> list[str]:
+    """What an op with this attention and so many layers is given beside the plain decoder; see docs/ops.md."""
+    parts = {
+        "dot scores": config.attention in ("dot", "general"),
+        "a query from [c;h]": config.asks_with_c,
+        f"{layers} layers": layers > 1,
+        "a second cell": config.two_cells,
+    }
+    return [name for name, given in parts.items() if given]
+
+
 def readout_layer(config):
     """The Linear of the readouts that have one, or None."""
     width = config.hidden_size + config.context_size

@@ -7,7 +7,7 @@ import torch
 from s2s_kernels.backend import resolve
 
 from ..errors import S2SError
-from ..model.decoder import loop_reason
+from ..model.decoder import loop_reason, parts_of
 from ..search.fused_search import config_reason, search_backend
 
 
@@ -64,7 +64,9 @@ def explain(config, device="cpu") -> list[Row]:
     kind = torch.device(device).type
     decoding, one_by_one = "decoding", config_reason(config, kind)
     if one_by_one is None:
-        rows.append(Row("decoding, greedy or beam", "beam_search", search_backend(kind), ""))
+        parts = parts_of(config, config.decoder_layers)
+        search = f"beam_search with {', '.join(parts)}" if parts else "beam_search"
+        rows.append(Row("decoding, greedy or beam", search, search_backend(kind), ""))
         decoding, one_by_one = "decoding by sampling", "it draws each input from the probabilities of the step before"
     rows.append(Row(decoding, *single, one_by_one))
     return rows
@@ -89,14 +91,8 @@ def _decoder(config, backend):
 
 def decoder_parts(config) -> list[str]:
     """What the decoder's op is given beside the plain decoder; see docs/ops.md."""
-    parts = {
-        "dot scores": config.attention in ("dot", "general"),
-        "a query from [c;h]": config.asks_with_c,
-        f"{config.loop_layers} layers": config.loop_layers > 1,
-        "a second cell": config.two_cells,
-        "dropout inside": config.loop_dropout > 0 or (config.dropout > 0 and config.loop_layers > 1),
-    }
-    return [name for name, given in parts.items() if given]
+    dropped = config.loop_dropout > 0 or (config.dropout > 0 and config.loop_layers > 1)
+    return [*parts_of(config, config.loop_layers), *(["dropout inside"] if dropped else [])]
 
 
 def _single_steps(config, backend, step, step_backend, attention, attention_backend, above):

@@ -5,7 +5,9 @@ import torch
 import s2s_kernels as sk
 from s2s_kernels.backend import resolve
 
-from ..model.attention_loop import weights_of
+from ..model.attention import score_arguments
+from ..model.attention_loop import weights_of_cells
+from ..model.decoder import parts_of
 from ..model.seq2seq import Seq2Seq
 from ..text.vocab import BOS, EOS
 from .hypothesis import Hypothesis, hypotheses, never_an_output
@@ -24,20 +26,22 @@ def search_backend(device_type) -> str:
 
 def config_reason(config, device_type) -> str | None:
     """Why the steps of a search run one by one for every model of this Config; None if they can be one op."""
-    if search_backend(device_type) == "reference":
+    backend = search_backend(device_type)
+    if backend == "reference":
         return "no backend that is in force here has a search as one op"
-    if config.attention not in ("additive", "concat"):
-        return f"a search as one op scores additively, and this attention is {config.attention!r}"
+    if not config.attends:
+        return f"a search as one op attends, and this attention is {config.attention!r}"
     if config.attention_window != "global":
         return f"a search as one op has no {config.attention_window} window"
-    if config.asks_with_c:
-        return "a search as one op is asked with h, and this attention with [c;h]"
     if config.gru_before:
         return "a search as one op has no GRU that resets before its product"
-    if config.decoder_layers > 1:
-        return f"a search as one op has one decoder layer, not {config.decoder_layers}"
+    if config.feeds_attention and config.decoder_layers > config.loop_layers:
+        return "a search as one op feeds its attention to the lowest of the layers and asks with the top one"
     if config.readout in ("linear", "maxout"):
         return f"a search as one op has no {config.readout} readout"
+    parts = parts_of(config, config.decoder_layers)
+    if parts and backend != "cpp":
+        return f"with {' and '.join(parts)}, the {backend} backend has single steps alone"
     return None
 
 
@@ -62,28 +66,22 @@ def fused_search(model, source, lengths, options, max_length, attention=False) -
     memory, states = model.encode(source, lengths)
     decoder, config = model.decoder, model.config
     if config.feeds_attention:
-        scan = decoder.scan
-        module, feed_layer, cell = scan.attention, scan.feed_layer, weights_of(scan.cell)
+        weights = decoder.scan.arguments(memory.keys)
     else:
-        module, feed_layer, rnn = decoder.attention, None, decoder.rnn
-        cell = (rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0)
-    layers = {"feed": feed_layer, "readout": decoder.readout_layer}
-    weights = {f"w_{name}": layer.weight for name, layer in layers.items() if layer is not None}
-    weights |= {f"b_{name}": layer.bias for name, layer in layers.items() if layer is not None}
+        weights = score_arguments(decoder.attention, memory.keys) | weights_of_cells(decoder.rnn.all_weights)
+    if decoder.readout_layer is not None:
+        weights |= {"w_readout": decoder.readout_layer.weight, "b_readout": decoder.readout_layer.bias}
     first_feed = None
     if config.feeds_attention and config.first_feed_zeros:
         first_feed = states[0].new_zeros(len(source), decoder.scan.feed_size)
+    kinds = [states[i :: config.states_per_layer] for i in range(config.states_per_layer)]
     found = sk.beam_search(
-        tuple(states),
+        [torch.stack(kind) if config.decoder_layers > 1 else kind[0] for kind in kinds],
         memory.keys,
         memory.values,
-        module.score_vector(),
-        module.query_layer.weight,
-        module.query_layer.bias,
-        *cell,
-        model.embedding.weight,
-        model.output.weight,
-        model.output.bias,
+        embedding=model.embedding.weight,
+        w_output=model.output.weight,
+        b_output=model.output.bias,
         bos=BOS,
         eos=EOS,
         forbidden=never_an_output(options.allow_unknown),
@@ -94,7 +92,6 @@ def fused_search(model, source, lengths, options, max_length, attention=False) -
         coverage_penalty=options.coverage_penalty,
         lengths=memory.lengths,
         order="before" if config.two_cells else config.order,
-        transition=weights_of(decoder.scan.transition) if config.two_cells else None,
         first_feed=first_feed,
         readout="feed" if config.feed == "attentional" else READOUTS.get(config.readout, config.readout),
         return_weights=attention,
