@@ -301,6 +301,43 @@ def bahdanau_parameters(r, cell, E, H, A, R, V):
     }
 
 
+def nematus(p, gru, source, inputs):
+    """Sennrich et al. (2017), section 4: s_0 of the mean annotation, s'_i = GRU_1(y, s), c_i = ATT(C, s'_i),
+    s_i = GRU_2(s'_i, c_i), and t = tanh(s U_t1 + y U_t2 + c U_t3)."""
+    size = len(p["W_init"])
+    words, forward, backward = [p["encoder_embedding"][token] for token in source], [], []
+    h = torch.zeros(size, dtype=torch.float64)
+    for x in words:
+        h = gru(p["forward"], x, h)
+        forward.append(h)
+    h = torch.zeros(size, dtype=torch.float64)
+    for x in reversed(words):
+        h = gru(p["backward"], x, h)
+        backward.insert(0, h)
+    annotations = [torch.cat(pair) for pair in zip(forward, backward)]
+    s, logits = tanh(p["W_init"] @ (sum(annotations) / len(annotations)) + p["b_init"]), []
+    for token in inputs:
+        y = p["embedding"][token]
+        s = gru(p["first"], y, s)
+        c = attend([p["v_a"] @ tanh(p["U_a"] @ s + p["W_a"] @ h + p["b_a"]) for h in annotations], annotations)
+        s = gru(p["second"], c, s)
+        logits.append(p["V_o"] @ tanh(p["U_t1"] @ s + p["U_t2"] @ y + p["U_t3"] @ c + p["b_t"]) + p["b_o"])
+    return torch.stack(logits)
+
+
+def nematus_parameters(r, cell, E, H, A, R, V):
+    return {
+        "encoder_embedding": r(V, E),
+        "embedding": r(V, E),
+        "forward": cell(r, E, H),
+        "backward": cell(r, E, H),
+        "first": cell(r, E, H),
+        "second": cell(r, 2 * H, H),
+        **matrices(r, W_init=(H, 2 * H), b_init=(H,), U_a=(A, H), W_a=(A, 2 * H), b_a=(A,), v_a=(A,)),
+        **matrices(r, U_t1=(R, H), U_t2=(R, E), U_t3=(R, 2 * H), b_t=(R,), V_o=(V, R), b_o=(V,)),
+    }
+
+
 def luong(p, lstm, source, inputs, score="general", window="global", feeding=False, D=None):
     """Section 3: alignments from h_t, c_t, the attentional vector tanh(W_c [c_t ; h_t]), and (3.3) its feeding."""
     zeros = torch.zeros(len(p["W_a"]), dtype=torch.float64)

@@ -38,7 +38,7 @@ struct Weights {
     if (in.w_query.defined()) query = Packed<T>::straight(in.w_query, in.pairs());
     for (int64_t l = 0; l < in.depth(); l++) {
       hidden.push_back(Packed<T>::straight(in.layers[l].weight_hh, in.pairs()));
-      input.push_back(l ? Packed<T>::straight(in.layers[l].weight_ih, in.pairs()) : Packed<T>());
+      input.push_back(l && !in.transition ? Packed<T>::straight(in.layers[l].weight_ih, in.pairs()) : Packed<T>());
     }
     if (!in.has_feed()) return;
     feed_h = Packed<T>::straight(in.gated() ? in.w_feed : in.feed_h(), in.pairs());
@@ -59,7 +59,7 @@ struct Buffers {
     if (in.drop_fed.defined()) fed = in.empty({in.batch, in.feed});
     if (in.drop_query.defined() || in.query == Query::kCH) asking = in.empty({in.batch, in.asking()});
     if (in.drop_attended.defined()) attended = in.empty({in.batch, in.attended()});
-    if (in.depth() > 1) between = in.empty({in.batch, in.hidden});
+    if (in.levels() > 1) between = in.empty({in.batch, in.hidden});
     if (in.zone_h.defined() || in.zone_c.defined()) stays = in.empty({2, in.batch, in.hidden});
   }
 };
@@ -125,7 +125,50 @@ void loop(const Inputs& in, const Attention<T, E>& attention, const Weights<T>& 
       for (int64_t i = row_begin; i < row_end; i++)
         copy_or_zero(to[i], from, ((first + i) * (steps + 1) + t) * width, width);
     };
-    auto grad_top = of_layer(carried.h, depth - 1);
+    auto grad_top = of_layer(carried.h, in.levels() - 1);
+    // Layer l at step t: the gradient of its new state becomes that of the one before, as level `level` carries it.
+    auto through_cell = [&](int64_t l, int64_t t, int64_t level, Rows<T> grad_gates) {
+      auto saved = layer_rows<T>(out[kGates], l, first, t), before = states.before(l, first, t);
+      auto grad_h = of_layer(carried.h, level), gates_h = buffer(buffers.gates);
+      auto c = in.has_cell() ? states.c_before(l, first, t) : Rows<T>{nullptr, 0};
+      auto grad_c = in.has_cell() ? of_layer(carried.c, level) : Rows<T>{nullptr, 0};
+      auto made = layer_rows<T>(states.cells, l, first, t);
+      auto drop_h = layer_rows<const T>(in.drop_h, l, first, t), zone_h = layer_rows<const T>(in.zone_h, l, first, t);
+      auto drop_c = layer_rows<const T>(in.drop_c, l, first, t), zone_c = layer_rows<const T>(in.zone_c, l, first, t);
+      for (int64_t row = 0; row < rows; row++) {
+        T *g = grad_h[row], *g_c = grad_c.first ? grad_c[row] : nullptr;
+        if (l == depth - 1 && grads[kStates].defined()) {
+          const T* shown = data<T>(grads[kStates]) + ((first + row) * steps + t) * hidden;
+          kernel.add(g + begin, shown + begin, end - begin);
+        }
+        T* stays_h = zone_h.first ? data<T>(buffers.stays) + (first + row) * hidden : nullptr;
+        T* stays_c = zone_c.first ? data<T>(buffers.stays) + (in.batch + first + row) * hidden : nullptr;
+        if (drop_h.first || zone_h.first)
+          carry_backward(g, drop_h.first ? drop_h[row] : nullptr, zone_h.first ? zone_h[row] : nullptr, stays_h, begin,
+                         end);
+        if (drop_c.first || zone_c.first)
+          carry_backward(g_c, drop_c.first ? drop_c[row] : nullptr, zone_c.first ? zone_c[row] : nullptr, stays_c,
+                         begin, end);
+        cell.backward(saved[row], before[row], c.first ? c[row] : nullptr, made.first ? made[row] : nullptr, g, g_c,
+                      grad_gates[row], gates_h[row], hidden, begin, end);
+        if (stays_h) kernel.add(g + begin, stays_h + begin, end - begin);
+        if (stays_c) kernel.add(g_c + begin, stays_c + begin, end - begin);
+      }
+      team.sync();
+      weight.hidden[l].apply(team, rows, gates_h.first, gates_h.stride, grad_h.first, hidden, nullptr, true);
+    };
+    // From the gates of the cell that is fed, at step t.
+    auto through_feed = [&](Rows<T> grad_gates, Rows<T> feed, int64_t t) {
+      if (!buffers.fed.defined()) {
+        weight.feed.apply(team, rows, grad_gates.first, grad_gates.stride, feed.first, feed.stride, nullptr, true);
+        return;
+      }
+      auto fed = buffer(buffers.fed);
+      weight.feed.apply(team, rows, grad_gates.first, grad_gates.stride, fed.first, fed.stride, nullptr, false);
+      team.sync();
+      auto drop = mask(in.drop_fed, t);
+      for (int64_t row = row_begin; row < row_end; row++) add_product(feed[row], fed[row], drop[row], in.feed);
+    };
 
     for (int64_t i = asks - 1; i >= 0; i--) {
       int64_t t = chunk.first + i;
@@ -137,62 +180,39 @@ void loop(const Inputs& in, const Attention<T, E>& attention, const Weights<T>& 
         begin_rows(feed, first_fed ? Tensor() : grads[kFeeds], in.feed, t);
       if (first_fed) feed = buffer(carried.first_feed);
 
-      for (int64_t l = depth - 1; l >= 0 && t < steps; l--) {
-        auto grad_gates = Rows<T>{data<T>(chunk.gates) + l * chunk.gates.stride(0) + first * chunk.gates.stride(1) +
-                                      i * chunk.gates.stride(2),
-                                  chunk.gates.stride(1)};
-        auto saved = layer_rows<T>(out[kGates], l, first, t), before = states.before(l, first, t);
-        auto grad_h = of_layer(carried.h, l), gates_h = buffer(buffers.gates);
-        auto c = in.has_cell() ? states.c_before(l, first, t) : Rows<T>{nullptr, 0};
-        auto grad_c = in.has_cell() ? of_layer(carried.c, l) : Rows<T>{nullptr, 0};
-        auto made = layer_rows<T>(states.cells, l, first, t);
-        auto drop_h = layer_rows<const T>(in.drop_h, l, first, t), zone_h = layer_rows<const T>(in.zone_h, l, first, t);
-        auto drop_c = layer_rows<const T>(in.drop_c, l, first, t), zone_c = layer_rows<const T>(in.zone_c, l, first, t);
-        for (int64_t row = 0; row < rows; row++) {
-          T *g = grad_h[row], *g_c = grad_c.first ? grad_c[row] : nullptr;
-          if (l == depth - 1 && grads[kStates].defined()) {
-            const T* shown = data<T>(grads[kStates]) + ((first + row) * steps + t) * hidden;
-            kernel.add(g + begin, shown + begin, end - begin);
-          }
-          T* stays_h = zone_h.first ? data<T>(buffers.stays) + (first + row) * hidden : nullptr;
-          T* stays_c = zone_c.first ? data<T>(buffers.stays) + (in.batch + first + row) * hidden : nullptr;
-          if (drop_h.first || zone_h.first)
-            carry_backward(g, drop_h.first ? drop_h[row] : nullptr, zone_h.first ? zone_h[row] : nullptr, stays_h,
-                           begin, end);
-          if (drop_c.first || zone_c.first)
-            carry_backward(g_c, drop_c.first ? drop_c[row] : nullptr, zone_c.first ? zone_c[row] : nullptr, stays_c,
-                           begin, end);
-          cell.backward(saved[row], before[row], c.first ? c[row] : nullptr, made.first ? made[row] : nullptr, g, g_c,
-                        grad_gates[row], gates_h[row], hidden, begin, end);
-          if (stays_h) kernel.add(g + begin, stays_h + begin, end - begin);
-          if (stays_c) kernel.add(g_c + begin, stays_c + begin, end - begin);
-        }
+      auto gates_of = [&](int64_t l) {
+        return Rows<T>{data<T>(chunk.gates) + l * chunk.gates.stride(0) + first * chunk.gates.stride(1) +
+                           i * chunk.gates.stride(2),
+                       chunk.gates.stride(1)};
+      };
+      if (in.transition) {
+        if (t < steps) through_cell(0, t, 0, gates_of(0));
         team.sync();
-        weight.hidden[l].apply(team, rows, gates_h.first, gates_h.stride, grad_h.first, hidden, nullptr, true);
-        if (l > 0) {
-          auto between = buffer(buffers.between);
-          weight.input[l].apply(team, rows, grad_gates.first, grad_gates.stride, between.first, between.stride, nullptr,
-                                false);
-          team.sync();
-          auto drop = layer_rows<const T>(in.drop_layers, l - 1, first, t);
-          auto below = of_layer(carried.h, l - 1);
-          for (int64_t row = row_begin; row < row_end; row++)
-            if (drop.first)
-              add_product(below[row], between[row], drop[row], hidden);
-            else
-              kernel.add(below[row], between[row], hidden);
-          team.sync();
+        if (t > 0) {
+          auto grad_gates = of_chunk(chunk.transition, i - chunk.unmoved());
+          through_cell(1, t - 1, 0, grad_gates);
+          through_feed(grad_gates, feed, t - 1);
+        }
+      }
+      for (int64_t l = depth - 1; l >= 0 && t < steps && !in.transition; l--) {
+        auto grad_gates = gates_of(l);
+        through_cell(l, t, l, grad_gates);
+        if (l == 0) {
+          through_feed(grad_gates, feed, t);
           continue;
         }
-        if (!buffers.fed.defined()) {
-          weight.feed.apply(team, rows, grad_gates.first, grad_gates.stride, feed.first, feed.stride, nullptr, true);
-          continue;
-        }
-        auto fed = buffer(buffers.fed);
-        weight.feed.apply(team, rows, grad_gates.first, grad_gates.stride, fed.first, fed.stride, nullptr, false);
+        auto between = buffer(buffers.between);
+        weight.input[l].apply(team, rows, grad_gates.first, grad_gates.stride, between.first, between.stride, nullptr,
+                              false);
         team.sync();
-        auto drop = mask(in.drop_fed, t);
-        for (int64_t row = row_begin; row < row_end; row++) add_product(feed[row], fed[row], drop[row], in.feed);
+        auto drop = layer_rows<const T>(in.drop_layers, l - 1, first, t);
+        auto below = of_layer(carried.h, l - 1);
+        for (int64_t row = row_begin; row < row_end; row++)
+          if (drop.first)
+            add_product(below[row], between[row], drop[row], hidden);
+          else
+            kernel.add(below[row], between[row], hidden);
+        team.sync();
       }
       team.sync();
 
@@ -267,7 +287,7 @@ void loop(const Inputs& in, const Attention<T, E>& attention, const Weights<T>& 
         }
         auto drop = mask(in.drop_query, t);
         int64_t at_h = in.query == Query::kCH ? hidden : 0;
-        auto grad_c = at_h ? of_layer(carried.c, depth - 1) : Rows<T>{nullptr, 0};
+        auto grad_c = at_h ? of_layer(carried.c, in.levels() - 1) : Rows<T>{nullptr, 0};
         for (int64_t row = row_begin; row < row_end; row++) {
           T* g = asking[row];
           if (drop.first) multiply(g, g, drop[row], in.asking());
@@ -332,7 +352,7 @@ Tensors backward(Inputs& in, const OptionalTensors& grads, const OptionalTensor&
     for (int which = 0; which <= kFeeds; which++) out[which] = outputs[kExactStates + which];
   Tensors grad;
   for (int which = 0; which <= kFeeds; which++) grad.push_back(to_compute(grads.get(which)));
-  std::vector<int64_t> states = {in.depth(), in.batch, in.hidden};
+  std::vector<int64_t> states = {in.levels(), in.batch, in.hidden};
   auto begin = [&](int which) {
     OptionalTensor g = grads.get(which);
     return begin_as(given(g) ? OptionalTensor(g->reshape(states)) : g, in.empty(states));
@@ -397,9 +417,10 @@ Tensors backward(Inputs& in, const OptionalTensors& grads, const OptionalTensor&
       Chunk chunk{.first = first,
                   .asks = asks,
                   .cells = cells,
-                  .gates = rows_apart(in.x, {in.depth(), in.batch, cells, 4 * in.hidden}),
+                  .gates = rows_apart(in.x, {in.levels(), in.batch, cells, 4 * in.hidden}),
                   .queries = rows_apart(in.x, {in.batch, asks, in.asked()}),
                   .contexts = in.empty({in.batch, asks, in.context()})};
+      if (in.transition) chunk.transition = rows_apart(in.x, {in.batch, asks - chunk.unmoved(), 4 * in.hidden});
       if (in.has_feed()) chunk.feeds = rows_apart(in.x, {in.batch, asks, in.feed});
       if (dot && carried.keys.defined()) chunk.scores = in.empty({in.batch, asks, in.heads, in.source});
       loop<T, E>(in, attention, weights, states, out, grad, seen, sums, carried, chunk);

@@ -33,8 +33,8 @@ def check_text(c):
 def check_attention(c):
     kind = c.attention
     refuse(
-        c.feed != "context" and c.order == "before",
-        f"feed is {c.feed!r} with order 'before', expected 'context': a cell that attends first is "
+        c.feed != "context" and c.order != "after",
+        f"feed is {c.feed!r} with order {c.order!r}, expected 'context': a cell that attends first is "
         "fed what it attended to (or choose order 'after').",
     )
     refuse(
@@ -93,6 +93,20 @@ def check_recurrence(c):
         "of which the vector is made that the output layer reads.",
     )
     refuse(
+        c.two_cells and not c.feeds_attention,
+        f"order is 'between' with attention {c.attention!r}, expected 'before' or 'after', as the second cell is fed "
+        "what the attention found.",
+    )
+    refuse(
+        c.two_cells and c.loop_layers > 1,
+        f"order is 'between' with attention_layer 'top' and decoder_layers {c.decoder_layers}, expected 'lowest', the "
+        "layer that has two cells.",
+    )
+    refuse(
+        c.two_cells and c.first_context != "auto",
+        f"first_context is {c.first_context!r} with order 'between', expected 'auto', as every step is fed its own.",
+    )
+    refuse(
         c.attends and c.feed == "none" and c.attention_layer == "lowest",
         "attention_layer is 'lowest' with feed 'none', expected 'top', as no layer is fed what was attended to.",
     )
@@ -133,6 +147,10 @@ def check_states(c):
     refuse(
         c.initial_state == "backward" and not (c.bidirectional and c.attention != "fixed"),
         "initial_state is 'backward', which needs a bidirectional encoder and an attention other than 'fixed'.",
+    )
+    refuse(
+        c.initial_state == "mean" and c.attention == "fixed",
+        "initial_state is 'mean' with attention 'fixed', expected another: the first state is made of the summary.",
     )
     refuse(
         c.tied_embeddings and c.features_size != c.embedding_size,

@@ -31,6 +31,7 @@ def parts_of(config, layers) -> list[str]:
         "dot scores": config.attention in ("dot", "general"),
         "a query from [c;h]": config.asks_with_c,
         f"{layers} layers": layers > 1,
+        "a second cell": config.two_cells,
     }
     return [name for name, given in parts.items() if given]
 
@@ -41,6 +42,8 @@ def readout_layer(config):
     # With the attentional vector fed, the loop has made tanh(W [s;c]).
     if config.readout in ("tanh", "linear") and config.feed != "attentional":
         return nn.Linear(width, config.readout_size)
+    if config.readout == "tanh_input":
+        return nn.Linear(width + config.embedding_size, config.readout_size)
     if config.readout == "maxout":
         return nn.Linear(width + config.embedding_size, 2 * config.readout_size)
     return None
@@ -79,7 +82,8 @@ class Decoder(nn.Module):
     def _loop(self):
         config, size, reason = self.config, self.config.hidden_size, loop_reason(self.config)
         feed_size = config.readout_size if config.feed == "attentional" else None
-        inputs = config.embedding_size + (config.context_size if feed_size is None else feed_size)
+        fed = config.context_size if feed_size is None else feed_size
+        inputs = config.embedding_size + (0 if config.two_cells else fed)
         # One seed keeps making one model: this was sk.nn.AttentionGRU, which drew an attention that was then replaced.
         replaced = config.attention in ("additive", "concat") and reason is None and config.loop_layers == 1
         if replaced:
@@ -93,6 +97,7 @@ class Decoder(nn.Module):
             query="c_h" if config.asks_with_c else "h",
             dropout=config.dropout,
             loop_dropout=config.loop_dropout,
+            transition=cell(config, fed, size) if config.two_cells else None,
             one_op=reason is None,
         )
         if replaced:
@@ -119,12 +124,13 @@ class Decoder(nn.Module):
 
     def _features(self, states, contexts, inputs):
         """What the output layer reads, (..., R), from tensors that agree in all but the last dimension: s, [s;c],
-        [s;c;y], W [s;c], tanh(W [s;c]), or Cho's maxout of W [s;c;y], the larger of each two neighbours."""
+        [s;c;y], W [s;c], tanh(W [s;c]), tanh(W [s;c;y]), or Cho's maxout of W [s;c;y], the larger of
+        each two neighbours."""
         kind = self.config.readout
         if kind == "state":
             return states
         parts = [states] if contexts is None else [states, contexts]
-        if kind in ("state_context_input", "maxout"):
+        if kind in ("state_context_input", "tanh_input", "maxout"):
             parts.append(inputs)
         both = torch.cat(parts, -1)
         if self.readout_layer is None:
@@ -132,7 +138,7 @@ class Decoder(nn.Module):
         both = self.readout_layer(both)
         if kind == "maxout":
             return both.unflatten(-1, (-1, 2)).amax(-1)
-        return torch.tanh(both) if kind == "tanh" else both
+        return torch.tanh(both) if kind in ("tanh", "tanh_input") else both
 
     def _first_feed(self, h):
         return h.new_zeros(h.shape[0], self.scan.feed_size) if self.config.first_feed_zeros else None

@@ -12,7 +12,8 @@ from ..model.seq2seq import Seq2Seq
 from ..text.vocab import BOS, EOS
 from .hypothesis import Hypothesis, hypotheses, never_an_output
 
-READOUTS = {"tanh": "state_context"}  # what is under the tanh; the others are called alike
+# What is under the tanh; the others are called alike.
+READOUTS = {"tanh": "state_context", "tanh_input": "state_context_input"}
 
 
 def search_backend(device_type) -> str:
@@ -50,6 +51,8 @@ def step_reason(model, device_type, options) -> str | None:
         return f"a {type(model).__name__} is no Seq2Seq"
     if options.sample:
         return "sampling draws from every step's probabilities"
+    if options.ending != "count" and options.beam > 1:
+        return f"a search as one op ends by the count of its outputs, not by {options.ending!r}"
     if options.no_repeat_ngram:
         return "repeats are looked for between the steps"
     if model.training:
@@ -88,7 +91,7 @@ def fused_search(model, source, lengths, options, max_length, attention=False) -
         length_penalty=options.length_penalty,
         coverage_penalty=options.coverage_penalty,
         lengths=memory.lengths,
-        order=config.order,
+        order="before" if config.two_cells else config.order,
         first_feed=first_feed,
         readout="feed" if config.feed == "attentional" else READOUTS.get(config.readout, config.readout),
         return_weights=attention,
