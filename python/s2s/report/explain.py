@@ -1,5 +1,6 @@
 """What every part of a configuration runs on, and why not in one fused op where it does not."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -88,7 +89,7 @@ def _decoder(config, backend):
     return op, backend, ""
 
 
-def decoder_parts(config) -> list[str]:
+def decoder_parts(config: Config) -> list[str]:
     """What the decoder's op is given beside the plain decoder; see docs/ops.md."""
     parts = {
         "dot scores": config.attention in ("dot", "general"),
@@ -111,7 +112,7 @@ def _single_steps(config, backend, step, step_backend, attention, attention_back
     return f"single steps of {', '.join(dict.fromkeys(name for name, _ in parts))}", " and ".join(places)
 
 
-def table(rows) -> str:
+def table(rows: Iterable[Row]) -> str:
     """Aligned lines of the rows; the reason stands on a line of its own."""
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     lines = []
