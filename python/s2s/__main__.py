@@ -3,7 +3,7 @@
 import sys
 
 
-def main():
+def main() -> None:
     try:
         from .cli import main as run
     except ModuleNotFoundError as error:

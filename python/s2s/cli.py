@@ -3,6 +3,7 @@
 import os
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 import typer
 
@@ -32,7 +33,7 @@ for name in COMMANDS:
     app.command(name)(getattr(import_module(f".commands.{name}", __package__), name))
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line and exits: with 0, or with one sentence on standard error and 1, 2 for wrong usage, 130
     for Ctrl-C."""
     # Read when torch is imported, which is later. Threads that spin while they wait gain nothing on idle
@@ -45,7 +46,7 @@ def main(arguments=None):
     sys.exit(run(arguments))
 
 
-def run(arguments) -> int:
+def run(arguments: list[str] | None) -> int:
     """The exit code of the command; every error that is not a fault of the program is said in one sentence."""
     try:
         if sys.stdout is None:
@@ -74,13 +75,13 @@ def run(arguments) -> int:
     return 1
 
 
-def sentence(text, most=1000):
+def sentence(text: str, most: int = 1000) -> str:
     """One line, cut in the middle where a user's own words make it long."""
     text = " ".join(text.split())
     return "s2s: " + (text if len(text) <= most else f"{text[: most - 300]} ... {text[-300:]}")
 
 
-def out_of_memory(error):
+def out_of_memory(error: Exception) -> bool:
     """Whether Python, numpy, torch on the CPU or torch on a GPU has found no memory."""
     return isinstance(error, MemoryError) or any(
         text in str(error) for text in ("allocate memory", "out of memory", "bad_alloc")

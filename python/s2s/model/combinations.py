@@ -1,16 +1,17 @@
 """Choices of a Config that contradict each other, each refused in one sentence that says what was expected."""
 
 import re
+from typing import Any
 
 from ..errors import S2SError, shown
 
 
-def refuse(wrong, message):
+def refuse(wrong: object, message: str) -> None:
     if wrong:
         raise S2SError(message)
 
 
-def check_combinations(c):
+def check_combinations(c: Any) -> None:
     """Raises S2SError if fields of the Config ``c``, each of them valid, make no sense together."""
     check_text(c)
     (check_attention if c.attends else check_no_attention)(c)
@@ -19,7 +20,7 @@ def check_combinations(c):
     check_training(c)
 
 
-def check_text(c):
+def check_text(c: Any) -> None:
     refuse(
         not re.fullmatch("[1-9][0-9]{0,8},[1-9][0-9]{0,8}", c.columns),
         f"columns is {shown(c.columns)}, expected two numbers, the first column being 1, such as '1,2'.",
@@ -30,7 +31,7 @@ def check_text(c):
     )
 
 
-def check_attention(c):
+def check_attention(c: Any) -> None:
     kind = c.attention
     refuse(
         c.feed != "context" and c.order != "after",
@@ -63,7 +64,7 @@ ONLY_WITH_ATTENTION = {
 }
 
 
-def check_no_attention(c):
+def check_no_attention(c: Any) -> None:
     kind = c.attention
     for name, only in ONLY_WITH_ATTENTION.items():
         value = getattr(c, name)
@@ -78,7 +79,7 @@ def check_no_attention(c):
     )
 
 
-def check_recurrence(c):
+def check_recurrence(c: Any) -> None:
     refuse(
         c.gru_reset == "before" and c.cell != "gru",
         f"gru_reset is 'before' with cell {c.cell!r}, expected cell 'gru'.",
@@ -125,7 +126,7 @@ def check_recurrence(c):
     )
 
 
-def check_states(c):
+def check_states(c: Any) -> None:
     """The decoder's first state, and what the output layer shares."""
     layers = 1 if c.attention == "fixed" else c.encoder_layers
     refuse(
@@ -158,7 +159,7 @@ def check_states(c):
     )
 
 
-def check_training(c):
+def check_training(c: Any) -> None:
     refuse(c.lr == 0, "lr is 0, expected more.")
     refuse(
         c.sampling != "never" and c.sampling_probability == 0,

@@ -1,6 +1,7 @@
 """Alignment heat maps."""
 
 import unicodedata
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ DEFAULT_FONT = "DejaVu Sans"  # comes with matplotlib
 
 
 @lru_cache
-def characters_of(path):
+def characters_of(path: AnyPath) -> frozenset[int]:
     """The code points that a font file has."""
     from matplotlib.font_manager import get_font
 
@@ -26,7 +27,7 @@ def characters_of(path):
 class Fonts:
     """Which installed font draws what: matplotlib's own where it can, else those that cover the most."""
 
-    def __init__(self, text):
+    def __init__(self, text: str) -> None:
         from matplotlib import font_manager
 
         self.paths = [font_manager.findfont(DEFAULT_FONT)]
@@ -43,7 +44,7 @@ class Fonts:
             self.paths.append(path)
             self.missing -= characters_of(path)
 
-    def of(self, text):
+    def of(self, text: str) -> Any:
         """FontProperties for one label, all of it in one font: marks join letters only within a font."""
         from matplotlib.font_manager import FontProperties
 
@@ -51,7 +52,7 @@ class Fonts:
         return FontProperties(fname=path)
 
 
-def spell_out(character):
+def spell_out(character: str) -> str:
     """A character that no font can draw: a digit's value, a letter's Unicode name, or a code point."""
     digit = unicodedata.digit(character, None)
     if digit is not None:
@@ -64,7 +65,7 @@ def spell_out(character):
     return f"U+{ord(character):04X}"
 
 
-def label(piece, missing=frozenset()):
+def label(piece: str, missing: Collection[str] = frozenset()) -> str:
     """What stands beside the heat map for one token; ``missing`` are the code points that no font has."""
     piece = printable(piece).replace("$", r"\$")  # which starts mathematics in matplotlib
     if any(ord(c) in missing for c in piece):
