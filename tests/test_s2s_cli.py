@@ -66,7 +66,7 @@ def model(files):
 def test_train_writes_a_checkpoint(model):
     assert {p.name for p in model.iterdir()} == {
         "config.json", "model.safetensors", "source.vocab", "target.vocab", "history.json", "run.json",
-        "training.json", "training.safetensors",
+        "training.json", "training.safetensors", "curves.png",
     }  # fmt: skip
     history = json.loads((model / "history.json").read_text())
     assert history[-1]["valid_loss"] < history[0]["valid_loss"]

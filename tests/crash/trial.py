@@ -22,6 +22,7 @@ KINDS = {
     "scheduled sampling": "--sampling linear --sampling-steps 4 --sampling-choice random --dropout 0.3",
     "over another model": "--overwrite --seed 5",
 }
+OF_THE_CLOCK = ("run.json", "curves.png")  # files; the picture has the tokens a second
 CLOCK = ("seconds", "tokens_per_second", "outside", "notes")  # what differs from run to run
 
 
@@ -121,7 +122,7 @@ class Trial:
 
 def contents(folder):
     """The files, without what the clock says."""
-    return {path.name: without_clock(path) for path in folder.iterdir() if path.name != "run.json"}
+    return {path.name: without_clock(path) for path in folder.iterdir() if path.name not in OF_THE_CLOCK}
 
 
 def without_clock(path):

@@ -1,6 +1,7 @@
 """Pairs as ids, in batches of like lengths."""
 
 import tempfile
+import zlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -24,7 +25,7 @@ class Batch(NamedTuple):
     source_lengths: Tensor  # (B,)
     inputs: Tensor  # (B, T), <s> and the target
     outputs: Tensor  # (B, T), the target and </s>
-    tokens: int  # in outputs, padding not counted
+    tokens: int  # in outputs, padding not counted; of all of a batch of which this is a part
 
     def to(self, device):
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
@@ -40,13 +41,15 @@ class Batch(NamedTuple):
 def pad(rows):
     """Lists of ids as one (B, longest) tensor."""
     rows = [torch.tensor(row, dtype=torch.long) for row in rows]
+    if not rows:
+        return torch.empty((0, 1), dtype=torch.long)
     return pad_sequence(rows, batch_first=True, padding_value=PAD)
 
 
 def source_batch(rows):
     """(ids (B, S), lengths (B,)) of encoded sources; an empty one is a single </s>."""
     rows = [row if len(row) else [EOS] for row in rows]
-    return pad(rows), torch.tensor([len(row) for row in rows])
+    return pad(rows), torch.tensor([len(row) for row in rows], dtype=torch.long)
 
 
 def make_batch(rows) -> Batch:
@@ -128,6 +131,18 @@ class Dataset:
 
     def load(self, indices) -> Batch:
         return make_batch([self[i] for i in indices])
+
+    def load_part(self, indices, part) -> Batch:
+        """The Batch of ``part`` of the indices, maybe none of them, with the number of tokens of all of them."""
+        return self.load(part)._replace(tokens=self.count_tokens(indices))
+
+    def checksum(self) -> int:
+        """The same where the ids of all pairs are, which several processes must share out."""
+        return zlib.crc32(self.ids, zlib.crc32(self.lengths))
+
+    def count_tokens(self, indices) -> int:
+        """Target tokens of these pairs, each with its </s>."""
+        return int(self.lengths[indices, 1].sum()) + len(indices)
 
 
 def prefetch(load, items, ahead=4):

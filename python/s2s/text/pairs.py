@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from ..errors import S2SError
 from ..files import cannot, check_regular, open_file, writing
+from ..launch import rank
 
 LONGEST_LINE = 1 << 26  # bytes; what never ends, such as /dev/zero, must not fill the memory
 SHOWN = 5  # numbers of bad lines in a report
@@ -160,7 +161,8 @@ def counted(number, noun):
 
 def watched(items, what, total=None):
     """The items, with a bar on a terminal when they take more than a moment."""
-    return tqdm(items, what, total, leave=False, unit=" pairs", delay=2, disable=None, dynamic_ncols=True)
+    quiet = True if rank() else None  # None: unless there is a terminal
+    return tqdm(items, what, total, leave=False, unit=" pairs", delay=2, disable=quiet, dynamic_ncols=True)
 
 
 def read_pairs(paths, say=print, **reading) -> list[tuple[str, str]]:
