@@ -28,7 +28,8 @@ OPTIONS = {**TINY, "dropout": 0.2, "ema": 0.9, "eval-every": 10, "epochs": 250, 
 def torchrun(folder, out, restarts):
     options = [str(word) for name, value in OPTIONS.items() for word in (f"--{name}", value)]
     command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-    command += [str(PROCESSES), "--max-restarts", str(restarts), "-m", "s2s", "train", "pairs.tsv", "--out", out]
+    command += [str(PROCESSES), "--max-restarts", str(restarts)]
+    command += ["-m", "s2s", "train", "pairs.tsv", "--no-curves", "--out", out]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'python'}", "OMP_NUM_THREADS": "1"}
     said = open(folder / f"{out}.log", "wb")  # noqa: SIM115 (the process goes on writing to it)
     return subprocess.Popen([*command, *options], cwd=folder, env=environment, stdout=said, stderr=said)

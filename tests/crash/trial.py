@@ -22,7 +22,6 @@ KINDS = {
     "scheduled sampling": "--sampling linear --sampling-steps 4 --sampling-choice random --dropout 0.3",
     "over another model": "--overwrite --seed 5",
 }
-OF_THE_CLOCK = ("run.json", "curves.png")  # files; the picture has the tokens a second
 CLOCK = ("seconds", "tokens_per_second", "outside", "notes")  # what differs from run to run
 
 
@@ -65,10 +64,10 @@ class Trial:
 
     def arguments(self, out, *more):
         options = [str(word) for name, value in TINY.items() for word in (f"--{name}", value)]
-        return ["train", self.pairs, "--out", out, *options, *more]
+        return ["train", self.pairs, "--out", out, "--no-curves", *options, *more]
 
     def resume(self, **happens):
-        return child.run(["train", self.pairs, "--out", self.out, "--resume"], self.out, **happens)
+        return child.run(["train", self.pairs, "--out", self.out, "--no-curves", "--resume"], self.out, **happens)
 
     def require(self, right, result, what):
         if not right:
@@ -122,7 +121,7 @@ class Trial:
 
 def contents(folder):
     """The files, without what the clock says."""
-    return {path.name: without_clock(path) for path in folder.iterdir() if path.name not in OF_THE_CLOCK}
+    return {path.name: without_clock(path) for path in folder.iterdir() if path.name != "run.json"}
 
 
 def without_clock(path):

@@ -59,6 +59,9 @@ def train(
             rich_help_panel=OUTPUT,
         ),
     ] = 1,
+    no_curves: Annotated[
+        bool, typer.Option("--no-curves", help="Do not draw curves.png in the end.", rich_help_panel=OUTPUT)
+    ] = False,
     tensorboard: Annotated[
         Path | None, typer.Option(help="Write curves for TensorBoard to this folder.", rich_help_panel=OUTPUT)
     ] = None,
@@ -67,6 +70,7 @@ def train(
         float,
         typer.Option(
             min=1,
+            max=1e6,
             metavar="<float>",
             help="Seconds until a process that does not answer counts as gone, under torchrun.",
         ),
@@ -104,7 +108,7 @@ def train(
             # Of a command that torchrun has started once more the options are in there already.
             settings = state.config.updated(**options) if resume else state.config
             chosen = None
-        work = Work(out, device, processes, clock, write_curves, samples, keep)
+        work = Work(out, device, processes, clock, write_curves, samples, keep, not no_curves)
         work.run(*work.read(files, valid, settings, chosen), state)
 
 

@@ -21,6 +21,7 @@ class Work:
     write_curves: Any  # a function of a record, or None
     samples: int
     keep: int
+    draw: bool  # curves.png in the end
 
     def tell(self, text):
         if self.processes.first:
@@ -104,7 +105,8 @@ class Work:
             raise typer.Exit(130)
         if processes.first:
             writer.best(model, history)
-            writer.draw_curves()
+            if self.draw:
+                writer.draw_curves()
             say(ending(trainer, out))
 
 
@@ -155,7 +157,10 @@ class Writer:
         """curves.png in the folder of the model."""
         from ..report.curves import draw_curves, read_run
 
-        draw_curves(self.work.out / "curves.png", [read_run(self.work.out)])
+        try:
+            draw_curves(self.work.out / "curves.png", [read_run(self.work.out)])
+        except ModuleNotFoundError as error:
+            say(f"no curves.png was drawn: {error.name} is not installed")
 
 
 def ending(trainer, out):

@@ -49,7 +49,8 @@ def average(folders, device="cpu") -> tuple:
     """
     folders = [Path(folder) for folder in folders]
     if len(folders) < 2:
-        raise S2SError(f"{len(folders)} checkpoint to average, expected two or more; s2s train --keep N leaves N.")
+        there = "is 1" if folders else "are none"
+        raise S2SError(f"there {there} to average, expected two checkpoints or more; s2s train --keep N leaves N.")
     model, *vocabularies = load_checkpoint(folders[0], device)
     sums = {name: value.double() for name, value in model.state_dict().items()}
     for folder in folders[1:]:
