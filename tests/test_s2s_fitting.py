@@ -170,7 +170,7 @@ def test_the_bar_shows_no_time_left_at_its_end(capsys):
     Trainer(model, data, data, show_bar=True, say=lambda text: None).run()
     last = capsys.readouterr().err.rstrip().rpartition("\r")[2]
     assert "100%" in last and "tokens/s" in last and "left" not in last
-    assert [duration(s) for s in (0.4, 119, 121, 3599, 3700)] == ["0 s", "119 s", "2 min", "60 min", "1 h 02 min"]
+    assert [duration(s) for s in (0.4, 119, 121, 3599, 3700)] == ["0 s", "119 s", "2 min", "1 h 00 min", "1 h 02 min"]
 
 
 @pytest.mark.slow
@@ -178,12 +178,12 @@ def test_interrupted_in_one_line(pairs, tmp_path):
     command = [sys.executable, "-W", "ignore", "-m", "s2s", "train", str(pairs), "--out", "m", *TINY]
     command += ["--epochs", "100000", "--patience", "0", "--eval-every", "20"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + 200
+    end = time.monotonic() + 600
     while not (tmp_path / "m/config.json").exists():
         assert time.monotonic() < end and process.poll() is None
         time.sleep(0.1)
     os.kill(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=100)
+    _, err = process.communicate(timeout=600)
     pattern = r"s2s: interrupted at step \d+; the model of step \d+ is in m, and .* --resume goes on from step \d+\."
     assert process.returncode == 130 and re.fullmatch(pattern, err.splitlines()[-1]) and "Traceback" not in err
 

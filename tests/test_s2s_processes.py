@@ -96,7 +96,7 @@ def test_who_is_left_says_so_and_ends(tmp_path, gone, how):
     port, more = free_port(), ["--epochs", "100000", "--patience", "0", "--eval-every", "50", "--peer-timeout", "5"]
     both = [start(rank, port, tmp_path, *more) for rank in (0, 1)]
     try:
-        end = time.monotonic() + 240
+        end = time.monotonic() + 600
         while not (tmp_path / "m/config.json").exists():  # which the first validation writes
             assert time.monotonic() < end and all(process.poll() is None for process in both)
             time.sleep(0.1)
