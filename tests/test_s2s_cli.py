@@ -20,6 +20,7 @@ from s2s.report import records
 
 TINY = ["--embedding-size", "16", "--encoder-size", "16", "--hidden-size", "32", "--attention-size", "16"]
 TINY += ["--readout-size", "16", "--tokens", "char", "--batch-size", "16", "--lr", "0.01", "--dropout", "0"]
+TINY += ["--no-curves"]
 
 
 def exit_code(*arguments):

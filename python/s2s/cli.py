@@ -8,7 +8,8 @@ from typing import NoReturn
 import typer
 
 from .commands.options import say
-from .errors import S2SError
+from .errors import PeerError, S2SError
+from .launch import launched, rank
 
 COMMANDS = (
     "prepare",
@@ -17,6 +18,8 @@ COMMANDS = (
     "align",
     "chat",
     "evaluate",
+    "average",
+    "curves",
     "presets",
     "info",
     "dates",
@@ -39,6 +42,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     # Read when torch is imported, which is later. Threads that spin while they wait gain nothing on idle
     # cores, and make a training step ten times slower as soon as another process wants one of them.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if launched():  # else each process says that all its parameters are used, which may change from step to step
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # Whatever the locale says; the texts are UTF-8, and a file name that is not can still be reported.
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -55,7 +60,8 @@ def run(arguments: list[str] | None) -> int:
         sys.stdout.flush()
         return code or 0
     except S2SError as error:
-        say(sentence(str(error)))
+        if rank() == 0 or isinstance(error, PeerError):  # else the first of the processes says it
+            say(sentence(str(error)))
     except BrokenPipeError:
         # The reader of our output has gone, as head does; nothing more can be written, not even at exit.
         sys.stdout = None
@@ -69,7 +75,7 @@ def run(arguments: list[str] | None) -> int:
     except Exception as error:
         if not hasattr(error, "format_message"):  # what typer raises for wrong usage
             raise
-        if message := error.format_message():  # none where help was printed instead
+        if (message := error.format_message()) and rank() == 0:  # no message where help was printed instead
             say(sentence(message))
         return error.exit_code
     return 1

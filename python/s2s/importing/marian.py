@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..errors import S2SError
+from ..files import AnyPath
 from ..model.config import Config
 from ..text.pairs import read_text
 from ..text.vocab import SPECIALS, Vocabulary
@@ -37,7 +38,7 @@ ONLY = {
 NEVER = -1e9  # a logit whose probability is 0: of our tokens that Marian does not have
 
 
-def import_marian(model, vocab) -> Translator:
+def import_marian(model: AnyPath, vocab: AnyPath) -> Translator:
     """The Translator of a Marian model (.npz) of type s2s.
 
     Texts are tokens between spaces, as the vocabulary has them. ``translate(texts, allow_unknown=True)`` may write

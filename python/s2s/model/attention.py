@@ -49,7 +49,7 @@ class DotAttention(nn.Module):
             context, weights = self(query[:, None], None, values, keys=keys, lengths=lengths, bias=bias)
             return context.squeeze(1), weights.squeeze(1)
         source, heads = keys.shape[1], self.num_heads
-        scores = query @ keys.reshape(len(keys), source * heads, -1).mT  # (B, T, S * N)
+        scores = query @ keys.reshape(len(keys), source * heads, query.shape[-1]).mT  # (B, T, S * N)
         scores = scores.unflatten(-1, (source, heads)).mT  # (B, T, N, S)
         if bias is not None:
             scores = scores + (bias if bias.dim() == 3 else bias[:, None])[:, :, None]

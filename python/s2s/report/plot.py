@@ -78,17 +78,19 @@ def plot_alignment(path: AnyPath, translation: Any, source: str = "source", targ
     """Writes the heat map of a Translation as a picture; its format is that of the path's ending."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
 
     weights = translation.weights.float().numpy()
     rows, columns = weights.shape
-    fonts = Fonts("".join(translation.source_pieces + translation.target_pieces))
+    fonts = Fonts("".join(map(printable, translation.source_pieces + translation.target_pieces)))
     x_labels = [label(piece, fonts.missing) for piece in translation.source_pieces]
     y_labels = [label(piece, fonts.missing) for piece in translation.target_pieces]
     longest = max(map(len, x_labels))
     figure = Figure(figsize=(max(4.5, 0.3 * columns + 2.2), max(3.0, 0.3 * rows + 1.6)), layout="constrained")
     FigureCanvasAgg(figure)  # draws without a screen
     axes = figure.add_subplot()
-    image = axes.imshow(weights, cmap="viridis", vmin=0, vmax=1, aspect="equal")
+    # The scale ends with the data: attention that is spread over many words would else be one dark field.
+    image = axes.imshow(weights, cmap="viridis", vmin=0, vmax=max(float(weights.max()), 1e-3), aspect="equal")
     axes.set_xticks(range(columns), x_labels, rotation=90 if longest > 2 else 0)
     axes.set_yticks(range(rows), y_labels)
     for tick in [*axes.get_xticklabels(), *axes.get_yticklabels()]:
@@ -102,7 +104,7 @@ def plot_alignment(path: AnyPath, translation: Any, source: str = "source", targ
     axes.tick_params(which="minor", length=0)
     axes.set_xlabel(source)
     axes.set_ylabel(target)
-    bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.03)
+    bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.03, format=PercentFormatter(1, decimals=None))
     bar.set_label("attention weight")
     bar.outline.set_visible(False)
     if fonts.missing:

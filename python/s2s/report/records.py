@@ -53,7 +53,7 @@ class Clock:
         }
 
 
-def training_record(clock, pairs, model, before=None) -> dict:
+def training_record(clock, pairs, model, before=None, processes=1) -> dict:
     """Of a run of ``s2s train``; kept in the checkpoint as run.json. ``before``: that of the run it goes on with."""
     commands = {"command": command_line()}
     if before:
@@ -63,6 +63,7 @@ def training_record(clock, pairs, model, before=None) -> dict:
         **clock.read(),
         "pairs": pairs,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        **({"processes": processes} if processes > 1 else {}),
         "machine": machine(),
     }
 
