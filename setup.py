@@ -139,7 +139,7 @@ def extension(torch, cxx, cuda_home):
     # own build flags would bring in.
     cxx_flags = ["-O3", "-std=c++20", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math"]
     cxx_flags += ["-Wall", "-g0", "-fno-wrapv", *openmp_compile]
-    sources = sorted(glob("csrc/*.cpp") + glob("csrc/cpu/*.cpp") + glob("csrc/cpu/decoder/*.cpp"))
+    sources = sorted(glob("csrc/*.cpp") + glob("csrc/cpu/**/*.cpp", recursive=True))
     make, flags = cpp_extension.CppExtension, {}
     if cuda_home:
         make = cpp_extension.CUDAExtension

@@ -2,12 +2,16 @@
 #include <torch/csrc/utils/pybind.h>
 
 #include "cpu/isa.h"
+#include "cpu/threads/limits.h"
 #include "ops.h"
 
 PYBIND11_MODULE(_C, m) {
   namespace py = pybind11;
   using py::arg;
   m.def("cpu_capability", &s2s::cpu::cpu_capability, "Instruction set of the CPU kernels.");
+  m.def("cores", &s2s::cpu::threads::cores, "Cores that the CPU kernels may use: of the affinity mask and the quota.");
+  m.def("quota", &s2s::cpu::threads::quota, arg("process"), arg("root"), "Cores of a control group's quota, or 0.");
+  m.def("pretend_cores", &s2s::cpu::threads::pretend_cores, arg("count"), "For tests: so many cores; 0 as there are.");
   m.def("additive_attention", &s2s::additive_attention, arg("query"), arg("keys"), arg("values"), arg("v"),
         py::kw_only(), arg("lengths") = py::none(), arg("mask") = py::none(), arg("bias") = py::none());
   m.def("gru_step", &s2s::gru_step, arg("gates_x"), arg("gates_h"), arg("h"));

@@ -92,7 +92,7 @@ def build(lane, folder):
 
     objects, lib = folder / "objects", Path(torch.__file__).parent / "lib"
     objects.mkdir(parents=True, exist_ok=True)
-    sources = sorted([*(ROOT / "csrc").glob("*.cpp"), *(ROOT / "csrc" / "cpu").glob("*.cpp")])
+    sources = sorted([*(ROOT / "csrc").glob("*.cpp"), *(ROOT / "csrc" / "cpu").rglob("*.cpp")])
     headers = max(path.stat().st_mtime for path in [*(ROOT / "csrc").rglob("*.h"), Path(__file__)])
     includes = [str(ROOT / "csrc"), *include_paths(), sysconfig.get_path("include")]
     compiler = ["c++", *COMMON, *lane.flags, *(f"-I{path}" for path in includes)]

@@ -14,6 +14,8 @@
 #include <omp.h>
 #endif
 
+#include "threads/limits.h"
+
 namespace s2s::cpu {
 
 // begin and end of part `index` of `parts` near-equal parts of 0..n.
@@ -79,10 +81,14 @@ using at::parallel_for;
 // little work, and threads that split the columns read each weight once.
 constexpr int64_t kRowsOfAGroup = 8;
 
+// As many threads as torch would use, but no more than there are cores for this process: threads that meet wait for one
+// that has none. In a container torch counts the cores of the machine, whatever the quota.
+inline int64_t num_threads() { return std::min<int64_t>(at::get_num_threads(), threads::cores()); }
+
 // Calls f(index, count) in every one of `count` threads. `work`, in floating-point operations, decides how many.
 template <class F>
 void run_threads(double work, const F& f) {
-  int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+  int64_t threads = at::in_parallel_region() ? 1 : num_threads();
   if (work < 2e5) threads = 1;
 #ifdef S2S_STD_THREADS
   return std_threads(threads, f);

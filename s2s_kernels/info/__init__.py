@@ -45,6 +45,7 @@ def info() -> dict[str, Any]:
         "cudnn": torch.backends.cudnn.version() if torch.cuda.is_available() else None,
         "cpu_capability": extension.cpu_capability() if extension else None,
         "threads": torch.get_num_threads(),
+        "cores": extension.cores() if extension else None,
         "devices": devices,
         "backends": {kind: _backend(kind) for kind in dict.fromkeys(name.split(":")[0] for name in devices)},
     }
