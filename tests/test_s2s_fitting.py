@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -177,13 +178,15 @@ def test_the_bar_shows_no_time_left_at_its_end(capsys):
 def test_interrupted_in_one_line(pairs, tmp_path):
     command = [sys.executable, "-W", "ignore", "-m", "s2s", "train", str(pairs), "--out", "m", *TINY]
     command += ["--epochs", "100000", "--patience", "0", "--eval-every", "20"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    # A pytest in the background of a shell ignores Ctrl-C, and its children would inherit that.
+    heard = {"preexec_fn": partial(signal.signal, signal.SIGINT, signal.SIG_DFL)}
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, **heard)
     end = time.monotonic() + 600
     while not (tmp_path / "m/config.json").exists():
         assert time.monotonic() < end and process.poll() is None
         time.sleep(0.1)
     os.kill(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=600)
+    _, err = process.communicate(timeout=100)
     pattern = r"s2s: interrupted at step \d+; the model of step \d+ is in m, and .* --resume goes on from step \d+\."
     assert process.returncode == 130 and re.fullmatch(pattern, err.splitlines()[-1]) and "Traceback" not in err
 
