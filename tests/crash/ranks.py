@@ -74,7 +74,9 @@ def one_training(folder, out, kills) -> int:
             continue  # the training has ended in the meantime
         done += 1
     if code := agent.wait(timeout=600):
-        raise RuntimeError(f"exit code {code} after {done} kills: {(folder / f'{out}.log').read_text()[-2000:]}")
+        said = (folder / f"{out}.log").read_text()
+        ours = [line for line in said.splitlines() if line.startswith("s2s: ")]
+        raise RuntimeError("\n".join([f"exit code {code} after {done} kills", *ours, said[-2000:]]))
     return done
 
 
