@@ -5,11 +5,13 @@ Gloo carries what they agree on; the gradients go over gloo on CPUs and over NCC
 
 import contextlib
 import datetime
+import os
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import PeerError, S2SError
@@ -36,7 +38,11 @@ def joined(device, timeout: float):
         return
     with answering(timeout):
         try:
-            dist.init_process_group("gloo", timeout=STARTING)
+            store, number, size = next(rendezvous("env://", timeout=STARTING))
+            # torchrun keeps one store through all its restarts (2.13): without names of their own the processes of this
+            # start may meet at the address that one which was killed has left there.
+            store = dist.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+            dist.init_process_group("gloo", store=store, rank=number, world_size=size, timeout=STARTING)
         except ValueError as error:  # a variable of torchrun is missing
             raise S2SError(f"the processes cannot meet ({error}); start them with torchrun.") from None
         backend = "nccl" if torch.device(device).type == "cuda" else "gloo"
