@@ -266,9 +266,8 @@ def cho_parameters(r, cell, E, H, R, V):
     }
 
 
-def bahdanau(p, gru, source, inputs):
-    """Appendix A: annotations of both directions, s_0 = tanh(W_s <-h_1), deep output over s_i."""
-    size = len(p["W_s"])
+def both_ways(p, gru, source, size):
+    """The annotations [->h ; <-h] of the source, and the <-h by themselves."""
     words, forward, backward = [p["encoder_embedding"][token] for token in source], [], []
     h = torch.zeros(size, dtype=torch.float64)
     for x in words:
@@ -279,6 +278,12 @@ def bahdanau(p, gru, source, inputs):
         h = gru(p["backward"], x, h)
         backward.insert(0, h)
     annotations = [torch.cat(pair) for pair in zip(forward, backward)]
+    return annotations, backward
+
+
+def bahdanau(p, gru, source, inputs):
+    """Appendix A: annotations of both directions, s_0 = tanh(W_s <-h_1), deep output over s_i."""
+    annotations, backward = both_ways(p, gru, source, len(p["W_s"]))
     s, logits = tanh(p["W_s"] @ backward[0]), []
     for token in inputs:
         y = p["embedding"][token]
@@ -304,17 +309,7 @@ def bahdanau_parameters(r, cell, E, H, A, R, V):
 def nematus(p, gru, source, inputs):
     """Sennrich et al. (2017), section 4: s_0 of the mean annotation, s'_i = GRU_1(y, s), c_i = ATT(C, s'_i),
     s_i = GRU_2(s'_i, c_i), and t = tanh(s U_t1 + y U_t2 + c U_t3)."""
-    size = len(p["W_init"])
-    words, forward, backward = [p["encoder_embedding"][token] for token in source], [], []
-    h = torch.zeros(size, dtype=torch.float64)
-    for x in words:
-        h = gru(p["forward"], x, h)
-        forward.append(h)
-    h = torch.zeros(size, dtype=torch.float64)
-    for x in reversed(words):
-        h = gru(p["backward"], x, h)
-        backward.insert(0, h)
-    annotations = [torch.cat(pair) for pair in zip(forward, backward)]
+    annotations, _ = both_ways(p, gru, source, len(p["W_init"]))
     s, logits = tanh(p["W_init"] @ (sum(annotations) / len(annotations)) + p["b_init"]), []
     for token in inputs:
         y = p["embedding"][token]

@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import S2SError
+from ..report.curves import PICTURES
 from .lines import progress, read_chunks, report_cuts
 from .options import BatchOption, DeviceOption, ModelArgument, pick_device, say, with_search_options
 
-PICTURES, PAGES, TABLES = (".png", ".pdf", ".svg"), (".html", ".htm"), ("", ".txt", ".tsv")
+PAGES, TABLES = (".html", ".htm"), ("", ".txt", ".tsv")
 
 
 @with_search_options

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..errors import S2SError
-from ..launch import restarted
+from ..launch import restarts
 from ..model.presets import configure
 from .options import OUTPUT, DeviceOption, pick_device, with_config_options
 
@@ -120,11 +120,11 @@ def begin(stack, out, resume, overwrite):
     if resume:
         check_there(out)  # before the folder is made
     stack.enter_context(locked(out))
-    if resume or restarted():
+    if resume or restarts():
         finish_state(out)
     if resume:
         return read_state(out)
-    if restarted() and (state := own_state(out)):
+    if restarts() and (state := own_state(out)):
         return state
     if not overwrite:
         check_free(out)

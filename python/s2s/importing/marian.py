@@ -6,6 +6,7 @@ first state is made of the mean of the encoder's outputs, the first input is a v
 """
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ ONLY = {
 NEVER = -1e9  # a logit whose probability is 0: of our tokens that Marian does not have
 
 
-def import_marian(model: AnyPath, vocab: AnyPath) -> Translator:
+def import_marian(model: AnyPath, vocab: AnyPath | Sequence[AnyPath]) -> Translator:
     """The Translator of a Marian model (.npz) of type s2s.
 
     Texts are tokens between spaces, as the vocabulary has them. ``translate(texts, allow_unknown=True)`` may write

@@ -5,7 +5,6 @@ Gloo carries what they agree on; the gradients go over gloo on CPUs and over NCC
 
 import contextlib
 import datetime
-import os
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import PeerError, S2SError
-from ..launch import launched, rank
+from ..launch import launched, rank, restarts
 
 # Until the training begins, one may wait for another that counts the words of a large file.
 STARTING = datetime.timedelta(days=1)
@@ -41,15 +40,15 @@ def joined(device, timeout: float):
             store, number, size = next(rendezvous("env://", timeout=STARTING))
             # torchrun keeps one store through all its restarts (2.13): without names of their own the processes of this
             # start may meet at the address that one which was killed has left there.
-            store = dist.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+            store = dist.PrefixStore(f"start {restarts()}", store)
             dist.init_process_group("gloo", store=store, rank=number, world_size=size, timeout=STARTING)
         except ValueError as error:  # a variable of torchrun is missing
             raise S2SError(f"the processes cannot meet ({error}); start them with torchrun.") from None
         backend = "nccl" if torch.device(device).type == "cuda" else "gloo"
         wait = datetime.timedelta(seconds=timeout)
         yield Processes(
-            dist.get_rank(),
-            dist.get_world_size(),
+            number,
+            size,
             dist.new_group(timeout=wait, backend="gloo"),
             dist.new_group(timeout=wait, backend=backend),
         )
