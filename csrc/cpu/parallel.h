@@ -110,7 +110,7 @@ inline int64_t groups_of(int64_t rows, int64_t count) {
 // Calls f(group, groups, team) in every thread.
 template <class F>
 void run_teams(int64_t rows, double work, const F& f) {
-  std::vector<Barrier> barriers(at::get_num_threads());
+  std::vector<Barrier> barriers(at::get_num_threads());  // enough, whatever num_threads() is by then
   run_threads(work, [&](int64_t index, int64_t count) {
     int64_t groups = groups_of(rows, count), size = count / groups, group = index / size;
     if (group < groups) f(group, groups, Team{index % size, size, &barriers[group]});
