@@ -217,12 +217,14 @@ def build_command(torch):
 
         def compiles(self, cxx, cuda_home):
             """Whether the extension is built."""
+            before = self.compiler, self.inplace
             try:
                 vars(self.extensions[0]).update(vars(extension(torch, cxx, cuda_home)))
                 super().run()
             except Exception as error:  # the compiler has said its own; a traceback into torch helps nobody
                 if not isinstance(error.__cause__, subprocess.CalledProcessError):
                     print(error, file=sys.stderr)
+                self.compiler, self.inplace = before  # which a run that fails leaves changed
                 return False
             return True
 

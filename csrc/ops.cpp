@@ -6,6 +6,7 @@
 
 #include "beam_search.h"
 #include "cpu/threads/aten.h"
+#include "cpu/threads/pool.h"
 #include "find_op.h"
 
 namespace s2s {
@@ -44,11 +45,11 @@ void add_resets(OptionalTensors& inputs, const OptionalTensor& resets, std::init
 template <auto f>
 struct in_own_threads;
 
-// f, with ATen kept out of libgomp's threads.
+// f; while libgomp's threads come late ATen is kept out of them.
 template <class R, class... Arguments, R (*f)(Arguments...)>
 struct in_own_threads<f> {
   static R call(Arguments... arguments) {
-    cpu::threads::KeepAtenHere kept;
+    cpu::threads::KeepAtenHere kept(!cpu::threads::with_openmp());
     return f(std::forward<Arguments>(arguments)...);
   }
 };

@@ -41,9 +41,8 @@ def available(device_type: str) -> tuple[str, ...]:
     return tuple(_available(device_type))
 
 
-def _available(
-    device_type: str,
-) -> Iterator[str]:  # one by one, as a GPU is asked for what it can only where Triton's turn comes
+def _available(device_type: str) -> Iterator[str]:
+    # One by one, as a GPU is asked for what it can only where Triton's turn comes.
     if device_type == "cpu" and extension.built:
         yield "cpp"
     if device_type == "cuda" and extension.cuda:

@@ -8,19 +8,20 @@ from helpers import Random, call, scan_inputs, shrink
 
 import s2s_kernels as sk
 from s2s_kernels.ops import attention_decoder
+from s2s_kernels.ops.decoder_checks import CARRIED
 
 
 def decoder_inputs(
     op, *, L=1, query="h", score="additive", project=True, scale=None, b_score=False, normalization=None, K=None,
     dense=None, location=None, first_weights=False, detach=False, feed=None, own_values=False, masks=(), F=None,
-    N=None, seed=0,
+    N=None, transition=False, seed=0,
     **sizes,
 ):  # fmt: skip
     """As ``scan_inputs``, which takes the sizes, with the parts. The choices are there only where they are given.
 
     L: layers. project: whether a dot score has a w_query. K: of w_location. dense: the filters of
     a w_dense. masks: their names.
-    A layer above the first is ``layers[0][0]`` .. ``layers[0][3]``.
+    A layer above the first is ``layers[0][0]`` .. ``layers[0][3]``, a transition ``transition[0]`` .. ``[3]``.
     """
     r = Random(seed + 1000)
     H, D = sizes.get("H", 11), sizes.get("D", 7)
@@ -62,6 +63,10 @@ def decoder_inputs(
             shapes = ((gates * H, H), (gates * H, H), (gates * H,), (gates * H,))
             for j, shape in enumerate(shapes):
                 inputs[f"layers[{i}][{j}]"] = r.normal(*shape, scale=shrink(H) if j < 2 else 1.0)
+    if transition:
+        inputs["weight_ih"] = inputs["weight_ih"][:, : inputs["x"].shape[2]].contiguous()
+        for j, shape in enumerate(((gates * H, fed), (gates * H, H), (gates * H,), (gates * H,))):
+            inputs[f"transition[{j}]"] = r.normal(*shape, scale=shrink(shape[1]) if j < 2 else 1.0)
     heads, layers = () if N is None else (N,), () if L == 1 else (L,)
     shapes = {
         "drop_query": (B, T + 1, asked),
@@ -69,7 +74,7 @@ def decoder_inputs(
         "drop_attended": (B, T + 1, H if feed == "gate" else H + context),
         "drop_fed": (B, T, fed),
         "drop_layers": (L - 1, B, T, H),
-        **dict.fromkeys(("drop_h", "drop_c", "zone_h", "zone_c"), (*layers, B, T, H)),
+        **dict.fromkeys(CARRIED, (*layers, B, T, H)),
     }
     for name in masks:
         inputs[name] = r.factors(*shapes[name], zone=name.startswith("zone"))
@@ -96,6 +101,7 @@ PARTS = {
     "tanh": {"F": 6, "masks": ("drop_attended",)},
     "heads": {"N": 2, "own_values": True},
     "first": {"first": True},
+    "transition": {"transition": True},
     **{name: {"masks": (name,)} for name in ("drop_query", "drop_weights", "drop_fed")},
     **{name: {"masks": (name,)} for name in ("drop_h", "drop_c", "zone_h", "zone_c")},
 }
@@ -111,6 +117,11 @@ ALL = {
         "feed": "gate", "lengths": torch.int32,
         "masks": ("drop_query", "drop_weights", "drop_attended", "drop_fed", "drop_layers", "drop_h", "zone_h"),
     },
+    "all of a transition": {
+        "transition": True, "query": "c_h", "scale": 0.7, "b_score": True, "normalization": "sigmoid", "K": 3,
+        "location": "both", "dense": 3, "first_weights": True, "F": 9, "feed": "tanh", "lengths": torch.int64,
+        "mask": True, "masks": ("drop_query", "drop_weights", "drop_attended", "drop_fed"),
+    },
 }  # fmt: skip
 
 
@@ -123,6 +134,8 @@ def joined(a, b):
     if ("N" in form and one_head) or ("K" in form and form.get("score") == "dot"):
         return None
     if form.get("feed") == "gate" and "F" in form:
+        return None
+    if "transition" in form and ("L" in form or "first" in form or set(form["masks"]) & set(CARRIED)):
         return None
     if form.get("N") and not form.get("project", True):
         form["H"] = 12

@@ -27,6 +27,7 @@ class Row:
         many = 1
         while f"layers[{many - 1}][0]" in a:
             many += 1
+        self.transition = [a.get(f"transition[{i}]") for i in range(4)] if "transition[0]" in a else None
         self.layers = [[a.get(name) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]]
         self.layers += [[a[f"layers[{i}][{j}]"] for j in range(4)] for i in range(many - 1)]
         self.h = [(a["h0"][i, b] if many > 1 else a["h0"][b]) for i in range(many)]
@@ -59,14 +60,20 @@ class Row:
         for t in range(steps + 1):
             context, weight = self.attend(t)
             fed = self.feed(t, context)
+            if self.transition and t:
+                fed_in = fed * self.factors("drop_fed", t - 1)
+                self.h[0], self.c[0] = layer(self.op, *self.transition, fed_in, self.h[0], self.c[0])
+                states.append(self.h[0])
             if t == 0 and a.get("first_feed") is not None:
                 fed = a["first_feed"][b]
-            else:
+            elif t or not self.transition:
                 self.last, self.total, self.aligned = weight[0], self.total + weight[0], weight[0]
             contexts.append(context)
             weights.append(weight)
             feeds.append(fed)
-            if t < steps:
+            if self.transition and t < steps:
+                self.step(t, a["x"][b, t])
+            elif t < steps:
                 self.step(t, np.concatenate([a["x"][b, t], fed * self.factors("drop_fed", t)]))
                 states.append(self.h[-1])
         feeds = contexts if a.get("w_feed") is None else feeds

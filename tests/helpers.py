@@ -199,6 +199,9 @@ def call(module, op, inputs):
     layers = [args.pop(name) for name in inputs if name.startswith("layers[")]  # layers[0][0] .. layers[0][3], ...
     if layers:
         args["layers"] = [layers[i : i + 4] for i in range(0, len(layers), 4)]
+    transition = [args.pop(name) for name in inputs if name.startswith("transition[")]
+    if transition:
+        args["transition"] = transition
     if "reset_h" in args:
         args["reset_states"] = (args.pop("reset_h"), args.pop("reset_c"))
     if "c0" in args:

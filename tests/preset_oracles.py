@@ -266,9 +266,8 @@ def cho_parameters(r, cell, E, H, R, V):
     }
 
 
-def bahdanau(p, gru, source, inputs):
-    """Appendix A: annotations of both directions, s_0 = tanh(W_s <-h_1), deep output over s_i."""
-    size = len(p["W_s"])
+def both_ways(p, gru, source, size):
+    """The annotations [->h ; <-h] of the source, and the <-h by themselves."""
     words, forward, backward = [p["encoder_embedding"][token] for token in source], [], []
     h = torch.zeros(size, dtype=torch.float64)
     for x in words:
@@ -279,6 +278,12 @@ def bahdanau(p, gru, source, inputs):
         h = gru(p["backward"], x, h)
         backward.insert(0, h)
     annotations = [torch.cat(pair) for pair in zip(forward, backward)]
+    return annotations, backward
+
+
+def bahdanau(p, gru, source, inputs):
+    """Appendix A: annotations of both directions, s_0 = tanh(W_s <-h_1), deep output over s_i."""
+    annotations, backward = both_ways(p, gru, source, len(p["W_s"]))
     s, logits = tanh(p["W_s"] @ backward[0]), []
     for token in inputs:
         y = p["embedding"][token]
@@ -298,6 +303,33 @@ def bahdanau_parameters(r, cell, E, H, A, R, V):
         "decoder": cell(r, E + 2 * H, H),
         **matrices(r, W_s=(H, H), W_a=(A, H), U_a=(A, 2 * H), v_a=(A,)),
         **matrices(r, U_o=(2 * R, H), V_o=(2 * R, E), C_o=(2 * R, 2 * H), W_o=(V, R)),
+    }
+
+
+def nematus(p, gru, source, inputs):
+    """Sennrich et al. (2017), section 4: s_0 of the mean annotation, s'_i = GRU_1(y, s), c_i = ATT(C, s'_i),
+    s_i = GRU_2(s'_i, c_i), and t = tanh(s U_t1 + y U_t2 + c U_t3)."""
+    annotations, _ = both_ways(p, gru, source, len(p["W_init"]))
+    s, logits = tanh(p["W_init"] @ (sum(annotations) / len(annotations)) + p["b_init"]), []
+    for token in inputs:
+        y = p["embedding"][token]
+        s = gru(p["first"], y, s)
+        c = attend([p["v_a"] @ tanh(p["U_a"] @ s + p["W_a"] @ h + p["b_a"]) for h in annotations], annotations)
+        s = gru(p["second"], c, s)
+        logits.append(p["V_o"] @ tanh(p["U_t1"] @ s + p["U_t2"] @ y + p["U_t3"] @ c + p["b_t"]) + p["b_o"])
+    return torch.stack(logits)
+
+
+def nematus_parameters(r, cell, E, H, A, R, V):
+    return {
+        "encoder_embedding": r(V, E),
+        "embedding": r(V, E),
+        "forward": cell(r, E, H),
+        "backward": cell(r, E, H),
+        "first": cell(r, E, H),
+        "second": cell(r, 2 * H, H),
+        **matrices(r, W_init=(H, 2 * H), b_init=(H,), U_a=(A, H), W_a=(A, 2 * H), b_a=(A,), v_a=(A,)),
+        **matrices(r, U_t1=(R, H), U_t2=(R, E), U_t3=(R, 2 * H), b_t=(R,), V_o=(V, R), b_o=(V,)),
     }
 
 

@@ -107,6 +107,9 @@ def part_inputs(op, fed, seed, parts, **sizes):
     made = decoder_inputs(op, T=1, seed=seed, **parts | sizes)
     embedded = made.pop("x").shape[2]
     layers = [made.pop(name) for name in list(made) if name.startswith("layers[")]
+    transition = [made.pop(name) for name in list(made) if name.startswith("transition[")]
+    if transition:
+        made["transition"] = tuple(transition)
     if layers:
         made["layers"] = tuple(tuple(layers[i : i + 4]) for i in range(0, len(layers), 4))
     made["state"] = tuple(made.pop(name) for name in ("h0", "c0") if name in made)
@@ -122,6 +125,7 @@ WAYS = [
     {"order": "after", "readout": "state_context", "first": True},
     {"readout": "state", "first": True},
 ]
+BETWEEN = [{"readout": "state_context_input", "R": 9}, {"readout": "state_context"}]
 
 
 def part_forms(parts):
@@ -133,6 +137,8 @@ def part_forms(parts):
     for i, (name, form, lstm) in enumerate(cells):
         sizes = {size: form[size] for size in ("H", "N", "F") if size in form}
         way = WAYS[(i // 2 + lstm) % len(WAYS)]
+        if "transition" in form:  # which knows neither another order nor a first feed
+            way = BETWEEN[i // 2 % len(BETWEEN)]
         kept = {key: x for key, x in form.items() if key not in ("H", "masks")}
         forms[f"{name}{', lstm' * lstm}, {way.get('order', 'before')}"] = way | sizes | {"lstm": lstm, "parts": kept}
     return forms
@@ -222,14 +228,16 @@ def teacher_forced(inputs, b, output):
     elsewhere = ("state", "embedding", "order", "readout", "w_output", "b_output", "w_readout", "b_readout")
     weights = {name: y for name, y in inputs.items() if name not in rows + elsewhere}
     first = state if len(state) == 2 else state[0]
-    if inputs["weight_ih"].shape[1] == x.shape[2]:  # not fed: a cell that ignores what it is fed
+    between, fed = "transition" in inputs, inputs["weight_ih"].shape[1] > x.shape[2]
+    if not fed and not between:  # a cell that ignores what it is fed
         width = row["values"].shape[-1] * (inputs["keys"].shape[2] if inputs["keys"].dim() == 4 else 1)
         unread = weights["weight_ih"].new_zeros(len(weights["weight_ih"]), width)
         weights["weight_ih"] = torch.cat([weights["weight_ih"], unread], 1)
         if inputs["order"] == "after":  # and nothing has looked at the source before
             row["first_feed"] = unread.new_zeros(1, width)
     out = scan(x, first, **weights, **row)
-    read = slice(None, -1) if inputs["order"] == "before" else slice(1, None)
+    before = inputs["order"] == "before" and not between
+    read = slice(None, -1) if before else slice(1, None)
     parts = {"state": [out.states], "state_context": [out.states, out.contexts[:, read]]}
     parts["state_context_input"] = [*parts["state_context"], x]
     features = out.feeds[:, 1:] if inputs["readout"] == "feed" else torch.cat(parts[inputs["readout"]], -1)

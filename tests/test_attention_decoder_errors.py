@@ -92,6 +92,8 @@ VALUES = [
     ("detach_location", 1, TypeError, "detach_location is 1, expected True or False"),
     ("layers", 3, TypeError, "layers is a int, expected a tuple or list"),
     ("layers", [3], TypeError, r"layers\[0\] is a int, expected \(weight_ih, weight_hh, bias_ih, bias_hh\)"),
+    ("transition", 3, TypeError, r"transition is a int, expected \(weight_ih, weight_hh, bias_ih, bias_hh\)"),
+    ("transition", [None], ValueError, r"transition has 1 elements, expected the 4 of \(weight_ih, "),
     ("layers", [(None, None)], ValueError, r"layers\[0\] has 2 elements, expected the 4 of \(weight_ih, "),
 ]
 
@@ -147,6 +149,16 @@ COMBINATIONS = {
     "gate alone": ({}, {"feed": "gate"}, "feed is 'gate' without w_feed, expected both"),
     "b_feed alone": ({}, {"b_feed": ones(7)}, "b_feed is given without w_feed, expected both or neither"),
     "attended alone": ({}, {"drop_attended": ones(3, 5, 18)}, "drop_attended is given without w_feed"),
+    "a first feed of a transition": (
+        {"transition": True},
+        {"first_feed": ones(3, 7)},
+        "first_feed is given with a transition, expected None: no feed comes before it",
+    ),
+    "dropout of a transition": (
+        {"transition": True},
+        {"drop_h": ones(3, 4, 11)},
+        "drop_h is given with a transition, expected None",
+    ),
     "layers alone": ({}, {"drop_layers": ones(1, 3, 4, 11)}, "drop_layers is given without layers"),
     "gate of another width": ({"F": 9}, {"feed": "gate"}, r"(w_feed|weight_ih) has shape"),
     "b_score of heads": ({"N": 3}, {"b_score": ones(1)}, r"b_score has shape \(1,\), expected \(N\) = \(3,\)"),

@@ -22,3 +22,12 @@ def test_trainings_survive():
     for row in rows:
         survived = [cell.strip(" |").split(" of ") for cell in row[2:]]
         assert len(survived) == 6 and all(a == b and int(b) for a, b in survived)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is of Linux")
+def test_a_killed_process_is_started_anew_and_goes_on():
+    run = [sys.executable, "-W", "ignore", "-m", "tests.crash.ranks", "--kills", "2"]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout == "2 of 2 killed processes recovered from, to the bit.\n"

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # The floors of the model layer, the ground first; a floor imports itself and what is under it.
 FLOORS = (
-    ("errors", "files", "lazy"),
+    ("errors", "files", "launch", "lazy"),
     ("text",),
     ("model",),
     ("search",),

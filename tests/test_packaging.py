@@ -99,7 +99,8 @@ def test_info_command():
     assert status == 0, table
     assert ["s2s_kernels", sk.__version__] in [line.split() for line in table.splitlines()]
     status, text = python("-m", "s2s_kernels.info", "--json")
-    assert status == 0 and json.loads(text) == json.loads(json.dumps(sk.info()))
+    # conftest.py pretends other cores.
+    assert status == 0 and json.loads(text) | {"cores": 0} == json.loads(json.dumps(sk.info() | {"cores": 0}))
 
 
 def test_a_build_for_another_torch_is_named(monkeypatch):

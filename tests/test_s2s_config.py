@@ -58,6 +58,14 @@ def test_toml(tmp_path):
         ({"attention": "general", "normalize_attention": True}, "expected 'additive' or 'concat', which have a v."),
         ({"window_size": 0}, "window_size is 0, expected 1 or more."),
         ({"feed": "none"}, "feed is 'none' with order 'before', expected 'context'"),
+        ({"feed": "attentional", "order": "between"}, "feed is 'attentional' with order 'between', expected 'context'"),
+        ({"attention": "fixed", "order": "between"}, "order is 'between' with attention 'fixed', expected 'before'"),
+        (
+            {"order": "between", "decoder_layers": 2, "attention_layer": "top"},
+            "order is 'between' with attention_layer 'top' and decoder_layers 2, expected 'lowest'",
+        ),
+        ({"order": "between", "first_context": "zeros"}, "first_context is 'zeros' with order 'between'"),
+        ({"attention": "fixed", "initial_state": "mean"}, "initial_state is 'mean' with attention 'fixed'"),
         (
             {"feed": "attentional", "order": "after", "decoder_layers": 2, "attention_layer": "lowest"},
             "attention_layer is 'lowest' with feed 'attentional' and decoder_layers 2, expected 'top'",

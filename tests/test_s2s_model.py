@@ -80,6 +80,11 @@ VARIANTS = {
     "local-m, two layers": {"decoder_layers": 2, "attention_layer": "top", "attention_window": "local-m"},
     "asked with c and h": {"cell": "lstm", "attention_query": "state", "attention_heads": 2},
     "general, asked with c and h": {"cell": "lstm", "attention_query": "state", "attention": "general"},
+    "two cells": {"order": "between", "initial_state": "mean", "readout": "tanh_input"},
+    "two cells, lstm": {"order": "between", "cell": "lstm", "attention_heads": 2, "attention_query": "state"},
+    "two cells, reset before": {"order": "between", "gru_reset": "before", "initial_state": "mean"},
+    "two cells, local-m": {"order": "between", "attention_window": "local-m", "window_size": 1},
+    "two cells under a layer": {"order": "between", "decoder_layers": 2},
     "no feeding": {"order": "after", "feed": "none"},
     "no feeding, lstm": {"order": "after", "feed": "none", "cell": "lstm", "attention_heads": 2},
 }

@@ -43,6 +43,8 @@ BASES = {
     "align": ["{d}/m", "as", "--max-length", "3"],
     "chat": ["{d}/m", "--max-length", "3"],
     "evaluate": ["{d}/m", "{d}/few.tsv", "--max-length", "3"],
+    "average": ["{d}/m", "{d}/m", "--out", "averaged"],
+    "curves": ["{d}/m", "{d}/m", "--out", "curves.png"],
     "presets": [],
     "info": [],
     "dates": ["en", "de", "--train", "5", "--valid", "2", "--test", "2", "--out", "dates"],

@@ -143,6 +143,26 @@ def map_bahdanau(p, cell):
     }
 
 
+def map_nematus(p, cell):
+    return {
+        **embeddings(p),
+        **named("encoder.rnn", cell(p["forward"]), "_l0"),
+        **named("encoder.rnn", cell(p["backward"]), "_l0_reverse"),
+        **named("decoder.scan.cell", cell(p["first"])),
+        **named("decoder.scan.transition", cell(p["second"])),
+        "bridge.layers.0.weight": p["W_init"],
+        "bridge.layers.0.bias": p["b_init"],
+        "decoder.scan.attention.query_layer.weight": p["U_a"],
+        "decoder.scan.attention.query_layer.bias": p["b_a"],
+        "decoder.scan.attention.key_layer.weight": p["W_a"],
+        "decoder.scan.attention.v": p["v_a"],
+        "decoder.readout_layer.weight": torch.cat([p["U_t1"], p["U_t3"], p["U_t2"]], 1),
+        "decoder.readout_layer.bias": p["b_t"],
+        "output.weight": p["V_o"],
+        "output.bias": p["b_o"],
+    }
+
+
 def map_luong(p, cell, score, window, feeding):
     attention = "decoder.scan.attention" if feeding else "decoder.attention"
     inner = attention if window == "global" else attention + ".score"
@@ -208,6 +228,9 @@ def cases():
     for cell in ("keras, after", "bahdanau"):
         parameters = lambda r, cell: oracles.bahdanau_parameters(r, cell, E, H, A, R, V)
         yield case("bahdanau", oracles.bahdanau, parameters, map_bahdanau, cell, {})
+    for cell in ("keras, after", "cho"):
+        parameters = lambda r, cell: oracles.nematus_parameters(r, cell, E, H, A, R, V)
+        yield case("nematus", oracles.nematus, parameters, map_nematus, cell, {})
     for score in ("dot", "general", "concat"):
         for window, width in (("global", None), ("local-m", 1), ("local-p", 2)):
             for feeding in (False, True):
@@ -318,7 +341,7 @@ def test_a_preset_learns(name, dates):
     assert history[-1]["step"] < 350
     assert validation_loss(model, valid_set) < 0.6 * before
     scores = Translator(model, *vocabularies).evaluate(dates[2])
-    if name in ("keras-dialogue", "tf-attention", "lstm-marathi", "bahdanau"):
+    if name in ("keras-dialogue", "tf-attention", "lstm-marathi", "bahdanau", "nematus"):
         assert scores.exact_match > 0.9 and scores.count == len(dates[2]) > 20
 
 
@@ -345,7 +368,7 @@ def test_the_command_lists_them(capsys, tmp_path):
         assert not end.value.code
         return capsys.readouterr().out
 
-    names = [line.split()[0] for line in run().splitlines()]
+    names = [line.split()[0] for line in run().splitlines() if not line.startswith("   ")]  # without what is wrapped
     assert names == ["--preset", *PRESETS, "--config", *recipes()]
     for name in (*PRESETS, *recipes()):  # what it prints is a file that means the same
         path = tmp_path / "p.toml"

@@ -29,6 +29,7 @@ VARIANTS = {
     "other weights": {"seed": 6},
     "luong, heads": {"order": "after", "feed": "attentional", "attention_heads": 2},
     "no feeding, lstm": {"order": "after", "feed": "none", "cell": "lstm"},
+    "two cells": {"order": "between", "initial_state": "mean", "readout": "tanh_input"},
     "general, 2 layers, lstm": {
         "attention": "general",
         "order": "after",
@@ -125,6 +126,75 @@ def test_a_wide_beam_is_exhaustive(model, alpha, beta):
         for found in both:
             assert [h.ids for h in found] == [ids for _, ids in best]
             assert [h.score for h in found] == pytest.approx([score for score, _ in best], abs=1e-4)
+
+
+@torch.no_grad()
+def ended(model, source, width, ending):
+    """The outputs that a beam finds, best first, by lists: [(score, ids)]."""
+    ids, lengths = source_batch([source])
+    prefixes, done = [(0.0, [])], []
+    for t in range(LONGEST + 1):
+        candidates = []
+        for score, prefix in prefixes:
+            features, _ = model(ids, lengths, torch.tensor([[BOS, *prefix]]))
+            logp = torch.log_softmax(model.output(features[0, -1]).float(), -1)
+            tokens = [EOS, *WORDS] if t < LONGEST else [EOS]
+            candidates += [(score + logp[token].item(), [*prefix, token]) for token in tokens]
+        candidates.sort(key=lambda one: -one[0])
+        done += [one for one in candidates[:width] if one[1][-1] == EOS]
+        going = candidates[:width] if ending == "narrow" else candidates
+        prefixes = [one for one in going if one[1][-1] != EOS][:width]
+        if ending == "narrow":
+            width = len(prefixes)
+        elif done and prefixes and max(done)[0] >= prefixes[0][0]:
+            break
+    return sorted(((score, ids[:-1]) for score, ids in done), key=lambda one: -one[0])
+
+
+@pytest.mark.parametrize("width", [2, 3, 5])
+@pytest.mark.parametrize("ending", ["narrow", "best"])
+def test_how_a_beam_ends(model, ending, width):
+    options = SearchOptions(beam=width, max_length=LONGEST, allow_unknown=True, ending=ending)
+    for source, (found,) in zip(SOURCES, search(model, *source_batch(SOURCES), options), strict=True):
+        score, ids = ended(model, source, width, ending)[0]
+        assert found.ids == ids and found.score == pytest.approx(score, abs=1e-4)
+
+
+class Table:
+    """A model of the probabilities {prefix: {token: p}}; after any other prefix the output ends."""
+
+    config = Config()
+
+    def __init__(self, table):
+        self.table, self.prefixes = table, [()]
+
+    def start(self, source, lengths):
+        return Chaos.Memory(torch.ones_like(source)), (torch.zeros(len(source), dtype=torch.long),)
+
+    def step(self, tokens, state, memory):
+        logp, codes = torch.full((len(tokens), VOCAB), -torch.inf), []
+        for row, token, code in zip(logp, tokens.tolist(), state[0].tolist(), strict=True):
+            self.prefixes.append(self.prefixes[code] + (() if token == BOS else (token,)))
+            codes.append(len(self.prefixes) - 1)
+            for following, p in self.table.get(self.prefixes[-1], {EOS: 1.0}).items():
+                row[following] = math.log(p)
+        return logp, torch.ones(len(tokens), 1), (torch.tensor(codes),)
+
+
+def test_what_a_beam_finds_as_it_ends():
+    """By the count, two outputs end it before the better [4, 4]; narrowed to one, it never sees the end of [5]."""
+    later = {(): {EOS: 0.3, 4: 0.45, 5: 0.25}, (4,): {EOS: 0.2, 4: 0.8}, (5,): {EOS: 0.6, 5: 0.4}}
+    later |= {(4, 4): {EOS: 0.95, 4: 0.05}}
+    second = {(): {EOS: 0.5, 4: 0.26, 5: 0.24}, (4,): {EOS: 0.55, 4: 0.45}}
+    found = {}
+    for ending in ("count", "best", "narrow"):
+        options = SearchOptions(beam=2, n_best=2, max_length=LONGEST, ending=ending)
+        found[ending] = [
+            [h.ids for h in search(Table(table), *source_batch([[4]]), options)[0]] for table in (later, second)
+        ]
+    assert found["count"] == [[[], [5]], [[], [5]]]
+    assert found["best"] == [[[4, 4], []], [[], [5]]]
+    assert found["narrow"] == [[[4, 4], []], [[], [4]]]
 
 
 @pytest.mark.parametrize("size", [0, 1, 2])
@@ -387,6 +457,7 @@ def test_what_runs_step_by_step():
     if "cpp" in available("cpu"):
         assert reason() is None
         assert "sampling" in reason(SearchOptions(sample=True))
+        assert "not by 'narrow'" in reason(SearchOptions(beam=2, ending="narrow"))
         assert "repeats" in reason(SearchOptions(no_repeat_ngram=2))
         parts = {"attention": "general", "order": "after", "feed": "attentional", "decoder_layers": 2}
         assert reason(**parts, attention_layer="top") is None

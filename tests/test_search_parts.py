@@ -159,6 +159,14 @@ WRONG_PARTS = [
     ({"K": 3}, {"w_location": torch.zeros(7, 1, 3)}, TypeError, "w_location has dtype torch.float32, .* as h0"),
     ({"score": "dot"}, {"w_query": None}, ValueError, "b_query is given without w_query"),
     ({"N": 2}, {"normalization": "forward"}, ValueError, "normalization is 'forward' with heads"),
+    ({"transition": True}, {"order": "after"}, ValueError, "order is 'after' with a transition, expected 'before'"),
+    ({"transition": True}, {"first_feed": torch.zeros(5, 5).double()}, ValueError, "first_feed is given with a trans"),
+    (
+        {"transition": True},
+        {"transition": (None,) * 4},
+        TypeError,
+        r"transition\[0\] is a NoneType, expected a torch.Tensor",
+    ),
 ]
 
 

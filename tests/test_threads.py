@@ -123,6 +123,23 @@ def test_no_more_threads_than_cores():
     assert 1 <= extension._C.cores() <= (os.cpu_count() or 1)
 
 
+@linux
+@pytest.mark.parametrize(("cores", "more"), [(1, False), (4, True)])
+def test_a_scan_starts_no_more(cores, more):
+    """So small a scan that nothing but its steps is shared out."""
+    code = f"""
+import os, torch, s2s_kernels as sk
+torch.set_num_threads(4)
+sk.extension._C.pretend_cores({cores})
+before = len(os.listdir("/proc/self/task"))
+weights = torch.zeros(72, 4), torch.zeros(72, 24), torch.zeros(72), torch.zeros(72)
+sk.gru(torch.zeros(16, 20, 4), torch.zeros(16, 24), *weights)
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (int(found.stdout) > 0) == more, found.stderr
+
+
 def written(folder, files):
     for name, text in files.items():
         path = folder / name

@@ -10,7 +10,7 @@ namespace {
 
 using namespace decoder;
 
-std::array<int64_t, 7> form(int64_t gates) { return {gates, 0, 0, 0, 0, 0, 0}; }
+std::array<int64_t, 8> form(int64_t gates) { return {gates}; }
 
 // Of the general decoder's inputs these are the ones; a GRU has no c0.
 constexpr int64_t kGiven = kFirstFeed + 1;

@@ -30,7 +30,9 @@ Four decoder_search(const OptionalTensors& inputs, const OptionalTensor& lengths
   Tensor embedding = all[kX];
   in.inputs = embedding.size(1);
   all[kX] = at::empty({all[kH0].size(-2), 0, in.inputs}, embedding.options());
-  bool fed = all[kWFeed].defined() || all[kWeightIh].size(1) != in.inputs;
+  bool transition = form.size() > 7 && form[7] != 0;
+  TORCH_CHECK_VALUE(!transition || order == "before", "order is '", order, "' with a transition, expected 'before'");
+  bool fed = all[kWFeed].defined() || all[kWeightIh].size(1) != in.inputs || transition;
   // Matrices are read as they came in: see Linear.
   Inputs parts(std::move(all), lengths, mask, form, [](const Tensor& x) { return x; }, fed);
   parts.keys = to_compute(parts.keys), parts.values = to_compute(parts.values);

@@ -78,6 +78,8 @@ struct Kernels {
   // In place: from compact to one number a position, zero where invalid; and the way back.
   void (*scatter)(T* row, const int64_t* positions, int64_t count, int64_t size);
   void (*gather)(const T* row, const int64_t* positions, int64_t count, T* compact);
+  // The mean of compact gradients by the weights at their positions.
+  double (*weighted_mean)(const T* weights, const int64_t* positions, int64_t count, const T* grad);
   // In place: compact gradients of the weights to those of the scores.
   void (*softmax_backward)(const T* weights, const int64_t* positions, int64_t count, T* grad);
 

@@ -28,8 +28,8 @@ inline int64_t num_threads() {
   return std::max<int64_t>(std::min<int64_t>(threads::wanted(), threads::cores()), 1);
 }
 
-// While it lives ATen uses the calling thread alone, and num_threads() is what it was. A thread that waits for
-// libgomp's waits awake, on a busy machine for tens of milliseconds, and those stay awake for 16 ms after the last.
+// A thread that waits for libgomp's waits awake, on a busy machine for tens of milliseconds, and those stay awake for
+// 16 ms after the last: there ATen uses the calling thread alone, and num_threads() is what it was.
 using threads::KeepAtenHere;
 using threads::ReleaseAten;
 

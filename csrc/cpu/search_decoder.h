@@ -18,7 +18,7 @@ inline double step_work(const SearchArguments& in, const decoder::Inputs* parts)
   double n = 4.0 * in.heads * in.source * (in.attention + in.width);
   for (const Tensor* x : {&in.weight_ih, &in.weight_hh, &in.w_query, &in.w_output, &in.w_feed, &in.w_readout})
     if (x->defined()) n += x->numel();
-  if (parts) n += 2.0 * (parts->depth() - 1) * in.weight_hh.numel();
+  if (parts) n += 2.0 * (parts->depth() - 1) * in.weight_hh.numel();  // a transition too, nearly
   return 2 * n;
 }
 
@@ -45,7 +45,7 @@ class SearchDecoder {
       : in_(in),
         parts_(parts),
         cell_(in.gates),
-        depth_(parts ? parts->depth() : 1),
+        depth_(parts ? parts->levels() : 1),
         kept_(std::min(kept, in.vocab)),
         forbidden_(forbidden.vec()),
         eos_(eos),
@@ -56,7 +56,7 @@ class SearchDecoder {
     // Packing reads and writes each weight once, slowly: it pays when many rows share it at every step.
     bool pack = rows >= kRowsWorthPacking;
     hidden_.emplace_back(in.weight_hh, in.bias_hh, pack), input_.emplace_back(in.weight_ih, in.bias_ih, pack);
-    for (int64_t l = 1; l < depth_; l++) {
+    for (int64_t l = 1; parts && l < parts->depth(); l++) {
       const auto& layer = parts->layers[l];
       hidden_.emplace_back(layer.weight_hh, layer.bias_hh, pack);
       input_.emplace_back(layer.weight_ih, layer.bias_ih, pack);
@@ -72,7 +72,7 @@ class SearchDecoder {
     embedding_ = in.embedding.contiguous();
     auto make = [&](int64_t width) { return std::vector<T>(rows * width); };
     h_ = make(depth_ * in.hidden), c_ = make(in.c0.defined() ? depth_ * in.hidden : 0), c_next_ = c_;
-    lower_ = make((depth_ - 1) * in.hidden), asking_ = make(asks_c() ? 2 * in.hidden : 0);
+    lower_ = make((transition() ? 1 : depth_ - 1) * in.hidden), asking_ = make(asks_c() ? 2 * in.hidden : 0);
     fed_ = make(fed_stride_), both_ = make(both_stride_), feed_next_ = make(feed_.outputs());
     gates_x_ = make(in.gates * in.hidden), gates_h_ = make(depth_ * in.gates * in.hidden);
     queries_ = make(asked()), weights_ = make(in.heads * in.source), features_ = make(readout_.outputs());
@@ -123,6 +123,10 @@ class SearchDecoder {
     T* gates_x = gates_x_.data() + first * wide;
     auto gates_h = [&](int64_t l) { return gates_h_.data() + (l * rows_.size() + first) * wide; };
     for (int64_t l = 0; l < depth_; l++) hidden_[l].apply(team, rows, h(l, first), hidden, gates_h(l), wide);
+    if (transition()) {
+      move(team, thread, first, rows);
+      return read_out(team, thread, first, rows);
+    }
     if (in_.attend_first) {
       bool fed = in_.feed && !(is_first && in_.first_feed.defined());
       auto [begin, end] = team.part(rows);
@@ -157,6 +161,11 @@ class SearchDecoder {
       team.sync();
       make_feed(team, first, rows);
     }
+    read_out(team, thread, first, rows);
+  }
+
+  // From the states to what is kept of the logits.
+  void read_out(const Team& team, int64_t thread, int64_t first, int64_t rows) {
     const T* read = in_.reads_feed ? next_feed(first) : both(first);
     int64_t read_stride = in_.reads_feed ? in_.feed : both_stride_;
     if (in_.w_readout.defined()) {
@@ -201,6 +210,39 @@ class SearchDecoder {
   }
 
  private:
+  // The two cells of a transition, with the attention between them; the first one's gates of h are there.
+  void move(const Team& team, int64_t thread, int64_t first, int64_t rows) {
+    int64_t hidden = in_.hidden, wide = in_.gates * hidden;
+    auto [begin, end] = team.part(hidden);
+    T *gates_x = gates_x_.data() + first * wide, *gates_h = gates_h_.data() + first * wide;
+    bool has_cell = in_.c0.defined();
+    auto run_cell = [&, begin = begin, end = end](const T* before, int64_t stride) {
+      team.sync();
+      for (int64_t i = 0; i < rows; i++) {
+        int64_t at = state(0, first + i);
+        cell_.forward(gates_x + i * wide, gates_h + i * wide, before + i * stride, has_cell ? c_.data() + at : nullptr,
+                      both(first + i), has_cell ? c_next_.data() + at : nullptr, nullptr, hidden, begin, end);
+      }
+      team.sync();
+    };
+    input_[0].apply(team, rows, fed_.data() + first * fed_stride_, fed_stride_, gates_x, wide);
+    run_cell(h(first), hidden);
+    ask(team, first, rows, true);
+    attend(team, thread, first, rows, false, true, true);
+    team.sync();
+    make_feed(team, first, rows);
+    auto [row_begin, row_end] = team.part(rows);
+    for (int64_t i = first + row_begin; i < first + row_end; i++) {  // what the second cell goes on from
+      std::copy_n(both(i), hidden, lower_.data() + state(0, i));
+      if (has_cell) std::copy_n(c_next_.data() + state(0, i), hidden, c_.data() + state(0, i));
+    }
+    hidden_[1].apply(team, rows, both(first), both_stride_, gates_h, wide);
+    input_[1].apply(team, rows, next_feed(first), in_.w_feed.defined() ? in_.feed : both_stride_, gates_x, wide);
+    run_cell(lower_.data() + state(0, first), hidden);
+  }
+
+  bool transition() const { return parts_ && parts_->transition; }
+
   static constexpr int64_t kRowsWorthPacking = 24;
   static constexpr int64_t kRowsOfATeam = 2 * kRowsOfAGroup;  // a group of fewer rows may have several threads
   static constexpr int64_t kBlock = 128;                      // columns of the logits that are made at a time

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from .errors import S2SError
     from .importing.joeynmt import import_joeynmt
+    from .importing.marian import import_marian
     from .importing.opennmt import import_opennmt
     from .model.config import Config
     from .model.seq2seq import Seq2Seq
@@ -34,6 +35,7 @@ else:
             "Trainer": "training.trainer",
             "Translator": "translator",
             "import_joeynmt": "importing.joeynmt",
+            "import_marian": "importing.marian",
             "import_opennmt": "importing.opennmt",
             "train": "training.trainer",
         },
@@ -48,6 +50,7 @@ __all__ = [
     "Trainer",
     "Translator",
     "import_joeynmt",
+    "import_marian",
     "import_opennmt",
     "load",
     "train",

@@ -3,7 +3,14 @@
 import sys
 
 
-def main():
+def main() -> None:
+    try:
+        start()
+    except KeyboardInterrupt:  # wherever it comes, while modules are loaded too
+        sys.exit(130)
+
+
+def start():
     try:
         from .cli import main as run
     except ModuleNotFoundError as error:

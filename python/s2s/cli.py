@@ -3,11 +3,13 @@
 import os
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 import typer
 
 from .commands.options import say
-from .errors import S2SError
+from .errors import PeerError, S2SError
+from .launch import launched, rank
 
 COMMANDS = (
     "prepare",
@@ -16,6 +18,8 @@ COMMANDS = (
     "align",
     "chat",
     "evaluate",
+    "average",
+    "curves",
     "presets",
     "info",
     "dates",
@@ -32,12 +36,14 @@ for name in COMMANDS:
     app.command(name)(getattr(import_module(f".commands.{name}", __package__), name))
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line and exits: with 0, or with one sentence on standard error and 1, 2 for wrong usage, 130
     for Ctrl-C."""
     # Read when torch is imported, which is later. Threads that spin while they wait gain nothing on idle
     # cores, and make a training step ten times slower as soon as another process wants one of them.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if launched():  # else each process says that all its parameters are used, which may change from step to step
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # Whatever the locale says; the texts are UTF-8, and a file name that is not can still be reported.
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -45,7 +51,7 @@ def main(arguments=None):
     sys.exit(run(arguments))
 
 
-def run(arguments) -> int:
+def run(arguments: list[str] | None) -> int:
     """The exit code of the command; every error that is not a fault of the program is said in one sentence."""
     try:
         if sys.stdout is None:
@@ -54,7 +60,8 @@ def run(arguments) -> int:
         sys.stdout.flush()
         return code or 0
     except S2SError as error:
-        say(sentence(str(error)))
+        if rank() == 0 or isinstance(error, PeerError):  # else the first of the processes says it
+            say(sentence(str(error)))
     except BrokenPipeError:
         # The reader of our output has gone, as head does; nothing more can be written, not even at exit.
         sys.stdout = None
@@ -68,19 +75,19 @@ def run(arguments) -> int:
     except Exception as error:
         if not hasattr(error, "format_message"):  # what typer raises for wrong usage
             raise
-        if message := error.format_message():  # none where help was printed instead
+        if (message := error.format_message()) and rank() == 0:  # no message where help was printed instead
             say(sentence(message))
         return error.exit_code
     return 1
 
 
-def sentence(text, most=1000):
+def sentence(text: str, most: int = 1000) -> str:
     """One line, cut in the middle where a user's own words make it long."""
     text = " ".join(text.split())
     return "s2s: " + (text if len(text) <= most else f"{text[: most - 300]} ... {text[-300:]}")
 
 
-def out_of_memory(error):
+def out_of_memory(error: Exception) -> bool:
     """Whether Python, numpy, torch on the CPU or torch on a GPU has found no memory."""
     return isinstance(error, MemoryError) or any(
         text in str(error) for text in ("allocate memory", "out of memory", "bad_alloc")

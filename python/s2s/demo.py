@@ -9,9 +9,11 @@ alignment, and times the same training step on the reference and on the compiled
 import statistics
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from .errors import S2SError
+from .files import AnyPath
 from .model.presets import configure
 
 GOOD = 0.95  # the exact match below which the demo counts as failed
@@ -59,7 +61,12 @@ def report_speed(timings, say):
     return slow / fast
 
 
-def run_demo(out="runs/demo", seconds=None, say=print, show_bar=None) -> bool:
+def run_demo(
+    out: AnyPath = "runs/demo",
+    seconds: float | None = None,
+    say: Callable[[str], object] = print,
+    show_bar: bool | None = None,
+) -> bool:
     """Runs the demo, whose last line is for machines; returns whether the model learnt."""
     import torch
 

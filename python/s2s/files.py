@@ -10,7 +10,9 @@ import hashlib
 import json
 import os
 import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from .errors import S2SError
 
@@ -19,7 +21,7 @@ AnyPath = str | os.PathLike[str]
 PARTIAL, NEW = ".partial", ".new"  # being written; complete, but not yet in its place
 
 
-def open_file(path):
+def open_file(path: AnyPath) -> BinaryIO:
     """A file opened for reading bytes, or one clear sentence."""
     try:
         return open(path, "rb")
@@ -33,7 +35,7 @@ def open_file(path):
         raise S2SError(f"{str(path)!r} cannot be read ({error}).") from None
 
 
-def check_regular(path):
+def check_regular(path: AnyPath) -> None:
     """S2SError for what can be read only once, or for ever: a pipe, a terminal, a device."""
     try:
         kind = os.stat(path).st_mode
@@ -44,7 +46,7 @@ def check_regular(path):
         raise S2SError(f"{path} is a {name}, expected a file.")
 
 
-def read_bytes(path) -> bytes:
+def read_bytes(path: AnyPath) -> bytes:
     """The whole of a regular file. S2SError if there is none or it cannot be read."""
     check_regular(path)
     with open_file(path) as file:
@@ -54,13 +56,13 @@ def read_bytes(path) -> bytes:
             raise cannot("read", path, error) from None
 
 
-def cannot(verb, path, error) -> S2SError:
+def cannot(verb: str, path: AnyPath, error: OSError) -> S2SError:
     """The sentence for an OSError: ``verb`` is "read" or "written"."""
     return S2SError(f"{path} cannot be {verb} ({error.strerror or error}).")
 
 
 @contextlib.contextmanager
-def writing(path):
+def writing(path: AnyPath) -> Iterator[None]:
     """Within it an OSError is one sentence about ``path``."""
     try:
         yield
@@ -71,7 +73,7 @@ def writing(path):
 # JSON
 
 
-def parse_json(data: bytes, path):
+def parse_json(data: bytes, path: AnyPath) -> Any:
     """What a JSON file holds; ``path`` names it in the S2SError if it is no such file."""
     try:
         return json.loads(data.decode("utf-8-sig"))
@@ -83,11 +85,11 @@ def parse_json(data: bytes, path):
         raise S2SError(f"{path} is no valid JSON ({error}).") from None
 
 
-def read_json(path):
+def read_json(path: AnyPath) -> Any:
     return parse_json(read_bytes(path), path)
 
 
-def to_json(value) -> bytes:
+def to_json(value: object) -> bytes:
     # A file name that is no UTF-8 holds halves of surrogate pairs; written as \\udcff they are JSON again.
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
 
@@ -95,7 +97,7 @@ def to_json(value) -> bytes:
 # One file
 
 
-def write_file(path, data: bytes):
+def write_file(path: AnyPath, data: bytes) -> None:
     """In the place of the file there is, once all of it is on the disk. Raises OSError, the old file untouched."""
     path = Path(path)
     partial = path.with_name(path.name + PARTIAL)
@@ -104,7 +106,7 @@ def write_file(path, data: bytes):
     sync_folder(path.parent)
 
 
-def write_through(path, data):
+def write_through(path: AnyPath, data: bytes) -> None:
     """A file on the disk, not only in the system's memory; a part of it is no use and taken away again."""
     try:
         with open(path, "wb") as file:
@@ -117,7 +119,7 @@ def write_through(path, data):
         raise
 
 
-def sync_folder(folder):
+def sync_folder(folder: AnyPath) -> None:
     """New names are on the disk when their folder is."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -129,7 +131,7 @@ def sync_folder(folder):
 # A set of files
 
 
-def save_set(folder, manifest, values, contents):
+def save_set(folder: AnyPath, manifest: str, values: dict[str, Any], contents: dict[str, bytes]) -> None:
     """The files ``contents`` {name: bytes}, and ``values`` with their checksums as the manifest, all or none of them.
 
     Raises S2SError, the set of before untouched.
@@ -157,7 +159,7 @@ def save_set(folder, manifest, values, contents):
         sync_folder(folder)
 
 
-def finish_save(folder, manifest, names):
+def finish_save(folder: Path, manifest: str, names: Iterable[str]) -> None:
     """Renames what a save that was stopped after its manifest has left; else the next would write over it."""
     if not (folder / manifest).exists():
         return
@@ -221,7 +223,7 @@ def fits(path, entry):
     return data if checksum(data) == entry["sha256"] else None
 
 
-def checksum(data):
+def checksum(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
@@ -229,7 +231,7 @@ def checksum(data):
 
 
 @contextlib.contextmanager
-def locked(folder):
+def locked(folder: AnyPath) -> Iterator[None]:
     """The only training in this folder while it lasts. The lock ends with the process, however that ends.
 
     Raises S2SError if there is another, or the folder cannot be made.

@@ -1,7 +1,7 @@
 """The op behind `attention_gru` and `attention_lstm` with parts: one for both cells and all that docs/ops.md names.
 
-It takes its tensors as a list in the order of INPUTS, then four for each layer above the first, and its choices as a
-list of integers. ``scale`` never comes to it: that is multiplied into what makes the scores.
+It takes its tensors as a list in the order of INPUTS, then four for each layer above the first or for the transition,
+and its choices as a list of integers. ``scale`` never comes to it: that is multiplied into what makes the scores.
 """
 
 import torch
@@ -23,6 +23,7 @@ MASKS += ("zone_h", "zone_c")
 # The public parts and what they are when not given, as both functions list them.
 PARTS = {
     "layers": (),
+    "transition": None,
     "query": "h",
     "score": "additive",
     "scale": 1.0,
@@ -46,6 +47,7 @@ CHOICES = {
     "location": tuple(LOCATIONS),
     "detach_location": (False, True),
     "feed": FEEDS,
+    "transition": (False, True),  # whether the four weights after INPUTS are those, and no layer's
 }
 STEPS = {3: gru_step, 4: lstm_step}
 # Backends that run it. Until the compiled extension has it for the CPU, the reference does.
@@ -78,7 +80,9 @@ def pack(x, states, given):
         names = (scaled, "b_score", *["b_query"] * (scaled == "w_query"))
         given |= {name: given[name] * scale for name in names if given[name] is not None}
     inputs = [x, *states, *[None] * (2 - len(states)), *(given[name] for name in INPUTS[3:])]
-    inputs += [weight for layer in given["layers"] for weight in layer]
+    transition = () if given["transition"] is None else (given["transition"],)
+    inputs += [weight for cell in (*given["layers"], *transition) for weight in cell]
+    given["transition"] = len(transition) > 0
     return inputs, [2 + len(states), *(choices.index(given[name]) for name, choices in CHOICES.items())]
 
 
@@ -93,7 +97,12 @@ def arguments(inputs, form):
         refuse(not 0 <= i < len(choices), f"form holds {i} for {name}, expected 0 to {len(choices) - 1}")
         parts[name] = choices[i]
     parts |= zip(INPUTS, inputs[: len(INPUTS)], strict=True)
-    parts["layers"] = [inputs[i : i + 4] for i in range(len(INPUTS), len(inputs), 4)]
+    cells = [inputs[i : i + 4] for i in range(len(INPUTS), len(inputs), 4)]
+    if parts["transition"]:
+        refuse(len(cells) != 1, f"inputs has {above} elements after {INPUTS[-1]}, expected the 4 of a transition")
+        parts |= {"layers": [], "transition": cells[0]}
+    else:
+        parts |= {"layers": cells, "transition": None}
     states = [parts.pop(name) for name in ("h0", "c0")]
     refuse(form[0] == 3 and states[1] is not None, "c0 is given to a GRU, expected None: only an LSTM has a c")
     return form[0], states[: form[0] - 2], parts
@@ -121,7 +130,8 @@ def _(inputs, lengths, mask, form, save):
     check(inputs, lengths, mask, form)
     gates, states, parts = arguments(inputs, form)
     x, keys, values, w_feed = (parts[name] for name in ("x", "keys", "values", "w_feed"))
-    (batch, steps), hidden, layers = x.shape[:2], states[0].shape[-1], 1 + len(parts["layers"])
+    (batch, steps), hidden = x.shape[:2], states[0].shape[-1]
+    layers = 1 + len(parts["layers"]) + (parts["transition"] is not None)
     heads = tuple(keys.shape[2:-1])
     n, source = heads[0] if heads else 1, keys.shape[1]
     context = (batch, steps + 1, n * values.shape[-1])

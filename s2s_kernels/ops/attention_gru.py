@@ -32,6 +32,7 @@ def attention_gru(
     b_feed: Tensor | None = None,
     first_feed: Tensor | None = None,
     layers: Sequence[Sequence[Tensor | None]] = (),
+    transition: Sequence[Tensor | None] | None = None,
     query: Literal["h", "c_h"] = "h",
     score: Literal["additive", "dot"] = "additive",
     scale: float = 1.0,
@@ -84,7 +85,8 @@ def attention_gru(
     with S*A*T.
 
     All other arguments are the parts of docs/ops.md, with their shapes, from ``layers`` to ``zone_c``: what is given
-    is part of every step, what is not costs nothing. With ``layers`` states are (L, B, H).
+    is part of every step, what is not costs nothing. With ``layers`` states are (L, B, H); with a ``transition``
+    weight_ih is (3H, I).
 
     Raises:
         ValueError, TypeError: an argument's shape, dtype, device or value, before anything runs.
@@ -92,7 +94,7 @@ def attention_gru(
     args = (x, h0, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh)
     options = {"lengths": lengths, "mask": mask, "w_feed": w_feed, "b_feed": b_feed, "first_feed": first_feed}
     parts = (
-        layers, query, score, scale, b_score, normalization, w_location, w_dense, location, first_weights,
+        layers, transition, query, score, scale, b_score, normalization, w_location, w_dense, location, first_weights,
         detach_location,
         feed, drop_query, drop_weights, drop_attended, drop_fed, drop_layers, drop_h, drop_c, zone_h, zone_c,
     )  # fmt: skip

@@ -33,6 +33,7 @@ def attention_lstm(
     b_feed: Tensor | None = None,
     first_feed: Tensor | None = None,
     layers: Sequence[Sequence[Tensor | None]] = (),
+    transition: Sequence[Tensor | None] | None = None,
     query: Literal["h", "c_h"] = "h",
     score: Literal["additive", "dot"] = "additive",
     scale: float = 1.0,
@@ -69,7 +70,7 @@ def attention_lstm(
     args = (x, state, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh)
     options = {"lengths": lengths, "mask": mask, "w_feed": w_feed, "b_feed": b_feed, "first_feed": first_feed}
     parts = (
-        layers, query, score, scale, b_score, normalization, w_location, w_dense, location, first_weights,
+        layers, transition, query, score, scale, b_score, normalization, w_location, w_dense, location, first_weights,
         detach_location,
         feed, drop_query, drop_weights, drop_attended, drop_fed, drop_layers, drop_h, drop_c, zone_h, zone_c,
     )  # fmt: skip

@@ -48,6 +48,7 @@ def beam_search(
     b_readout: Tensor | None = None,
     return_weights: bool = False,
     layers: Sequence[Sequence[Tensor | None]] = (),
+    transition: Sequence[Tensor | None] | None = None,
     query: Literal["h", "c_h"] = "h",
     score: Literal["additive", "dot"] = "additive",
     scale: float = 1.0,
@@ -65,6 +66,7 @@ def beam_search(
 
         order "before" (Bahdanau):  c = attend(h);  f = feed(h, c);  h' = cell([E y ; f], h)
         order "after" (Luong):      h' = cell([E y ; f], h);  c = attend(h');  f' = feed(h', c)
+        with a transition:          u = cell(E y, h);  c = attend(u);  h' = cell'(feed(u, c), u)
         p(y') = softmax(W_o features + b_o)
 
     where feed(h, c) is c or tanh(W_f [h ; c] + b_f), features are h', [h' ; c], [h' ; c ; E y] or f', and with
@@ -148,7 +150,10 @@ def beam_search(
         "b_readout": b_readout,
         "return_weights": return_weights,
     }
-    parts = (layers, query, score, scale, b_score, normalization, w_location, w_dense, location, first_weights, feed)
+    parts = (
+        layers, transition, query, score, scale, b_score, normalization, w_location, w_dense, location, first_weights,
+        feed,
+    )  # fmt: skip
     plain = parts == decoder_search.PLAIN and scale is not True and getattr(values, "ndim", 3) != 4
     plain = plain and (w_feed is None or order != "before")
     if not plain:

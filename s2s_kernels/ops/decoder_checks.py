@@ -16,20 +16,24 @@ from .recurrence import check_cell
 
 QUERIES, SCORES = ("h", "c_h"), ("additive", "dot")
 NORMALIZATIONS, FEEDS = ("softmax", "sigmoid", "forward"), ("tanh", "linear", "gate")
+CELL = "(weight_ih, weight_hh, bias_ih, bias_hh)"
+CARRIED = ("drop_h", "drop_c", "zone_h", "zone_c")
 LOCATIONS = {"previous": 1, "cumulative": 1, "both": 2}  # and the channels of their histories
 
 
 def check_decoder(
     gates, x, states, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh,
-    *, lengths=None, mask=None, w_feed=None, b_feed=None, first_feed=None, layers=(), query="h", score="additive",
-    scale=1.0, b_score=None, normalization="softmax", w_location=None, w_dense=None, location="previous",
-    first_weights=None, detach_location=False, feed="tanh", fed=True, x_name="x", **masks,
+    *, lengths=None, mask=None, w_feed=None, b_feed=None, first_feed=None, layers=(), transition=None, query="h",
+    score="additive", scale=1.0, b_score=None, normalization="softmax", w_location=None, w_dense=None,
+    location="previous", first_weights=None, detach_location=False, feed="tanh", fed=True, x_name="x", **masks,
 ):  # fmt: skip
     """``states`` are the named tensors (B, H), with layers (L, B, H), of a cell with ``gates`` gates; ``masks`` the
     factors of dropout and zoneout by name. A search has no ``x``: it makes one like the tensor called ``x_name``, and
     its cell may be fed nothing (``fed``)."""
     check_choices(gates, query, score, scale, normalization, location, detach_location, feed)
     check_tuple("layers", layers)
+    if transition is not None:
+        check_tuple("transition", transition, 4, CELL)
     batch, steps = dims("x", x, "B, T, I")[:2]
     hidden = dims(*states[0], "L, B, H" if len(layers) else "B, H")[-1]
     if score == "dot":
@@ -48,9 +52,14 @@ def check_decoder(
     fed = made if fed else 0
     attended = hidden if feed == "gate" else hidden + context
 
-    check_cell(gates, x, states, weight_ih, weight_hh, bias_ih, bias_hh, fed, len(layers), x_name)
+    below = fed if transition is None else 0
+    check_cell(gates, x, states, weight_ih, weight_hh, bias_ih, bias_hh, below, len(layers), x_name)
     for i, layer in enumerate(layers):
-        check_layer(gates, f"layers[{i}]", layer, hidden, *like)
+        check_layer(gates, f"layers[{i}]", layer, hidden, hidden, "H", *like)
+    if transition is not None:
+        check_layer(gates, "transition", transition, hidden, fed, "F", *like)
+        refuse(len(layers), f"transition is given with {len(layers)} layers above, expected none")
+        refuse(first_feed is not None, "first_feed is given with a transition, expected None: no feed comes before it")
     expect("keys", keys, keys_form, (batch, source, *tail), *like)
     expect("values", values, "B, S, N, D" if own else "B, S, D", (batch, source, *heads * own, width), *like)
     optional("v", v, "N, A" if heads else "A", tail, *like)
@@ -74,6 +83,8 @@ def check_decoder(
     )
 
     masks = {name: factors for name, factors in masks.items() if factors is not None}
+    for name in masks if transition is not None else ():
+        refuse(name in CARRIED, f"{name} is given with a transition, expected None: neither cell has it")
     if masks:
         wide = (asked, feed_form.split(", ")[1], attended, fed)
         check_masks(
@@ -93,7 +104,7 @@ def check_masks(gates, masks, sizes, weights, asked, attended_form, attended, fe
         "drop_attended": (f"B, T + 1, {attended_form}", (batch, steps + 1, attended)),
         "drop_fed": ("B, T, F", (batch, steps, fed)),
         "drop_layers": ("L - 1, B, T, H", (above, batch, steps, hidden)),
-        **dict.fromkeys(("drop_h", "drop_c", "zone_h", "zone_c"), carried),
+        **dict.fromkeys(CARRIED, carried),
     }
     needed = {"drop_attended": ("w_feed", has_feed), "drop_layers": ("layers", above > 0)}
     for name, factors in masks.items():
@@ -115,12 +126,12 @@ def check_choices(gates, query, score, scale, normalization, location, detach_lo
     refuse(gates == 3 and query == "c_h", "query is 'c_h' for a GRU, expected 'h': only an LSTM has a c")
 
 
-def check_layer(gates, name, layer, hidden, *like):
-    """A layer above the first."""
-    check_tuple(name, layer, 4, "(weight_ih, weight_hh, bias_ih, bias_hh)")
+def check_layer(gates, name, layer, hidden, inputs, form, *like):
+    """A cell above the first, over so many ``inputs``, spelt ``form``."""
+    check_tuple(name, layer, 4, CELL)
     names, wide = [f"{name}[{i}]" for i in range(4)], gates * hidden
-    for i in range(2):
-        expect(names[i], layer[i], f"{gates}H, H", (wide, hidden), *like)
+    for i, (columns, size) in enumerate(((form, inputs), ("H", hidden))):
+        expect(names[i], layer[i], f"{gates}H, {columns}", (wide, size), *like)
         optional(names[i + 2], layer[i + 2], f"{gates}H", (wide,), *like)
 
 

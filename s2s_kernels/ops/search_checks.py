@@ -30,7 +30,7 @@ def check(
     state, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh, embedding, w_output, b_output,
     *, bos, eos, max_length, beam=5, n_best=1, length_penalty=0.0, coverage_penalty=0.0, forbidden=(), limits=None,
     order="before", first_feed=None, w_feed=None, readout="state", w_readout=None, b_readout=None,
-    return_weights=False, layers=(), feed="tanh", **decoder,
+    return_weights=False, layers=(), transition=None, feed="tanh", **decoder,
 ):  # fmt: skip
     """``decoder``: the other parts, lengths, mask and b_feed."""
     if len(state) not in (1, 2):
@@ -44,10 +44,14 @@ def check(
     (batch, hidden), like = lead[-2:], (h0, "h0")
     inputs, columns = dims("embedding", embedding, "V, I")[1], dims("weight_ih", weight_ih, f"{gates}H, I + F")[1]
     vocab, width = dims("w_output", w_output, "V, R")[0], dims("values", values, "B, S, D", "B, S, N, D")[-1]
-    fed = w_feed is not None or columns != inputs
+    fed = w_feed is not None or columns != inputs or transition is not None
+    refuse(
+        transition is not None and order == "after",
+        "order is 'after' with a transition, expected 'before', the default: it attends between its cells",
+    )
     refuse(readout == "feed" and w_feed is None, "readout is 'feed' without w_feed, expected both")
     refuse(readout == "feed" and order == "before", "readout is 'feed' with order 'before', expected order 'after'")
-    no_feed = first_feed is not None and columns == inputs
+    no_feed = first_feed is not None and columns == inputs and transition is None
     refuse(no_feed, "first_feed is given, but weight_ih has no columns for a feed")
     refuse(
         b_readout is not None and w_readout is None, "b_readout is given without w_readout, expected both or neither"
@@ -56,7 +60,7 @@ def check(
     x, states = h0.new_empty((batch, 0, inputs)), tuple(zip(("h0", "c0"), state, strict=False))
     check_decoder(
         gates, x, states, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh, w_feed=w_feed,
-        first_feed=first_feed, layers=layers, feed=feed, fed=fed, x_name="h0", **decoder,
+        first_feed=first_feed, layers=layers, transition=transition, feed=feed, fed=fed, x_name="h0", **decoder,
     )  # fmt: skip
     expect("embedding", embedding, "V, I", (max(embedding.shape[0], vocab), inputs), *like)
     context = width * (keys.shape[2] if keys.dim() == 4 else 1)

@@ -110,11 +110,13 @@ def run_decoder(
     step, x, state, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih=None, bias_hh=None,
     *, attend=attend, lengths=None, mask=None, w_feed=None, b_feed=None, first_feed=None, layers=(), query="h",
     score="additive", scale=1.0, b_score=None, normalization="softmax", w_location=None, w_dense=None,
-    location="previous",
+    location="previous", transition=None,
     first_weights=None, detach_location=False, feed="tanh", drop_query=None, drop_weights=None, drop_attended=None,
     drop_fed=None, drop_layers=None, drop_h=None, drop_c=None, zone_h=None, zone_c=None,
 ):  # fmt: skip
-    """Returns states, contexts, weights, feeds and the last state. A dot score is one without ``v``."""
+    """Returns states, contexts, weights, feeds and the last state. A dot score is one without ``v``.
+
+    With a ``transition`` the state that asks is what the first cell made of x alone; the second is fed then."""
     valid = valid_positions(keys.shape[1], lengths, mask)
     keys, values = zero_invalid(keys, valid), zero_invalid(values, valid)
     if drop_weights is not None and valid is not None:
@@ -134,23 +136,30 @@ def run_decoder(
         context, weights = attend(source, asked, history, aligned, at(drop_weights, t))
         context = context.flatten(1)
         fed = find_feed(state[-1][0], context, feed, w_feed, b_feed, at(drop_attended, t))
-        if t == 0 and first_feed is not None:
-            fed = first_feed  # the decoder attends after its cell: what h_0 looks at is no part of it
+        if t == 0 and (first_feed is not None or transition is not None):
+            # The decoder attends after its cell: what h_0 looks at is no part of it.
+            fed = fed if first_feed is None else first_feed
         else:
             last, total, aligned = weights, total + weights if w_location is not None else total, weights
         all_contexts.append(context)
         all_weights.append(weights)
         all_feeds.append(fed)
+        if transition is not None and t:
+            w_input, w_hidden, b_input, b_hidden = transition
+            inputs = dropped(fed, at(drop_fed, t - 1))
+            state[0] = step(linear(inputs, w_input, b_input), linear(state[0][0], w_hidden, b_hidden), state[0])
+            all_states.append(state[0][0])
         if t == x.shape[1]:
             break
-        inputs = torch.cat([x[:, t], dropped(fed, at(drop_fed, t))], -1)
+        inputs = x[:, t] if transition is not None else torch.cat([x[:, t], dropped(fed, at(drop_fed, t))], -1)
         for i, (w_input, w_hidden, b_input, b_hidden) in enumerate(cells):
             new = step(linear(inputs, w_input, b_input), linear(state[i][0], w_hidden, b_hidden), state[i])
             state[i] = tuple(
                 carry(a, b, at(drop, t, i), at(zone, t, i)) for a, b, (drop, zone) in zip(new, state[i], carried)
             )
             inputs = dropped(state[i][0], at(drop_layers, t, i) if i + 1 < len(cells) else None)
-        all_states.append(state[-1][0])
+        if transition is None:
+            all_states.append(state[-1][0])
 
     top = state[-1][0]
     contexts = torch.stack(all_contexts, 1)

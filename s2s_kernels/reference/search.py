@@ -17,14 +17,14 @@ class SearchDecoder:
         self, state, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh,
         embedding, w_output, b_output=None, *, copies=1, lengths=None, mask=None, order="before",
         w_feed=None, b_feed=None, first_feed=None, readout="state", w_readout=None, b_readout=None, layers=(),
-        query="h", score="additive", scale=1.0, b_score=None, normalization="softmax", w_location=None, w_dense=None,
-        location="previous", first_weights=None, feed="tanh",
+        transition=None, query="h", score="additive", scale=1.0, b_score=None, normalization="softmax", w_location=None,
+        w_dense=None, location="previous", first_weights=None, feed="tanh",
     ):  # fmt: skip
         valid = valid_positions(keys.shape[1], lengths, mask)
         keys, values = zero_invalid(keys, valid), zero_invalid(values, valid)
         self.valid = torch.ones(keys.shape[:2], dtype=torch.bool, device=keys.device) if valid is None else valid
         self.state = list(zip(*state, strict=True)) if layers else [tuple(state)]
-        self.cells = [(weight_ih, weight_hh, bias_ih, bias_hh), *layers]
+        self.cells, self.transition = [(weight_ih, weight_hh, bias_ih, bias_hh), *layers], transition
         self.cell = gru_step if len(state) == 1 else lstm_step
         self.weights, self.location = before_the_first(keys, valid, first_weights), location
         self.query, self.feed_layer = (query, w_query, b_query), (feed, w_feed, b_feed)
@@ -62,17 +62,30 @@ class SearchDecoder:
     def step(self, tokens):
         """tokens (R,) -> log probabilities (R, V) of the next token and weights (R, S)."""
         x, feed = self.embedding[tokens], self.feed
+        if self.transition is not None:
+            self.run_cell(0, x, self.cells[0])
+            context = self.attend()
+            h = self.run_cell(0, self.make_feed(context), self.transition)
+            return self.outputs(h, context, x)
         if self.before:
             context = self.attend(counted=feed is None)  # a given one is that of the first step
             feed, self.feed = self.make_feed(context) if feed is None else feed, None
         inputs = torch.cat([x, feed], -1) if self.fed else x
-        for i, (w_input, w_hidden, b_input, b_hidden) in enumerate(self.cells):
-            of_state = linear(self.state[i][0], w_hidden, b_hidden)
-            self.state[i] = self.cell(linear(inputs, w_input, b_input), of_state, self.state[i])
-            inputs = h = self.state[i][0]
+        for i, weights in enumerate(self.cells):
+            inputs = h = self.run_cell(i, inputs, weights)
         if not self.before:
             context = self.attend()
             self.feed = self.make_feed(context)
+        return self.outputs(h, context, x)
+
+    def run_cell(self, i, inputs, weights):
+        """The new h of layer i."""
+        w_input, w_hidden, b_input, b_hidden = weights
+        of_state = linear(self.state[i][0], w_hidden, b_hidden)
+        self.state[i] = self.cell(linear(inputs, w_input, b_input), of_state, self.state[i])
+        return self.state[i][0]
+
+    def outputs(self, h, context, x):
         parts = {"state": [h], "state_context": [h, context], "state_context_input": [h, context, x]}
         features = self.feed if self.readout == "feed" else torch.cat(parts[self.readout], -1)
         if self.readout_layer[0] is not None:

@@ -64,10 +64,10 @@ class Trial:
 
     def arguments(self, out, *more):
         options = [str(word) for name, value in TINY.items() for word in (f"--{name}", value)]
-        return ["train", self.pairs, "--out", out, *options, *more]
+        return ["train", self.pairs, "--out", out, "--no-curves", *options, *more]
 
     def resume(self, **happens):
-        return child.run(["train", self.pairs, "--out", self.out, "--resume"], self.out, **happens)
+        return child.run(["train", self.pairs, "--out", self.out, "--no-curves", "--resume"], self.out, **happens)
 
     def require(self, right, result, what):
         if not right:

@@ -2,7 +2,8 @@
 
 Each source's framework is installed, pinned, in an environment of its own under ``build/interop``; its layers are run
 there and compared with our modules of the same weights. When all were named, or none, docs/interop.md gets the table;
-the arrays that ``make test`` compares with go to ``tests/interop/fixtures``. Exits 1 if anything differed.
+with ``--write`` it gets those named and what the others' last runs found. The arrays that ``make test`` compares with
+go to ``tests/interop/fixtures``. Exits 1 if anything differed.
 """
 
 import argparse
@@ -15,13 +16,14 @@ from ..integrations import environment
 
 HERE = Path(__file__).parent
 SOURCES = environment.packages(HERE)
-SECONDS = 900
+SECONDS = 1800
 
 
 def arguments(argv):
     parser = argparse.ArgumentParser("python -m tests.interop", description=__doc__.splitlines()[0])
     parser.add_argument("sources", nargs="*", metavar="source", help=f"of: {', '.join(SOURCES)}; all if none")
     parser.add_argument("--list", action="store_true", help="list sources and their pins, and stop")
+    parser.add_argument("--write", action="store_true", help="write docs/interop.md from every source's last results")
     parser.add_argument("--seconds", type=int, default=SECONDS, help="time limit of a source (%(default)s)")
     options = parser.parse_args(argv)
     unknown = [name for name in options.sources if name not in SOURCES]
@@ -41,6 +43,18 @@ def compare(source, options):
     if result:
         record["rows"] = json.loads(result.read_text())
     return record
+
+
+def last(source):
+    """The record of a source's last run."""
+    result = environment.build(source, HERE) / "result.json"
+    rows = json.loads(result.read_text()) if result.exists() else []
+    return {
+        "source": source,
+        "pin": environment.pins(source, HERE)[0],
+        "rows": rows,
+        "reason": "" if rows else "not run",
+    }
 
 
 def wrong(record):
@@ -64,11 +78,17 @@ def largest(rows, key):
 def table(records):
     lines = ["| source | tried | outputs | gradients | configurations |", "| --- | --- | --- | --- | --- |"]
     for record in records:
-        for version in dict.fromkeys(row["version"] for row in record["rows"]) or [record["pin"]]:
+        for version in dict.fromkeys(row["version"] for row in record["rows"]) or [""]:
             rows = [row for row in record["rows"] if row["version"] == version]
             failed = [f"**{row['case']}: {row['wrong']}**" for row in rows if row["wrong"]]
             tried = "; ".join(failed or [row["case"] for row in rows]) or record["reason"]
-            cells = [version, str(len(rows)), largest(rows, "outputs"), largest(rows, "gradients"), tried]
+            cells = [
+                version or record["pin"],
+                str(len(rows)),
+                largest(rows, "outputs"),
+                largest(rows, "gradients"),
+                tried,
+            ]
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -85,7 +105,9 @@ def main(argv=None):
         print(f"{source}: {environment.pins(source, HERE)[0]}", flush=True)
         records.append(record := compare(source, options))
         print(text(record), flush=True)
-    if set(sources) == set(SOURCES):
+    if options.write or set(sources) == set(SOURCES):
+        records += [last(source) for source in SOURCES if source not in sources]
+        records.sort(key=lambda record: record["source"])
         pages.write("interop.md", "table", table(records))
         print("Wrote docs/interop.md")
     failed = [record["source"] for record in records if wrong(record)]

@@ -107,7 +107,7 @@ def compared(name, **options):
     outputs = {}
     for beam in (1, 5):
         ids, _, _ = search(model, batch, max_output_length=20, beam_size=beam, beam_alpha=-1, min_output_length=0)
-        found = ours.translate(sources, beam=beam, max_length=20, allow_unknown=True)
+        found = ours.translate(sources, beam=beam, ending="best", max_length=20, allow_unknown=True)
         outputs[beam] = found, tokens(model.trg_vocab, ids)
     if name == KEPT:
         files = {file: folder / "model" / file for file in ("config.yaml", "src_vocab.txt", "trg_vocab.txt")}

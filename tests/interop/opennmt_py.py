@@ -95,7 +95,7 @@ def compared(name, **options):
         arguments = ["-model", str(path), "-src", str(folder / "test.src"), "-output", str(out), "-gpu", "-1"]
         limits = ["-beam_size", str(beam), "-max_length", "20", "-length_penalty", "none", "-batch_size", "32"]
         run("translate", *arguments, *limits)
-        found = ours.translate(sources, beam=beam, max_length=20, allow_unknown=True)
+        found = ours.translate(sources, beam=beam, ending="best", max_length=20, allow_unknown=True)
         outputs[beam] = found, out.read_text().splitlines()
     expected = theirs(path, sources, targets)
     if name == KEPT:

@@ -30,12 +30,11 @@ def main(source, result, options="{}"):
     module = importlib.import_module(f"{__package__}.{source}")
     cases = list(module.cases())
     extra = list(module.checks()) if hasattr(module, "checks") else []  # (name, what is wrong or "")
-    versions, first = getattr(module, "VERSIONS", {}), module.PINS[0]
-    rows = [row(case, versions.get(case.source, first)) for case in cases]
+    versions = getattr(module, "VERSIONS", {})  # of a file with several sources; "" is its first pin
+    rows = [row(case, versions.get(case.source, "")) for case in cases]
+    usual = next(iter(versions.values()), "")
     for name, wrong in extra:
-        version = next(
-            (version for key, version in versions.items() if key in name.lower()), next(iter(versions.values()), first)
-        )
+        version = next((version for key, version in versions.items() if key in name.lower()), usual)
         rows.append({"version": version, "case": name, "outputs": None, "gradients": None, "wrong": wrong})
     kept = [case for case in cases if case.keep]
     if kept and not any(one["wrong"] for one in rows):

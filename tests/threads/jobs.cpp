@@ -15,7 +15,7 @@
 namespace s2s::cpu::threads {  // of ATen there is nothing here
 
 int64_t wanted() { return 1; }
-KeepAtenHere::KeepAtenHere() : before_(0) {}
+KeepAtenHere::KeepAtenHere(bool) : kept_(false) {}
 KeepAtenHere::~KeepAtenHere() = default;
 
 }  // namespace s2s::cpu::threads

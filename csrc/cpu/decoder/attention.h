@@ -294,7 +294,7 @@ class Attention {
     if (in_.normalization == Normalization::kSoftmax) return kernels<T>().softmax_backward(weights, at, count, grad);
     if (in_.normalization == Normalization::kSigmoid) {
       // In double: b_score's gradient is a sum in which most of these cancel.
-      double mean = mean_of(weights, at, count, grad);
+      double mean = kernels<T>().weighted_mean(weights, at, count, grad);
       for (int64_t i = 0; i < count; i++) {
         double g = weights[at[i]] * (grad[i] - mean) * (1.0 - parts[at[i]]);
         if (grad_b_score) *grad_b_score += g;
@@ -302,7 +302,7 @@ class Attention {
       }
       return;
     }
-    double sum = 0, mean = mean_of(weights, at, count, grad);
+    double sum = 0, mean = kernels<T>().weighted_mean(weights, at, count, grad);
     for (int64_t i = 0; i < count; i++) sum += parts[at[i]] * moved(history.moving, at[i]);
     for (int64_t i = 0; i < count; i++) {
       T part = parts[at[i]], each = sum == 0 ? T(0) : static_cast<T>((grad[i] - mean) / sum);
@@ -312,13 +312,6 @@ class Attention {
       if (at[i] > 0) grad_previous[at[i] - 1] += T(0.5) * each * part;
     }
     kernels<T>().softmax_backward(parts, at, count, grad);
-  }
-
-  // Of the gradients, by the weights; see softmax_backward.
-  static double mean_of(const T* weights, const int64_t* at, int64_t count, const T* grad) {
-    double sum = 0, mass = 0;
-    for (int64_t i = 0; i < count; i++) sum += double(weights[at[i]]) * grad[i], mass += double(weights[at[i]]);
-    return mass == 0 ? 0 : sum / mass;
   }
 
   // The sum of keys by the gradients of their scores.

@@ -38,7 +38,7 @@ struct Weights {
     if (in.w_query.defined()) query = Packed<T>::straight(in.w_query, in.pairs());
     for (int64_t l = 0; l < in.depth(); l++) {
       hidden.push_back(Packed<T>::straight(in.layers[l].weight_hh, in.pairs()));
-      input.push_back(l ? Packed<T>::straight(in.layers[l].weight_ih, in.pairs()) : Packed<T>());
+      input.push_back(l && !in.transition ? Packed<T>::straight(in.layers[l].weight_ih, in.pairs()) : Packed<T>());
     }
     if (!in.has_feed()) return;
     feed_h = Packed<T>::straight(in.gated() ? in.w_feed : in.feed_h(), in.pairs());
@@ -59,7 +59,7 @@ struct Buffers {
     if (in.drop_fed.defined()) fed = in.empty({in.batch, in.feed});
     if (in.drop_query.defined() || in.query == Query::kCH) asking = in.empty({in.batch, in.asking()});
     if (in.drop_attended.defined()) attended = in.empty({in.batch, in.attended()});
-    if (in.depth() > 1) between = in.empty({in.batch, in.hidden});
+    if (in.levels() > 1) between = in.empty({in.batch, in.hidden});
     if (in.zone_h.defined() || in.zone_c.defined()) stays = in.empty({2, in.batch, in.hidden});
   }
 };
@@ -105,207 +105,222 @@ void loop(const Inputs& in, const Attention<T, E>& attention, const Weights<T>& 
        data<T>(carried.sum),         data<T>(carried.first_weights),
        data<double>(carried.b_score)};
 
-  run_teams(
-      in.batch, {2 * in.step_work() * asks, (4.0 + 2 * depth) * asks},
-      [&](int64_t group, int64_t groups, const Team& team) {
-        auto [first, last] = split(in.batch, groups, group);
-        int64_t rows = last - first;
-        auto [begin, end] = team.part(hidden);
-        auto [attend_begin, attend_end] = team.part(rows * in.heads);
-        auto [row_begin, row_end] = team.part(rows);
-        Scratch<T> scratch;
-        std::vector<T> later(in.source);
-        auto buffer = [&](const Tensor& x) { return Rows<T>{data<T>(x) + first * x.stride(0), x.stride(0)}; };
-        auto of_layer = [&](const Tensor& x, int64_t l) {
-          return Rows<T>{data<T>(x) + (l * in.batch + first) * hidden, hidden};
-        };
-        auto of_chunk = [&](const Tensor& x, int64_t i) {
-          return Rows<T>{data<T>(x) + first * x.stride(0) + i * x.stride(1), x.stride(0)};
-        };
-        auto mask = [&](const Tensor& x, int64_t t) { return step_rows<const T>(x, first, t); };
-        auto begin_rows = [&](Rows<T> to, const Tensor& from, int64_t width, int64_t t) {
-          for (int64_t i = row_begin; i < row_end; i++)
-            copy_or_zero(to[i], from, ((first + i) * (steps + 1) + t) * width, width);
-        };
-        auto grad_top = of_layer(carried.h, depth - 1);
+  const threads::Stages stages{2 * in.step_work() * asks, (4.0 + 2 * depth) * asks};
+  run_teams(in.batch, stages, [&](int64_t group, int64_t groups, const Team& team) {
+    auto [first, last] = split(in.batch, groups, group);
+    int64_t rows = last - first;
+    auto [begin, end] = team.part(hidden);
+    auto [attend_begin, attend_end] = team.part(rows * in.heads);
+    auto [row_begin, row_end] = team.part(rows);
+    Scratch<T> scratch;
+    std::vector<T> later(in.source);
+    auto buffer = [&](const Tensor& x) { return Rows<T>{data<T>(x) + first * x.stride(0), x.stride(0)}; };
+    auto of_layer = [&](const Tensor& x, int64_t l) {
+      return Rows<T>{data<T>(x) + (l * in.batch + first) * hidden, hidden};
+    };
+    auto of_chunk = [&](const Tensor& x, int64_t i) {
+      return Rows<T>{data<T>(x) + first * x.stride(0) + i * x.stride(1), x.stride(0)};
+    };
+    auto mask = [&](const Tensor& x, int64_t t) { return step_rows<const T>(x, first, t); };
+    auto begin_rows = [&](Rows<T> to, const Tensor& from, int64_t width, int64_t t) {
+      for (int64_t i = row_begin; i < row_end; i++)
+        copy_or_zero(to[i], from, ((first + i) * (steps + 1) + t) * width, width);
+    };
+    auto grad_top = of_layer(carried.h, in.levels() - 1);
+    // Layer l at step t: the gradient of its new state becomes that of the one before, as level `level` carries it.
+    auto through_cell = [&](int64_t l, int64_t t, int64_t level, Rows<T> grad_gates) {
+      auto saved = layer_rows<T>(out[kGates], l, first, t), before = states.before(l, first, t);
+      auto grad_h = of_layer(carried.h, level), gates_h = buffer(buffers.gates);
+      auto c = in.has_cell() ? states.c_before(l, first, t) : Rows<T>{nullptr, 0};
+      auto grad_c = in.has_cell() ? of_layer(carried.c, level) : Rows<T>{nullptr, 0};
+      auto made = layer_rows<T>(states.cells, l, first, t);
+      auto drop_h = layer_rows<const T>(in.drop_h, l, first, t), zone_h = layer_rows<const T>(in.zone_h, l, first, t);
+      auto drop_c = layer_rows<const T>(in.drop_c, l, first, t), zone_c = layer_rows<const T>(in.zone_c, l, first, t);
+      for (int64_t row = 0; row < rows; row++) {
+        T *g = grad_h[row], *g_c = grad_c.first ? grad_c[row] : nullptr;
+        if (l == depth - 1 && grads[kStates].defined()) {
+          const T* shown = data<T>(grads[kStates]) + ((first + row) * steps + t) * hidden;
+          kernel.add(g + begin, shown + begin, end - begin);
+        }
+        T* stays_h = zone_h.first ? data<T>(buffers.stays) + (first + row) * hidden : nullptr;
+        T* stays_c = zone_c.first ? data<T>(buffers.stays) + (in.batch + first + row) * hidden : nullptr;
+        if (drop_h.first || zone_h.first)
+          carry_backward(g, drop_h.first ? drop_h[row] : nullptr, zone_h.first ? zone_h[row] : nullptr, stays_h, begin,
+                         end);
+        if (drop_c.first || zone_c.first)
+          carry_backward(g_c, drop_c.first ? drop_c[row] : nullptr, zone_c.first ? zone_c[row] : nullptr, stays_c,
+                         begin, end);
+        cell.backward(saved[row], before[row], c.first ? c[row] : nullptr, made.first ? made[row] : nullptr, g, g_c,
+                      grad_gates[row], gates_h[row], hidden, begin, end);
+        if (stays_h) kernel.add(g + begin, stays_h + begin, end - begin);
+        if (stays_c) kernel.add(g_c + begin, stays_c + begin, end - begin);
+      }
+      team.sync();
+      weight.hidden[l].apply(team, rows, gates_h.first, gates_h.stride, grad_h.first, hidden, nullptr, true);
+    };
+    // From the gates of the cell that is fed, at step t.
+    auto through_feed = [&](Rows<T> grad_gates, Rows<T> feed, int64_t t) {
+      if (!buffers.fed.defined()) {
+        weight.feed.apply(team, rows, grad_gates.first, grad_gates.stride, feed.first, feed.stride, nullptr, true);
+        return;
+      }
+      auto fed = buffer(buffers.fed);
+      weight.feed.apply(team, rows, grad_gates.first, grad_gates.stride, fed.first, fed.stride, nullptr, false);
+      team.sync();
+      auto drop = mask(in.drop_fed, t);
+      for (int64_t row = row_begin; row < row_end; row++) add_product(feed[row], fed[row], drop[row], in.feed);
+    };
 
-        for (int64_t i = asks - 1; i >= 0; i--) {
-          int64_t t = chunk.first + i;
-          bool first_fed = t == 0 && in.has_first();  // the feed of this step was the caller's
-          auto grad_context = of_chunk(chunk.contexts, i);
-          auto feed = in.has_feed() ? of_chunk(chunk.feeds, i) : grad_context;
-          begin_rows(grad_context, grads[kContexts], context_size, t);
-          if (in.has_feed())  // zeros where it was the caller's, in which w_feed had no part
-            begin_rows(feed, first_fed ? Tensor() : grads[kFeeds], in.feed, t);
-          if (first_fed) feed = buffer(carried.first_feed);
+    for (int64_t i = asks - 1; i >= 0; i--) {
+      int64_t t = chunk.first + i;
+      bool first_fed = t == 0 && in.has_first();  // the feed of this step was the caller's
+      auto grad_context = of_chunk(chunk.contexts, i);
+      auto feed = in.has_feed() ? of_chunk(chunk.feeds, i) : grad_context;
+      begin_rows(grad_context, grads[kContexts], context_size, t);
+      if (in.has_feed())  // zeros where it was the caller's, in which w_feed had no part
+        begin_rows(feed, first_fed ? Tensor() : grads[kFeeds], in.feed, t);
+      if (first_fed) feed = buffer(carried.first_feed);
 
-          for (int64_t l = depth - 1; l >= 0 && t < steps; l--) {
-            auto grad_gates = Rows<T>{data<T>(chunk.gates) + l * chunk.gates.stride(0) + first * chunk.gates.stride(1) +
-                                          i * chunk.gates.stride(2),
-                                      chunk.gates.stride(1)};
-            auto saved = layer_rows<T>(out[kGates], l, first, t), before = states.before(l, first, t);
-            auto grad_h = of_layer(carried.h, l), gates_h = buffer(buffers.gates);
-            auto c = in.has_cell() ? states.c_before(l, first, t) : Rows<T>{nullptr, 0};
-            auto grad_c = in.has_cell() ? of_layer(carried.c, l) : Rows<T>{nullptr, 0};
-            auto made = layer_rows<T>(states.cells, l, first, t);
-            auto drop_h = layer_rows<const T>(in.drop_h, l, first, t),
-                 zone_h = layer_rows<const T>(in.zone_h, l, first, t);
-            auto drop_c = layer_rows<const T>(in.drop_c, l, first, t),
-                 zone_c = layer_rows<const T>(in.zone_c, l, first, t);
-            for (int64_t row = 0; row < rows; row++) {
-              T *g = grad_h[row], *g_c = grad_c.first ? grad_c[row] : nullptr;
-              if (l == depth - 1 && grads[kStates].defined()) {
-                const T* shown = data<T>(grads[kStates]) + ((first + row) * steps + t) * hidden;
-                kernel.add(g + begin, shown + begin, end - begin);
-              }
-              T* stays_h = zone_h.first ? data<T>(buffers.stays) + (first + row) * hidden : nullptr;
-              T* stays_c = zone_c.first ? data<T>(buffers.stays) + (in.batch + first + row) * hidden : nullptr;
-              if (drop_h.first || zone_h.first)
-                carry_backward(g, drop_h.first ? drop_h[row] : nullptr, zone_h.first ? zone_h[row] : nullptr, stays_h,
-                               begin, end);
-              if (drop_c.first || zone_c.first)
-                carry_backward(g_c, drop_c.first ? drop_c[row] : nullptr, zone_c.first ? zone_c[row] : nullptr, stays_c,
-                               begin, end);
-              cell.backward(saved[row], before[row], c.first ? c[row] : nullptr, made.first ? made[row] : nullptr, g,
-                            g_c, grad_gates[row], gates_h[row], hidden, begin, end);
-              if (stays_h) kernel.add(g + begin, stays_h + begin, end - begin);
-              if (stays_c) kernel.add(g_c + begin, stays_c + begin, end - begin);
+      auto gates_of = [&](int64_t l) {
+        return Rows<T>{data<T>(chunk.gates) + l * chunk.gates.stride(0) + first * chunk.gates.stride(1) +
+                           i * chunk.gates.stride(2),
+                       chunk.gates.stride(1)};
+      };
+      if (in.transition) {
+        if (t < steps) through_cell(0, t, 0, gates_of(0));
+        team.sync();
+        if (t > 0) {
+          auto grad_gates = of_chunk(chunk.transition, i - chunk.unmoved());
+          through_cell(1, t - 1, 0, grad_gates);
+          through_feed(grad_gates, feed, t - 1);
+        }
+      }
+      for (int64_t l = depth - 1; l >= 0 && t < steps && !in.transition; l--) {
+        auto grad_gates = gates_of(l);
+        through_cell(l, t, l, grad_gates);
+        if (l == 0) {
+          through_feed(grad_gates, feed, t);
+          continue;
+        }
+        auto between = buffer(buffers.between);
+        weight.input[l].apply(team, rows, grad_gates.first, grad_gates.stride, between.first, between.stride, nullptr,
+                              false);
+        team.sync();
+        auto drop = layer_rows<const T>(in.drop_layers, l - 1, first, t);
+        auto below = of_layer(carried.h, l - 1);
+        for (int64_t row = row_begin; row < row_end; row++)
+          if (drop.first)
+            add_product(below[row], between[row], drop[row], hidden);
+          else
+            kernel.add(below[row], between[row], hidden);
+        team.sync();
+      }
+      team.sync();
+
+      if (in.has_feed() && !first_fed) {
+        auto y = step_rows<T>(out[kFeeds], first, t), context = step_rows<T>(out[kContexts], first, t);
+        auto gate = in.gated() ? step_rows<T>(out[kGate], first, t) : Rows<T>{nullptr, 0};
+        for (int64_t row = row_begin; row < row_end; row++) {
+          if (in.gated())
+            for (int64_t j = 0; j < in.feed; j++) {
+              T g = feed[row][j], open = gate[row][j];
+              grad_context[row][j] += g * open;
+              feed[row][j] = g * context[row][j] * open * (T(1) - open);
             }
-            team.sync();
-            weight.hidden[l].apply(team, rows, gates_h.first, gates_h.stride, grad_h.first, hidden, nullptr, true);
-            if (l > 0) {
-              auto between = buffer(buffers.between);
-              weight.input[l].apply(team, rows, grad_gates.first, grad_gates.stride, between.first, between.stride,
-                                    nullptr, false);
-              team.sync();
-              auto drop = layer_rows<const T>(in.drop_layers, l - 1, first, t);
-              auto below = of_layer(carried.h, l - 1);
-              for (int64_t row = row_begin; row < row_end; row++)
-                if (drop.first)
-                  add_product(below[row], between[row], drop[row], hidden);
-                else
-                  kernel.add(below[row], between[row], hidden);
-              team.sync();
-              continue;
-            }
-            if (!buffers.fed.defined()) {
-              weight.feed.apply(team, rows, grad_gates.first, grad_gates.stride, feed.first, feed.stride, nullptr,
+          else if (in.feed_form == Feed::kTanh)
+            kernel.tanh_backward(feed[row], y[row], in.feed);
+        }
+        team.sync();
+        auto drop = mask(in.drop_attended, t);
+        if (!drop.first) {
+          if (!in.gated())
+            weight.feed_c.apply(team, rows, feed.first, feed.stride, grad_context.first, grad_context.stride, nullptr,
                                 true);
-              continue;
-            }
-            auto fed = buffer(buffers.fed);
-            weight.feed.apply(team, rows, grad_gates.first, grad_gates.stride, fed.first, fed.stride, nullptr, false);
-            team.sync();
-            auto drop = mask(in.drop_fed, t);
-            for (int64_t row = row_begin; row < row_end; row++) add_product(feed[row], fed[row], drop[row], in.feed);
-          }
+          weight.feed_h.apply(team, rows, feed.first, feed.stride, grad_top.first, hidden, nullptr, true);
+        } else {
+          auto attended = buffer(buffers.attended);
+          weight.feed_h.apply(team, rows, feed.first, feed.stride, attended.first, attended.stride, nullptr, false);
+          if (!in.gated())
+            weight.feed_c.apply(team, rows, feed.first, feed.stride, attended.first + hidden, attended.stride, nullptr,
+                                false);
           team.sync();
+          for (int64_t row = row_begin; row < row_end; row++) {
+            add_product(grad_top[row], attended[row], drop[row], hidden);
+            if (!in.gated()) add_product(grad_context[row], attended[row] + hidden, drop[row] + hidden, context_size);
+          }
+        }
+        team.sync();
+      }
 
-          if (in.has_feed() && !first_fed) {
-            auto y = step_rows<T>(out[kFeeds], first, t), context = step_rows<T>(out[kContexts], first, t);
-            auto gate = in.gated() ? step_rows<T>(out[kGate], first, t) : Rows<T>{nullptr, 0};
-            for (int64_t row = row_begin; row < row_end; row++) {
-              if (in.gated())
-                for (int64_t j = 0; j < in.feed; j++) {
-                  T g = feed[row][j], open = gate[row][j];
-                  grad_context[row][j] += g * open;
-                  feed[row][j] = g * context[row][j] * open * (T(1) - open);
-                }
-              else if (in.feed_form == Feed::kTanh)
-                kernel.tanh_backward(feed[row], y[row], in.feed);
-            }
-            team.sync();
-            auto drop = mask(in.drop_attended, t);
-            if (!drop.first) {
-              if (!in.gated())
-                weight.feed_c.apply(team, rows, feed.first, feed.stride, grad_context.first, grad_context.stride,
-                                    nullptr, true);
-              weight.feed_h.apply(team, rows, feed.first, feed.stride, grad_top.first, hidden, nullptr, true);
-            } else {
-              auto attended = buffer(buffers.attended);
-              weight.feed_h.apply(team, rows, feed.first, feed.stride, attended.first, attended.stride, nullptr, false);
-              if (!in.gated())
-                weight.feed_c.apply(team, rows, feed.first, feed.stride, attended.first + hidden, attended.stride,
-                                    nullptr, false);
-              team.sync();
-              for (int64_t row = row_begin; row < row_end; row++) {
-                add_product(grad_top[row], attended[row], drop[row], hidden);
-                if (!in.gated())
-                  add_product(grad_context[row], attended[row] + hidden, drop[row] + hidden, context_size);
-              }
-            }
-            team.sync();
-          }
-
-          auto query = of_chunk(chunk.queries, i);
-          for (int64_t task = attend_begin; task < attend_end; task++) {
-            int64_t row = task / in.heads, n = task % in.heads, b = first + row, head = b * in.heads + n;
-            int64_t at = ((b * (steps + 1) + t) * in.heads + n) * in.source, of_row = b * in.source;
-            bool counted = history && t >= in.first_counted();
-            T *previous = further(to.previous, of_row), *sum = further(to.sum, of_row);
-            if (history) {  // what comes of step t + 1 is read now; its place is that of what step t reads
-              std::copy_n(previous, in.source, later.data());
-              std::fill_n(previous, in.source, T(0));
-            }
-            if (t <= in.first_counted()) previous = further(to.first_weights, of_row);
-            Gradients grad{.query = query[row] + n * in.attention,
-                           .keys = further(to.keys, of_row * asked + n * in.attention),
-                           .v = further(to.v, head * in.attention),
-                           .location = further(to.location, b * in.channels * in.kernel * in.location_width()),
-                           .dense = further(to.dense, b * in.filters * in.attention),
-                           .scores = further(to.scores, ((b * asks + i) * in.heads + n) * in.source),
-                           .b_score = further(to.b_score, head),
-                           .history = {.previous = previous, .sum = sum}};
-            auto seen_before = history_of<T>(in, t, weights + b * (steps + 1) * in.source,
-                                             further(from.sums, (b * (steps + 1) + t) * in.source),
-                                             further(from.first_weights, of_row));
-            attention.backward(b, n, from.queries + (b * (steps + 1) + t) * asked + n * in.attention, seen_before,
-                               further(from.drop_weights, at), weights + at, further(from.parts, at),
-                               grad_context[row] + n * in.width, further(from.grad_weights, at),
-                               counted ? later.data() : nullptr, counted ? sum : nullptr, grad, scratch);
-          }
-          team.sync();
-          if (!in.w_query.defined() || buffers.asking.defined()) {
-            auto asking = in.w_query.defined() ? buffer(buffers.asking) : query;
-            if (in.w_query.defined()) {
-              weight.query.apply(team, rows, query.first, query.stride, asking.first, asking.stride, nullptr, false);
-              team.sync();
-            }
-            auto drop = mask(in.drop_query, t);
-            int64_t at_h = in.query == Query::kCH ? hidden : 0;
-            auto grad_c = at_h ? of_layer(carried.c, depth - 1) : Rows<T>{nullptr, 0};
-            for (int64_t row = row_begin; row < row_end; row++) {
-              T* g = asking[row];
-              if (drop.first) multiply(g, g, drop[row], in.asking());
-              if (at_h) kernel.add(grad_c[row], g, hidden);
-              kernel.add(grad_top[row], g + at_h, hidden);
-            }
-          } else {
-            weight.query.apply(team, rows, query.first, query.stride, grad_top.first, hidden, nullptr, true);
-          }
+      auto query = of_chunk(chunk.queries, i);
+      for (int64_t task = attend_begin; task < attend_end; task++) {
+        int64_t row = task / in.heads, n = task % in.heads, b = first + row, head = b * in.heads + n;
+        int64_t at = ((b * (steps + 1) + t) * in.heads + n) * in.source, of_row = b * in.source;
+        bool counted = history && t >= in.first_counted();
+        T *previous = further(to.previous, of_row), *sum = further(to.sum, of_row);
+        if (history) {  // what comes of step t + 1 is read now; its place is that of what step t reads
+          std::copy_n(previous, in.source, later.data());
+          std::fill_n(previous, in.source, T(0));
+        }
+        if (t <= in.first_counted()) previous = further(to.first_weights, of_row);
+        Gradients grad{.query = query[row] + n * in.attention,
+                       .keys = further(to.keys, of_row * asked + n * in.attention),
+                       .v = further(to.v, head * in.attention),
+                       .location = further(to.location, b * in.channels * in.kernel * in.location_width()),
+                       .dense = further(to.dense, b * in.filters * in.attention),
+                       .scores = further(to.scores, ((b * asks + i) * in.heads + n) * in.source),
+                       .b_score = further(to.b_score, head),
+                       .history = {.previous = previous, .sum = sum}};
+        auto seen_before =
+            history_of<T>(in, t, weights + b * (steps + 1) * in.source,
+                          further(from.sums, (b * (steps + 1) + t) * in.source), further(from.first_weights, of_row));
+        attention.backward(b, n, from.queries + (b * (steps + 1) + t) * asked + n * in.attention, seen_before,
+                           further(from.drop_weights, at), weights + at, further(from.parts, at),
+                           grad_context[row] + n * in.width, further(from.grad_weights, at),
+                           counted ? later.data() : nullptr, counted ? sum : nullptr, grad, scratch);
+      }
+      team.sync();
+      if (!in.w_query.defined() || buffers.asking.defined()) {
+        auto asking = in.w_query.defined() ? buffer(buffers.asking) : query;
+        if (in.w_query.defined()) {
+          weight.query.apply(team, rows, query.first, query.stride, asking.first, asking.stride, nullptr, false);
           team.sync();
         }
-
-        bool add = chunk.first + asks <= steps;
-        for (int64_t b = first; b < last; b++) {
-          const T* w = data<T>(seen) + (b * (steps + 1) + chunk.first) * all;
-          const T* g = data<T>(chunk.contexts) + b * asks * context_size;
-          if (carried.values.defined() && in.value_heads == 1) {
-            sum_of_outer(team, in.source, in.width, asks * in.heads, w, in.source, g, in.width,
-                         data<T>(carried.values) + b * in.source * in.width, in.width, add);
-          } else if (carried.values.defined()) {
-            for (int64_t n = 0; n < in.heads; n++)
-              sum_of_outer(team, in.source, in.width, asks, w + n * in.source, all, g + n * in.width, context_size,
-                           data<T>(carried.values) + b * in.source * context_size + n * in.width, context_size, add);
-          }
-          if (!chunk.scores.defined()) continue;
-          const T* queries = data<T>(out[kQueries]) + (b * (steps + 1) + chunk.first) * asked;
-          for (int64_t n = 0; n < in.heads; n++)
-            sum_of_outer(team, in.source, in.attention, asks, data<T>(chunk.scores) + b * asks * all + n * in.source,
-                         all, queries + n * in.attention, asked,
-                         data<T>(carried.keys) + b * in.source * asked + n * in.attention, asked, add);
+        auto drop = mask(in.drop_query, t);
+        int64_t at_h = in.query == Query::kCH ? hidden : 0;
+        auto grad_c = at_h ? of_layer(carried.c, in.levels() - 1) : Rows<T>{nullptr, 0};
+        for (int64_t row = row_begin; row < row_end; row++) {
+          T* g = asking[row];
+          if (drop.first) multiply(g, g, drop[row], in.asking());
+          if (at_h) kernel.add(grad_c[row], g, hidden);
+          kernel.add(grad_top[row], g + at_h, hidden);
         }
-      });
+      } else {
+        weight.query.apply(team, rows, query.first, query.stride, grad_top.first, hidden, nullptr, true);
+      }
+      team.sync();
+    }
+
+    bool add = chunk.first + asks <= steps;
+    for (int64_t b = first; b < last; b++) {
+      const T* w = data<T>(seen) + (b * (steps + 1) + chunk.first) * all;
+      const T* g = data<T>(chunk.contexts) + b * asks * context_size;
+      if (carried.values.defined() && in.value_heads == 1) {
+        sum_of_outer(team, in.source, in.width, asks * in.heads, w, in.source, g, in.width,
+                     data<T>(carried.values) + b * in.source * in.width, in.width, add);
+      } else if (carried.values.defined()) {
+        for (int64_t n = 0; n < in.heads; n++)
+          sum_of_outer(team, in.source, in.width, asks, w + n * in.source, all, g + n * in.width, context_size,
+                       data<T>(carried.values) + b * in.source * context_size + n * in.width, context_size, add);
+      }
+      if (!chunk.scores.defined()) continue;
+      const T* queries = data<T>(out[kQueries]) + (b * (steps + 1) + chunk.first) * asked;
+      for (int64_t n = 0; n < in.heads; n++)
+        sum_of_outer(team, in.source, in.attention, asks, data<T>(chunk.scores) + b * asks * all + n * in.source, all,
+                     queries + n * in.attention, asked,
+                     data<T>(carried.keys) + b * in.source * asked + n * in.attention, asked, add);
+    }
+  });
 }
 
 // All weights before each step, (B, T+1, S), as the forward pass summed them.
@@ -338,7 +353,7 @@ Tensors backward(Inputs& in, const OptionalTensors& grads, const OptionalTensor&
     for (int which = 0; which <= kFeeds; which++) out[which] = outputs[kExactStates + which];
   Tensors grad;
   for (int which = 0; which <= kFeeds; which++) grad.push_back(to_compute(grads.get(which)));
-  std::vector<int64_t> states = {in.depth(), in.batch, in.hidden};
+  std::vector<int64_t> states = {in.levels(), in.batch, in.hidden};
   auto begin = [&](int which) {
     OptionalTensor g = grads.get(which);
     return begin_as(given(g) ? OptionalTensor(g->reshape(states)) : g, in.empty(states));
@@ -403,9 +418,10 @@ Tensors backward(Inputs& in, const OptionalTensors& grads, const OptionalTensor&
       Chunk chunk{.first = first,
                   .asks = asks,
                   .cells = cells,
-                  .gates = rows_apart(in.x, {in.depth(), in.batch, cells, 4 * in.hidden}),
+                  .gates = rows_apart(in.x, {in.levels(), in.batch, cells, 4 * in.hidden}),
                   .queries = rows_apart(in.x, {in.batch, asks, in.asked()}),
                   .contexts = in.empty({in.batch, asks, in.context()})};
+      if (in.transition) chunk.transition = rows_apart(in.x, {in.batch, asks - chunk.unmoved(), 4 * in.hidden});
       if (in.has_feed()) chunk.feeds = rows_apart(in.x, {in.batch, asks, in.feed});
       if (dot && carried.keys.defined()) chunk.scores = in.empty({in.batch, asks, in.heads, in.source});
       loop<T, E>(in, attention, weights, states, out, grad, seen, sums, carried, chunk);

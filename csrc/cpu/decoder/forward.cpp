@@ -1,5 +1,6 @@
 // The attention decoder with its parts, forward. Step t attends with h_t, makes the feed f_t, and runs the layers of
-// cells to h_{t+1}; x's part of the first layer's gates is one product before the loop.
+// cells to h_{t+1}; with a transition it attends with what the first cell made, and the second is fed. x's part of the
+// first layer's gates is one product before the loop.
 #include "loop.h"
 
 namespace s2s::cpu {
@@ -17,7 +18,7 @@ struct Weights {
     if (in.w_query.defined()) query = Packed<T>::transposed(in.w_query, in.pairs());
     for (int64_t l = 0; l < in.depth(); l++) {
       hidden.push_back(Packed<T>::transposed(in.layers[l].weight_hh, in.pairs()));
-      input.push_back(l ? Packed<T>::transposed(in.layers[l].weight_ih, in.pairs()) : Packed<T>());
+      input.push_back(l && !in.transition ? Packed<T>::transposed(in.layers[l].weight_ih, in.pairs()) : Packed<T>());
     }
     if (!in.has_feed()) return;
     feed_h = Packed<T>::transposed(in.gated() ? in.w_feed : in.feed_h(), in.pairs());
@@ -54,166 +55,181 @@ void run(const Inputs& in, const Positions& positions, const Tensors& out, const
   T *weights = data<T>(out[kWeights]), *sums = data<T>(buffers.sum), *parts = save ? data<T>(out[kParts]) : nullptr;
   const T *drop_weights = data<T>(in.drop_weights), *first_weights = data<T>(in.first_weights);
 
-  run_teams(
-      in.batch, {in.step_work() * steps, (4.0 + 2 * depth) * steps},
-      [&](int64_t group, int64_t groups, const Team& team) {
-        auto [first, last] = split(in.batch, groups, group);
-        int64_t rows = last - first;
-        auto [begin, end] = team.part(hidden);
-        auto [attend_begin, attend_end] = team.part(rows * in.heads);
-        auto [row_begin, row_end] = team.part(rows);
-        Scratch<T> scratch;
-        std::vector<T> rest(in.source);  // parts that nobody keeps
-        auto buffer = [&](const Tensor& x) { return Rows<T>{data<T>(x) + first * x.size(-1), x.size(-1)}; };
-        auto gates_of = [&](int64_t l) {
-          return Rows<T>{data<T>(buffers.gates) + (l * in.batch + first) * wide, wide};
-        };
-        auto mask = [&](const Tensor& x, int64_t t) { return step_rows<const T>(x, first, t); };
+  const threads::Stages stages{in.step_work() * steps, (4.0 + 2 * depth) * steps};
+  run_teams(in.batch, stages, [&](int64_t group, int64_t groups, const Team& team) {
+    auto [first, last] = split(in.batch, groups, group);
+    int64_t rows = last - first;
+    auto [begin, end] = team.part(hidden);
+    auto [attend_begin, attend_end] = team.part(rows * in.heads);
+    auto [row_begin, row_end] = team.part(rows);
+    Scratch<T> scratch;
+    std::vector<T> rest(in.source);  // parts that nobody keeps
+    auto buffer = [&](const Tensor& x) { return Rows<T>{data<T>(x) + first * x.size(-1), x.size(-1)}; };
+    auto gates_of = [&](int64_t l) { return Rows<T>{data<T>(buffers.gates) + (l * in.batch + first) * wide, wide}; };
+    auto mask = [&](const Tensor& x, int64_t t) { return step_rows<const T>(x, first, t); };
+    // Layer l at step t, once its gates have been made.
+    auto run_cell = [&](int64_t l, int64_t t) {
+      team.sync();
+      auto gates_x = layer_rows<T>(out[kGates], l, first, t), gates_h = gates_of(l);
+      auto before = states.before(l, first, t), after = states.after(l, first, t);
+      auto c = in.has_cell() ? states.c_before(l, first, t) : Rows<T>{nullptr, 0};
+      auto made = layer_rows<T>(states.cells, l, first, t);
+      auto carried = in.carries_c() ? layer_rows<T>(states.carried, l, first, t) : Rows<T>{nullptr, 0};
+      auto drop_h = layer_rows<const T>(in.drop_h, l, first, t), zone_h = layer_rows<const T>(in.zone_h, l, first, t);
+      auto drop_c = layer_rows<const T>(in.drop_c, l, first, t), zone_c = layer_rows<const T>(in.zone_c, l, first, t);
+      for (int64_t i = 0; i < rows; i++) {
+        cell.forward(gates_x[i], gates_h[i], before[i], c.first ? c[i] : nullptr, after[i],
+                     made.first ? made[i] : nullptr, save ? gates_x[i] : nullptr, hidden, begin, end);
+        if (carried.first)
+          carry(carried[i], made[i], c[i], drop_c.first ? drop_c[i] : nullptr, zone_c.first ? zone_c[i] : nullptr,
+                begin, end);
+        if (drop_h.first || zone_h.first)
+          carry(after[i], after[i], before[i], drop_h.first ? drop_h[i] : nullptr, zone_h.first ? zone_h[i] : nullptr,
+                begin, end);
+      }
+      team.sync();
+    };
+    auto state_gates = [&](int64_t l, Rows<T> from) {
+      weight.hidden[l].apply(team, rows, from.first, from.stride, gates_of(l).first, wide,
+                             data<T>(in.layers[l].bias_hh), false);
+    };
 
-        for (int64_t t = 0; t <= steps; t++) {
-          auto h = states.before(depth - 1, first, t);
-          // Without `save` there are queries of one step alone.
-          Rows<T> query = step_rows<T>(out[kQueries], first, save ? t : 0), source = h;
-          auto feed = in.has_feed() ? step_rows<T>(feeds, first, t) : Rows<T>{nullptr, 0};
-          auto context = step_rows<T>(contexts, first, t);
-          auto drop_attended = mask(in.drop_attended, t);
-          bool first_fed = t == 0 && in.has_first();
+    for (int64_t t = 0; t <= steps; t++) {
+      auto h = states.asking(first, t);
+      // Without `save` there are queries of one step alone.
+      Rows<T> query = step_rows<T>(out[kQueries], first, save ? t : 0), source = h;
+      auto feed = in.has_feed() ? step_rows<T>(feeds, first, t) : Rows<T>{nullptr, 0};
+      auto context = step_rows<T>(contexts, first, t);
+      auto drop_attended = mask(in.drop_attended, t);
+      bool first_fed = t == 0 && in.has_first();
 
-          if (buffers.asking.defined()) {
-            source = buffer(buffers.asking);
-            auto drop = mask(in.drop_query, t);
-            for (int64_t i = row_begin; i < row_end; i++) {
-              T* to = source[i];
-              if (in.query == Query::kCH) {
-                std::copy_n(states.c_before(depth - 1, first, t)[i], hidden, to);
-                std::copy_n(h[i], hidden, to + hidden);
-              } else {
-                std::copy_n(h[i], hidden, to);
-              }
-              if (drop.first) multiply(to, to, drop[i], in.asking());
-            }
+      if (buffers.asking.defined()) {
+        source = buffer(buffers.asking);
+        auto drop = mask(in.drop_query, t);
+        for (int64_t i = row_begin; i < row_end; i++) {
+          T* to = source[i];
+          if (in.query == Query::kCH) {
+            std::copy_n(states.c_asking(first, t)[i], hidden, to);
+            std::copy_n(h[i], hidden, to + hidden);
+          } else {
+            std::copy_n(h[i], hidden, to);
           }
-          Rows<T> read = h;  // what w_feed reads of h
-          if (drop_attended.first) {
-            read = buffer(buffers.attended);
-            for (int64_t i = row_begin; i < row_end; i++) multiply(read[i], h[i], drop_attended[i], hidden);
-          }
-          if (buffers.asking.defined() || drop_attended.first) team.sync();
-
-          if (in.w_query.defined())
-            weight.query.apply(team, rows, source.first, source.stride, query.first, query.stride, data<T>(in.b_query),
-                               false);
-          else
-            for (int64_t i = row_begin; i < row_end; i++) std::copy_n(source[i], asked, query[i]);
-          for (int64_t l = 0; l < depth && t < steps; l++) {
-            auto from = states.before(l, first, t);
-            weight.hidden[l].apply(team, rows, from.first, from.stride, gates_of(l).first, wide,
-                                   data<T>(in.layers[l].bias_hh), false);
-          }
-          if (in.has_feed())
-            weight.feed_h.apply(team, rows, read.first, read.stride, feed.first, feed.stride, data<T>(in.b_feed),
-                                false);
-          team.sync();
-
-          for (int64_t i = attend_begin; i < attend_end; i++) {
-            int64_t b = first + i / in.heads, n = i % in.heads, at = (b * (steps + 1) + t) * in.heads + n;
-            T* sum = further(sums, b * in.source);
-            T* w = weights + at * in.source;
-            // With a history there is one head.
-            auto history =
-                history_of<T>(in, t, weights + b * (steps + 1) * in.source, sum, further(first_weights, b * in.source));
-            attention.forward(b, n, query[i / in.heads] + n * in.attention, history,
-                              further(drop_weights, at * in.source), w, parts ? parts + at * in.source : rest.data(),
-                              context[i / in.heads] + n * in.width, scratch);
-            if (sum && t >= in.first_counted()) kernel.add(sum, w, in.source);
-          }
-          team.sync();
-
-          if (in.has_feed()) {
-            if (!in.gated()) {
-              Rows<T> attended = context;
-              if (drop_attended.first) {
-                auto to = buffer(buffers.attended);
-                attended = {to.first + hidden, to.stride};
-                for (int64_t i = row_begin; i < row_end; i++)
-                  multiply(attended[i], context[i], drop_attended[i] + hidden, in.context());
-                team.sync();
-              }
-              weight.feed_c.apply(team, rows, attended.first, attended.stride, feed.first, feed.stride, nullptr, true);
-              team.sync();
-            }
-            auto gate = save && in.gated() ? step_rows<T>(out[kGate], first, t) : Rows<T>{nullptr, 0};
-            for (int64_t i = row_begin; i < row_end; i++) {
-              if (in.gated()) {
-                for (int64_t j = 0; j < in.feed; j++) {
-                  T open = math::sigmoid(feed[i][j]);
-                  if (gate.first) gate[i][j] = open;
-                  feed[i][j] = open * context[i][j];
-                }
-              } else if (in.feed_form == Feed::kTanh) {
-                kernel.tanh_rows(feed[i], in.feed);
-              }
-              if (first_fed) std::copy_n(data<T>(in.first_feed) + (first + i) * in.feed, in.feed, feed[i]);
-            }
-            team.sync();
-          }
-          if (t == steps) break;
-
-          Rows<T> fed = in.has_feed() ? feed : context;
-          if (first_fed) fed = {data<T>(in.first_feed) + first * in.feed, in.feed};
-          if (buffers.fed.defined()) {
-            auto drop = mask(in.drop_fed, t);
-            auto to = buffer(buffers.fed);
-            for (int64_t i = row_begin; i < row_end; i++) multiply(to[i], fed[i], drop[i], in.feed);
-            fed = to;
-            team.sync();
-          }
-          for (int64_t l = 0; l < depth; l++) {
-            auto gates_x = layer_rows<T>(out[kGates], l, first, t);
-            if (l == 0) {
-              weight.feed.apply(team, rows, fed.first, fed.stride, gates_x.first, gates_x.stride, nullptr, true);
-            } else {
-              Rows<T> below = states.after(l - 1, first, t);
-              if (buffers.between.defined()) {
-                auto drop = layer_rows<const T>(in.drop_layers, l - 1, first, t);
-                auto to = buffer(buffers.between);
-                for (int64_t i = row_begin; i < row_end; i++) multiply(to[i], below[i], drop[i], hidden);
-                below = to;
-                team.sync();
-              }
-              weight.input[l].apply(team, rows, below.first, below.stride, gates_x.first, gates_x.stride,
-                                    data<T>(in.layers[l].bias_ih), false);
-            }
-            team.sync();
-            auto gates_h = gates_of(l);
-            auto before = states.before(l, first, t), after = states.after(l, first, t);
-            auto c = in.has_cell() ? states.c_before(l, first, t) : Rows<T>{nullptr, 0};
-            auto made = layer_rows<T>(states.cells, l, first, t);
-            auto carried = in.carries_c() ? layer_rows<T>(states.carried, l, first, t) : Rows<T>{nullptr, 0};
-            auto drop_h = layer_rows<const T>(in.drop_h, l, first, t),
-                 zone_h = layer_rows<const T>(in.zone_h, l, first, t);
-            auto drop_c = layer_rows<const T>(in.drop_c, l, first, t),
-                 zone_c = layer_rows<const T>(in.zone_c, l, first, t);
-            for (int64_t i = 0; i < rows; i++) {
-              cell.forward(gates_x[i], gates_h[i], before[i], c.first ? c[i] : nullptr, after[i],
-                           made.first ? made[i] : nullptr, save ? gates_x[i] : nullptr, hidden, begin, end);
-              if (carried.first)
-                carry(carried[i], made[i], c[i], drop_c.first ? drop_c[i] : nullptr, zone_c.first ? zone_c[i] : nullptr,
-                      begin, end);
-              if (drop_h.first || zone_h.first)
-                carry(after[i], after[i], before[i], drop_h.first ? drop_h[i] : nullptr,
-                      zone_h.first ? zone_h[i] : nullptr, begin, end);
-            }
-            team.sync();
-          }
+          if (drop.first) multiply(to, to, drop[i], in.asking());
         }
-        for (int64_t l = 0; l < depth; l++)
-          for (int64_t i = row_begin; i < row_end; i++) {
-            int64_t at = (l * in.batch + first + i) * hidden;
-            std::copy_n(states.before(l, first, steps)[i], hidden, data<T>(out[kHN]) + at);
-            if (in.has_cell()) std::copy_n(states.c_before(l, first, steps)[i], hidden, data<T>(out[kCN]) + at);
+      }
+      Rows<T> read = h;  // what w_feed reads of h
+      if (drop_attended.first) {
+        read = buffer(buffers.attended);
+        for (int64_t i = row_begin; i < row_end; i++) multiply(read[i], h[i], drop_attended[i], hidden);
+      }
+      if (buffers.asking.defined() || drop_attended.first) team.sync();
+
+      if (in.w_query.defined())
+        weight.query.apply(team, rows, source.first, source.stride, query.first, query.stride, data<T>(in.b_query),
+                           false);
+      else
+        for (int64_t i = row_begin; i < row_end; i++) std::copy_n(source[i], asked, query[i]);
+      if (in.transition) {
+        if (t > 0) state_gates(1, h);
+      } else {
+        for (int64_t l = 0; l < depth && t < steps; l++) state_gates(l, states.before(l, first, t));
+      }
+      if (in.has_feed())
+        weight.feed_h.apply(team, rows, read.first, read.stride, feed.first, feed.stride, data<T>(in.b_feed), false);
+      team.sync();
+
+      for (int64_t i = attend_begin; i < attend_end; i++) {
+        int64_t b = first + i / in.heads, n = i % in.heads, at = (b * (steps + 1) + t) * in.heads + n;
+        T* sum = further(sums, b * in.source);
+        T* w = weights + at * in.source;
+        // With a history there is one head.
+        auto history =
+            history_of<T>(in, t, weights + b * (steps + 1) * in.source, sum, further(first_weights, b * in.source));
+        attention.forward(b, n, query[i / in.heads] + n * in.attention, history, further(drop_weights, at * in.source),
+                          w, parts ? parts + at * in.source : rest.data(), context[i / in.heads] + n * in.width,
+                          scratch);
+        if (sum && t >= in.first_counted()) kernel.add(sum, w, in.source);
+      }
+      team.sync();
+
+      if (in.has_feed()) {
+        if (!in.gated()) {
+          Rows<T> attended = context;
+          if (drop_attended.first) {
+            auto to = buffer(buffers.attended);
+            attended = {to.first + hidden, to.stride};
+            for (int64_t i = row_begin; i < row_end; i++)
+              multiply(attended[i], context[i], drop_attended[i] + hidden, in.context());
+            team.sync();
           }
-      });
+          weight.feed_c.apply(team, rows, attended.first, attended.stride, feed.first, feed.stride, nullptr, true);
+          team.sync();
+        }
+        auto gate = save && in.gated() ? step_rows<T>(out[kGate], first, t) : Rows<T>{nullptr, 0};
+        for (int64_t i = row_begin; i < row_end; i++) {
+          if (in.gated()) {
+            for (int64_t j = 0; j < in.feed; j++) {
+              T open = math::sigmoid(feed[i][j]);
+              if (gate.first) gate[i][j] = open;
+              feed[i][j] = open * context[i][j];
+            }
+          } else if (in.feed_form == Feed::kTanh) {
+            kernel.tanh_rows(feed[i], in.feed);
+          }
+          if (first_fed) std::copy_n(data<T>(in.first_feed) + (first + i) * in.feed, in.feed, feed[i]);
+        }
+        team.sync();
+      }
+      int64_t reader = in.transition ? t - 1 : t;  // the step whose cell reads this feed
+      if (reader == steps) break;
+
+      Rows<T> fed = in.has_feed() ? feed : context;
+      if (first_fed) fed = {data<T>(in.first_feed) + first * in.feed, in.feed};
+      if (buffers.fed.defined() && reader >= 0) {
+        auto drop = mask(in.drop_fed, reader);
+        auto to = buffer(buffers.fed);
+        for (int64_t i = row_begin; i < row_end; i++) multiply(to[i], fed[i], drop[i], in.feed);
+        fed = to;
+        team.sync();
+      }
+      if (in.transition) {
+        if (t > 0) {
+          auto gates_x = layer_rows<T>(out[kGates], 1, first, reader);
+          weight.feed.apply(team, rows, fed.first, fed.stride, gates_x.first, gates_x.stride,
+                            data<T>(in.layers[1].bias_ih), false);
+          run_cell(1, reader);
+        }
+        if (t == steps) break;
+        state_gates(0, states.before(0, first, t));
+        run_cell(0, t);
+        continue;
+      }
+      for (int64_t l = 0; l < depth; l++) {
+        auto gates_x = layer_rows<T>(out[kGates], l, first, t);
+        if (l == 0) {
+          weight.feed.apply(team, rows, fed.first, fed.stride, gates_x.first, gates_x.stride, nullptr, true);
+        } else {
+          Rows<T> below = states.after(l - 1, first, t);
+          if (buffers.between.defined()) {
+            auto drop = layer_rows<const T>(in.drop_layers, l - 1, first, t);
+            auto to = buffer(buffers.between);
+            for (int64_t i = row_begin; i < row_end; i++) multiply(to[i], below[i], drop[i], hidden);
+            below = to;
+            team.sync();
+          }
+          weight.input[l].apply(team, rows, below.first, below.stride, gates_x.first, gates_x.stride,
+                                data<T>(in.layers[l].bias_ih), false);
+        }
+        run_cell(l, t);
+      }
+    }
+    for (int64_t l = 0; l < in.levels(); l++)
+      for (int64_t i = row_begin; i < row_end; i++) {
+        int64_t at = (l * in.batch + first + i) * hidden;
+        std::copy_n(states.before(l, first, steps)[i], hidden, data<T>(out[kHN]) + at);
+        if (in.has_cell()) std::copy_n(states.c_before(l, first, steps)[i], hidden, data<T>(out[kCN]) + at);
+      }
+  });
 }
 
 }  // namespace

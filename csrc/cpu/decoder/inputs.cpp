@@ -27,7 +27,7 @@ Inputs::Inputs(Tensors handed_, const OptionalTensor& lengths, const OptionalTen
                Prepare matrices, bool fed)
     : handed(std::move(handed_)) {
   const Tensors& all = handed;
-  TORCH_CHECK_VALUE(form.size() == 7, "form has ", form.size(), " numbers, expected 7");
+  TORCH_CHECK_VALUE(form.size() == 8, "form has ", form.size(), " numbers, expected 8");
   TORCH_CHECK_VALUE(all.size() >= kUpperLayers && (all.size() - kUpperLayers) % 4 == 0, "inputs has ", all.size(),
                     " tensors, expected ", int(kUpperLayers), " and 4 a further layer");
   TORCH_CHECK_VALUE(form[0] == kGru || form[0] == kLstm, "form has ", form[0], " gates, expected 3 or 4");
@@ -38,6 +38,7 @@ Inputs::Inputs(Tensors handed_, const OptionalTensor& lengths, const OptionalTen
   location = choice<Location>(form, 4, "location", 3);
   detach = form[5] != 0;
   feed_form = choice<Feed>(form, 6, "feed", 3);
+  transition = choice<int64_t>(form, 7, "transition", 2);
 
   static const char* names[] = {"x",          "h0",           "c0",
                                 "keys",       "values",       "v",
@@ -64,7 +65,9 @@ Inputs::Inputs(Tensors handed_, const OptionalTensor& lengths, const OptionalTen
   const Tensor &x_ = required(kX, 3, 3), &keys_ = required(kKeys, 3, 4), &values_ = required(kValues, 3, 4);
   const Tensor &h0_ = required(kH0, 2, 3), &weight_ih_ = required(kWeightIh, 2, 2);
   type = x_.scalar_type();
-  int64_t count = 1 + (all.size() - kUpperLayers) / 4;
+  int64_t count = 1 + (all.size() - kUpperLayers) / 4, stacked = transition ? 1 : count;
+  TORCH_CHECK_VALUE(!transition || count == 2, "inputs has ", all.size(), " tensors, expected ", int(kUpperLayers),
+                    " and the 4 of a transition");
   state_shape = h0_.sizes().vec();
   batch = x_.size(0), steps = x_.size(1), inputs = x_.size(2), hidden = h0_.size(-1), source = keys_.size(1);
   bool per_head = keys_.dim() == 4;
@@ -74,17 +77,18 @@ Inputs::Inputs(Tensors handed_, const OptionalTensor& lengths, const OptionalTen
   if (per_head) lead.push_back(heads);
   std::vector<int64_t> states = {batch, hidden}, per_step = {batch, steps, hidden};
   if (h0_.dim() == 3) {
+    TORCH_CHECK_VALUE(!transition, "h0 has shape ", h0_.sizes(), ", expected 2 dimensions with a transition");
     states.insert(states.begin(), count), per_step.insert(per_step.begin(), count);
   } else {
-    TORCH_CHECK_VALUE(count == 1, "h0 has shape ", h0_.sizes(), ", expected the layers before the batch");
+    TORCH_CHECK_VALUE(stacked == 1, "h0 has shape ", h0_.sizes(), ", expected the layers before the batch");
   }
-  std::vector<int64_t> each_layer = {count, batch, steps, hidden};
+  std::vector<int64_t> each_layer = {stacked, batch, steps, hidden};
 
   x = take(kX, x_.sizes());
-  h0 = take(kH0, states).view({count, batch, hidden});
+  h0 = take(kH0, states).view({stacked, batch, hidden});
   TORCH_CHECK_VALUE(all[kC0].defined() == has_cell(), "c0 is ", has_cell() ? "None" : "given", " with ", gates,
                     " gates");
-  if (has_cell()) c0 = take(kC0, states).view({count, batch, hidden});
+  if (has_cell()) c0 = take(kC0, states).view({stacked, batch, hidden});
   std::vector<int64_t> values_shape = {batch, source};
   if (values_.dim() == 4) values_shape.push_back(heads);
   values_shape.push_back(width);
@@ -116,7 +120,9 @@ Inputs::Inputs(Tensors handed_, const OptionalTensor& lengths, const OptionalTen
   }
   TORCH_CHECK_VALUE(has_feed() || !all[kBFeed].defined(), "b_feed is given without w_feed");
   b_feed = take(kBFeed, {feed}), first_feed = take(kFirstFeed, {batch, feed});
-  layers.push_back({take(kWeightIh, {wide(), inputs + feed}, matrices), take(kWeightHh, {wide(), hidden}, matrices),
+  TORCH_CHECK_VALUE(!transition || !has_first(), "first_feed is given with a transition");
+  int64_t below = transition ? 0 : feed;
+  layers.push_back({take(kWeightIh, {wide(), inputs + below}, matrices), take(kWeightHh, {wide(), hidden}, matrices),
                     take(kBiasIh, {wide()}), take(kBiasHh, {wide()})});
   TORCH_CHECK_VALUE(weight_ih_.defined() && layers[0].weight_hh.defined(), "weight_hh is None, expected a tensor");
   for (int64_t l = 1; l < count; l++) {
@@ -127,7 +133,7 @@ Inputs::Inputs(Tensors handed_, const OptionalTensor& lengths, const OptionalTen
       check_like(name, all[i], shape, all[kX]);
       return must ? matrices(all[i]) : to_compute(all[i]);
     };
-    layers.push_back({weight(at, "weight_ih", true, {wide(), hidden}),
+    layers.push_back({weight(at, "weight_ih", true, {wide(), transition ? feed : hidden}),
                       weight(at + 1, "weight_hh", true, {wide(), hidden}), weight(at + 2, "bias_ih", false, {wide()}),
                       weight(at + 3, "bias_hh", false, {wide()})});
   }
@@ -159,6 +165,8 @@ Inputs::Inputs(Tensors handed_, const OptionalTensor& lengths, const OptionalTen
     Tensor y = take(i, per_step);
     return y.defined() ? y.view(each_layer) : y;
   };
+  for (int i = kDropLayers; i <= kZoneC; i++)
+    TORCH_CHECK_VALUE(!transition || !all[i].defined(), names[i], " is given with a transition");
   drop_h = of_layers(kDropH), drop_c = of_layers(kDropC), zone_h = of_layers(kZoneH), zone_c = of_layers(kZoneC);
   TORCH_CHECK_VALUE(has_cell() || !carries_c(), "drop_c or zone_c is given for a GRU");
   check_lengths(lengths, batch, source, x_);
@@ -253,7 +261,7 @@ Tensor Inputs::zeros(at::IntArrayRef shape) const { return cpu::zeros(shape, x.o
 
 double Inputs::step_work() const {
   return 2.0 * batch *
-         (hidden * ((2 * depth() - 1) * wide() + asked()) + feed * wide() +
+         (hidden * ((2 * depth() - 1 - transition) * wide() + asked()) + feed * wide() +
           source * (location_width() * channels * kernel + filters * attention));
 }
 

@@ -13,7 +13,7 @@ enum class Normalization { kSoftmax, kSigmoid, kForward };
 enum class Location { kPrevious, kCumulative, kBoth };
 enum class Feed { kTanh, kLinear, kGate };
 
-// The order of the op's inputs; four weights a further layer follow.
+// The order of the op's inputs; four weights a further layer, or those of the transition, follow.
 enum Input {
   kX,
   kH0,
@@ -54,7 +54,7 @@ enum Output {
   kFeeds,
   kHN,
   kCN,
-  kGates,    // (L, B, T, 4H)
+  kGates,    // (L, B, T, 4H); here and below a transition is a second layer, whose lower states are those that ask
   kCells,    // (L, B, T, H), of an LSTM as its cell made them
   kCarried,  // (L, B, T, H), those cells as the next step reads them, where they differ
   kLower,    // (L - 1, B, T, H), the states of the layers below the top
@@ -81,6 +81,7 @@ struct Inputs {
   Location location;
   bool detach;
   Feed feed_form;
+  bool transition;  // the second cell, fed after the attention has been asked with what the first made of x alone
 
   Tensor x, h0, c0, keys, values, v, w_query, b_query, w_feed, b_feed, first_feed, b_score, w_location, w_dense,
       first_weights;
@@ -108,18 +109,22 @@ struct Inputs {
   bool carries_c() const { return drop_c.defined() || zone_c.defined(); }
   bool pairs() const { return in_pairs(type); }
   bool sums() const { return location != Location::kPrevious && w_location.defined(); }
-  int64_t depth() const { return layers.size(); }
+  int64_t depth() const { return layers.size(); }                    // cells
+  int64_t levels() const { return transition ? 1 : layers.size(); }  // states
   int64_t wide() const { return gates * hidden; }
   int64_t asked() const { return heads * attention; }
   int64_t context() const { return heads * width; }
   int64_t asking() const { return query == Query::kCH ? 2 * hidden : hidden; }  // what the query is made of
   int64_t attended() const { return gated() ? hidden : hidden + context(); }    // what w_feed reads
-  int64_t first_counted() const { return has_first() ? 1 : 0; }  // the first step whose weights are part of the history
+  // The first step whose weights are part of the history.
+  int64_t first_counted() const { return has_first() || transition ? 1 : 0; }
 
   int64_t location_width() const { return filters ? filters : attention; }  // of what the convolution makes
 
   Tensor weight_x() const { return columns(layers[0].weight_ih, 0, inputs); }
-  Tensor weight_feed() const { return columns(layers[0].weight_ih, inputs, inputs + feed); }
+  Tensor weight_feed() const {
+    return transition ? layers[1].weight_ih : columns(layers[0].weight_ih, inputs, inputs + feed);
+  }
   Tensor feed_h() const { return columns(w_feed, 0, hidden); }
   Tensor feed_c() const { return columns(w_feed, hidden, hidden + context()); }
   std::vector<int64_t> weights_shape() const;

@@ -65,7 +65,8 @@ void carry(T* to, const T* made, const T* before, const T* drop, const T* zone, 
   }
 }
 
-// The carried states of a decoder: of layer l before step t, which is after step t - 1.
+// The carried states of a decoder: of layer l before step t, which is after step t - 1. With a transition cell 1 goes
+// on from what cell 0 made in the same step, and cell 0 from what cell 1 made in the one before.
 template <class T>
 struct States {
   const Inputs& in;
@@ -76,10 +77,19 @@ struct States {
     return l + 1 == in.depth() ? step_rows<T>(top, first, t) : layer_rows<T>(lower, l, first, t);
   }
   Rows<T> before(int64_t l, int64_t first, int64_t t) const {
-    return t == 0 ? initial(in.h0, l, first) : after(l, first, t - 1);
+    if (in.transition && l == 1) return after(0, first, t);
+    return t == 0 ? initial(in.h0, l, first) : after(in.transition ? 1 : l, first, t - 1);
   }
   Rows<T> c_before(int64_t l, int64_t first, int64_t t) const {
-    return t == 0 ? initial(in.c0, l, first) : layer_rows<T>(carried, l, first, t - 1);
+    if (in.transition && l == 1) return layer_rows<T>(carried, 0, first, t);
+    return t == 0 ? initial(in.c0, l, first) : layer_rows<T>(carried, in.transition ? 1 : l, first, t - 1);
+  }
+  // The state that the attention of step t is asked with.
+  Rows<T> asking(int64_t first, int64_t t) const {
+    return in.transition && t > 0 ? after(0, first, t - 1) : before(in.levels() - 1, first, t);
+  }
+  Rows<T> c_asking(int64_t first, int64_t t) const {
+    return in.transition && t > 0 ? layer_rows<T>(carried, 0, first, t - 1) : c_before(in.levels() - 1, first, t);
   }
   Rows<T> initial(const Tensor& x, int64_t l, int64_t first) const {
     return {data<T>(x) + (l * in.batch + first) * in.hidden, in.hidden};

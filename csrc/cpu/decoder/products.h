@@ -10,11 +10,14 @@ constexpr int64_t kRowsAtOnce = 12;  // rows of C that a product's kernel makes 
 // What the loop leaves of steps first .. first + asks of 0..T; cells follow each step but T.
 struct Chunk {
   int64_t first, asks, cells;
-  Tensor gates;     // (L, B, cells, 4H), rows apart
-  Tensor queries;   // (B, asks, N * A), rows apart
-  Tensor contexts;  // (B, asks, N * D)
-  Tensor feeds;     // (B, asks, F), rows apart, of the sum under tanh or sigmoid; undefined without w_feed
-  Tensor scores;    // (B, asks, N, S), of a dot score
+  Tensor gates;       // (L, B, cells, 4H), rows apart
+  Tensor transition;  // (B, asks, 4H), rows apart: of the cell after each ask; without that of h_0
+  Tensor queries;     // (B, asks, N * A), rows apart
+  Tensor contexts;    // (B, asks, N * D)
+  Tensor feeds;       // (B, asks, F), rows apart, of the sum under tanh or sigmoid; undefined without w_feed
+  Tensor scores;      // (B, asks, N, S), of a dot score
+
+  int64_t unmoved() const { return first == 0 ? 1 : 0; }
 };
 
 // Many sums of rows: out (count of rows S, width, rows ldo apart) = or += a^T (depth, S; rows lda apart) times
@@ -97,7 +100,7 @@ void products_of(const Inputs& in, const States<T>& states, const Tensors& out, 
     return in.has_feed() ? data<T>(out[kFeeds]) + (b * (steps + 1) + t) * in.feed : context(b, t);
   };
   auto input = [&](int64_t b, int64_t t) -> const T* { return data<T>(in.x) + (b * steps + t) * in.inputs; };
-  auto top = [&](int64_t b, int64_t t) -> const T* { return states.before(in.depth() - 1, b, t).first; };
+  auto top = [&](int64_t b, int64_t t) -> const T* { return states.asking(b, t).first; };
   auto all = RowBlocks<const T>::of;
   auto bias = [](const Tensor& to, const Tensor& grad) { to.add_(column_sums(grad)); };
 
@@ -106,21 +109,30 @@ void products_of(const Inputs& in, const States<T>& states, const Tensors& out, 
             RowBlocks<T>::of(results.x.narrow(1, first, chunk.cells)), pairs);
   for (int64_t l = 0; l < in.depth(); l++) {
     const auto& result = results.layers[l];
-    Tensor gates = chunk.gates.select(0, l);
+    bool fed_here = l == (in.transition ? 1 : 0);
+    // This layer's steps begin .. begin + cells; a transition's come after the asks, but for that of h_0.
+    bool moves = in.transition && fed_here;
+    int64_t later = moves ? 1 : 0, cells = moves ? chunk.asks - chunk.unmoved() : chunk.cells;
+    int64_t begin = moves ? first + chunk.unmoved() - 1 : first;
+    Tensor gates = moves ? chunk.transition : chunk.gates.select(0, l);
     if (result.weight_ih.defined() && l == 0) {
-      auto x = read_rows<T>(in, first, chunk.cells, in.inputs, input, {});
-      auto f = read_rows<T>(in, first, chunk.cells, in.feed, fed, in.drop_fed);
+      auto x = read_rows<T>(in, begin, cells, in.inputs, input, {});
       outer_products(all(gates), x.rows, columns(result.weight_ih, 0, in.inputs), pairs, add);
-      outer_products(all(gates), f.rows, columns(result.weight_ih, in.inputs, in.inputs + in.feed), pairs, add);
-    } else if (result.weight_ih.defined()) {
+    }
+    if (result.weight_ih.defined() && fed_here) {
+      int64_t at = in.transition ? 0 : in.inputs;
+      auto what = [&](int64_t b, int64_t t) { return fed(b, t + later); };
+      auto f = read_rows<T>(in, begin, cells, in.feed, what, in.drop_fed);
+      outer_products(all(gates), f.rows, columns(result.weight_ih, at, at + in.feed), pairs, add);
+    } else if (result.weight_ih.defined() && l > 0) {
       auto below = [&](int64_t b, int64_t t) -> const T* { return states.after(l - 1, b, t).first; };
-      auto read = read_rows<T>(in, first, chunk.cells, hidden, below,
+      auto read = read_rows<T>(in, begin, cells, hidden, below,
                                in.drop_layers.defined() ? in.drop_layers.select(0, l - 1) : Tensor());
       outer_products(all(gates), read.rows, result.weight_ih, pairs, add);
     }
     if (result.weight_hh.defined()) {
       auto before = [&](int64_t b, int64_t t) -> const T* { return states.before(l, b, t).first; };
-      weight_hh_gradient(in.gates, all(gates), read_rows<T>(in, first, chunk.cells, hidden, before, {}).rows,
+      weight_hh_gradient(in.gates, all(gates), read_rows<T>(in, begin, cells, hidden, before, {}).rows,
                          result.weight_hh, pairs, add);
     }
     if (result.gates.defined()) bias(result.gates, gates);
@@ -131,7 +143,7 @@ void products_of(const Inputs& in, const States<T>& states, const Tensors& out, 
       if (in.query == Query::kH) return top(b, t);
       if (!joined) joined = std::make_unique_for_overwrite<T[]>(in.batch * chunk.asks * in.asking());
       T* to = joined.get() + (b * chunk.asks + t - first) * in.asking();
-      std::copy_n(states.c_before(in.depth() - 1, b, t).first, hidden, to);
+      std::copy_n(states.c_asking(b, t).first, hidden, to);
       std::copy_n(top(b, t), hidden, to + hidden);
       return to;
     };

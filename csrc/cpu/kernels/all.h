@@ -22,6 +22,7 @@ constexpr Kernels<T> table() {
           .softmax = softmax<T>,
           .scatter = scatter<T>,
           .gather = gather<T>,
+          .weighted_mean = weighted_mean<T>,
           .softmax_backward = softmax_backward<T>,
           .add_words = add_words<T>,
           .words_backward = words_backward<T>,

@@ -115,7 +115,7 @@ void outer(const T* a, const T* b, int64_t m, int64_t n, E* out) {
 // In double: a mean that is rounded, or of weights that do not quite sum to 1, is the same error at every position, and
 // adds up in the gradient of the query, where all else cancels.
 template <class T>
-void softmax_backward(const T* weights, const int64_t* positions, int64_t count, T* grad) {
+double weighted_mean(const T* weights, const int64_t* positions, int64_t count, const T* grad) {
   double all = 0, mass = 0;
 #pragma omp simd reduction(+ : all, mass)
   for (int64_t i = 0; i < count; i++) {
@@ -123,7 +123,12 @@ void softmax_backward(const T* weights, const int64_t* positions, int64_t count,
     all += weight * grad[i];
     mass += weight;
   }
-  double mean = mass == 0 ? 0 : all / mass;
+  return mass == 0 ? 0 : all / mass;
+}
+
+template <class T>
+void softmax_backward(const T* weights, const int64_t* positions, int64_t count, T* grad) {
+  double mean = weighted_mean(weights, positions, count, grad);
 #pragma omp simd
   for (int64_t i = 0; i < count; i++) grad[i] = weights[positions[i]] * static_cast<T>(grad[i] - mean);
 }

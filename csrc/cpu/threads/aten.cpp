@@ -24,14 +24,14 @@ void allow(int64_t) {}
 
 int64_t wanted() { return kept ? kept : at::get_num_threads(); }
 
-KeepAtenHere::KeepAtenHere() : before_(kept) {
-  if (kept) return;
+KeepAtenHere::KeepAtenHere(bool keep) : kept_(keep && !kept) {
+  if (!kept_) return;
   kept = at::get_num_threads();
   allow(1);
 }
 
 KeepAtenHere::~KeepAtenHere() {
-  if (before_) return;
+  if (!kept_) return;
   allow(kept);
   kept = 0;
 }

@@ -8,16 +8,16 @@ namespace s2s::cpu::threads {
 // As many as the caller of the op lets torch use.
 int64_t wanted();
 
-// ATen's own loops run in the calling thread alone while it lives. (OpenMP has a number of threads for each thread,
-// which at::get_num_threads() tells; built without OpenMP ATen has a pool that sleeps.)
+// ATen's own loops run in the calling thread alone while it lives, if `keep`. (OpenMP has a number of threads for each
+// thread, which at::get_num_threads() tells; built without OpenMP ATen has a pool that sleeps.)
 class KeepAtenHere {
  public:
-  KeepAtenHere();
+  explicit KeepAtenHere(bool keep = true);
   ~KeepAtenHere();
   KeepAtenHere(const KeepAtenHere&) = delete;
 
  private:
-  int64_t before_;
+  bool kept_;
 };
 
 // Takes it back for a while.

@@ -56,6 +56,14 @@ void ask_for_short_turns() {
 
 bool crowded() { return Clock::now().time_since_epoch().count() < crowded_until.load(std::memory_order_relaxed); }
 
+bool with_openmp() {
+#ifdef _OPENMP
+  return !crowded() && !forked.load(std::memory_order_relaxed);  // libgomp hangs in a child of fork
+#else
+  return false;
+#endif
+}
+
 void use_own_threads(bool always) { forked.store(always); }
 
 // While cores are scarce who waits awake takes one from who is waited for.
@@ -255,7 +263,7 @@ void Job::run() {
   if (wanted_ == 0) {
     run_leader();
 #ifdef _OPENMP
-  } else if (!was_crowded && !forked.load(std::memory_order_relaxed)) {  // libgomp hangs in a child of fork
+  } else if (with_openmp()) {
     late = run_with_openmp();
 #endif
   } else {

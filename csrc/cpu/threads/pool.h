@@ -15,6 +15,8 @@ namespace s2s::cpu::threads {
 // Whether threads had to wait for others that had no core: then, and for a while after, which grows with the times that
 // it was so in a row.
 bool crowded();
+// Whether helpers are libgomp's threads now.
+bool with_openmp();
 
 // For tests: threads of our own alone, as in a child of fork, where libgomp's hang.
 void use_own_threads(bool always);

@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import S2SError
+from ..report.curves import PICTURES
 from .lines import progress, read_chunks, report_cuts
 from .options import BatchOption, DeviceOption, ModelArgument, pick_device, say, with_search_options
 
-PICTURES = (".png", ".pdf", ".svg")
+PAGES, TABLES = (".html", ".htm"), ("", ".txt", ".tsv")
 
 
 @with_search_options
@@ -39,6 +40,8 @@ def align(
     format = format or format_of(out)
     if format == "png" and not out:
         raise S2SError("a picture cannot be printed; give --out.")
+    if format == "png" and out.suffix.lower() not in PICTURES:
+        raise S2SError(f"--out ends in {out.suffix!r}, expected one of {', '.join(PICTURES)} for a picture.")
     chunks, _ = read_chunks(text, file, batch)
     lines = [line for chunk in chunks for line in chunk]
     pairs = given_targets(lines, target)
@@ -66,9 +69,14 @@ def align(
 
 
 def format_of(out):
-    """The format that a file's ending stands for."""
+    """The format that a file's ending stands for. S2SError if it stands for none."""
     ending = out.suffix.lower() if out else ""
-    return "png" if ending in PICTURES else "html" if ending in (".html", ".htm") else "text"
+    if ending in TABLES:
+        return "text"
+    if ending in PICTURES or ending in PAGES:
+        return "png" if ending in PICTURES else "html"
+    known = ", ".join([*PICTURES, *PAGES, *filter(None, TABLES)])
+    raise S2SError(f"--out ends in {ending!r}, expected one of {known}, or a --format.")
 
 
 def given_targets(lines, targets):

@@ -1,5 +1,6 @@
 """Lines of text for the commands that answer line by line, and their progress."""
 
+import os
 import sys
 from itertools import islice
 
@@ -22,6 +23,9 @@ def read_chunks(texts, file, batch):
     if texts and file:
         raise S2SError("both texts and --file are given, expected one of them.")
     if texts:
+        for text in texts:
+            if is_file(text):
+                say(f"{text} is a file, but is taken as the text itself; --file {text} takes its lines")
         return chunks(texts, len(texts)), len(texts)
     if not file:
         return chunks(standard_input(), 1 if at_terminal() else batch), None
@@ -30,6 +34,14 @@ def read_chunks(texts, file, batch):
         check_not_empty(file)
         total = sum(1 for _ in lines_of(file))
     return chunks(lines_of(file), 16 * batch), total
+
+
+def is_file(text):
+    """Whether a text is the name of a file, as a user may have meant."""
+    try:
+        return os.path.isfile(text)
+    except ValueError:  # a NUL
+        return False
 
 
 def chunks(lines, size):

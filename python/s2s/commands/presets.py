@@ -1,6 +1,8 @@
 """``s2s presets``."""
 
 import json
+import shutil
+import textwrap
 from typing import Annotated
 
 import typer
@@ -24,4 +26,6 @@ def presets(
         print(f"--{option}")
         width = max(map(len, table))
         for key, text in table.items():
-            print(f"  {key:<{width}}  {text}")
+            lines = textwrap.wrap(text, max(shutil.get_terminal_size().columns - width - 4, 30))
+            for number, line in enumerate(lines):
+                print(f"  {'' if number else key:<{width}}  {line}")

@@ -1,13 +1,15 @@
 """``s2s train``."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import S2SError
+from ..launch import restarts
 from ..model.presets import configure
-from .options import DeviceOption, pick_device, say, with_config_options
+from .options import OUTPUT, DeviceOption, pick_device, with_config_options
 
 
 @with_config_options
@@ -15,7 +17,9 @@ def train(
     files: Annotated[
         list[Path] | None, typer.Argument(help="One tab-separated file, or two parallel files: source and target.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the trained model.")] = Path("runs/model"),
+    out: Annotated[Path, typer.Option(help="Folder for the trained model.", rich_help_panel=OUTPUT)] = Path(
+        "runs/model"
+    ),
     valid: Annotated[
         list[Path] | None,
         typer.Option(help="Validation file, given twice if parallel; by default a share of the training data."),
@@ -35,11 +39,46 @@ def train(
         bool,
         typer.Option("--explain", help="Print what each part would run on, and why not on a fused op; no training."),
     ] = False,
-    tensorboard: Annotated[Path | None, typer.Option(help="Write curves for TensorBoard to this folder.")] = None,
+    samples: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=1000,
+            metavar="<int>",
+            help="How many validation pairs to translate at each validation, to look at.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = 0,
+    keep: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=1000,
+            metavar="<int>",
+            help="How many of the best checkpoints to keep, for s2s average.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = 1,
+    no_curves: Annotated[
+        bool, typer.Option("--no-curves", help="Do not draw curves.png in the end.", rich_help_panel=OUTPUT)
+    ] = False,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Write curves for TensorBoard to this folder.", rich_help_panel=OUTPUT)
+    ] = None,
     device: DeviceOption = "auto",
+    peer_timeout: Annotated[
+        float,
+        typer.Option(
+            min=1,
+            max=1e6,
+            metavar="<float>",
+            help="Seconds until a process that does not answer counts as gone, under torchrun.",
+        ),
+    ] = 600,
     options=None,
 ):
-    """Train a model on pairs of sentences. Options change the file, which changes the preset."""
+    """Train a model on pairs of sentences: options change the file, which changes the preset; without those what is
+    not given fits the size of the data. With torchrun -m s2s train ... on several processors or machines."""
     from ..report.records import Clock
 
     clock = Clock()  # before torch is imported, which takes its time
@@ -47,6 +86,7 @@ def train(
         refused = "--overwrite" if overwrite else "--preset and no --config"
         raise S2SError(f"--resume goes on with what is in --out, its configuration too, expected no {refused}.")
     settings = None if resume else configure(preset, config, options)
+    chosen = None if resume or preset or config else set(options)
     device = pick_device(device)
     if explain:
         from ..model.checkpoint import read_config
@@ -57,100 +97,50 @@ def train(
         return
     if not files:
         raise S2SError("no file given, expected one tab-separated file or two parallel ones.")
+    from ..training.processes import joined
+    from .work import Work
+
+    with ExitStack() as stack:
+        processes = stack.enter_context(joined(device, peer_timeout))
+        write_curves = processes.agree(lambda: curves(tensorboard) if tensorboard and processes.first else None)
+        state = processes.share(lambda: begin(stack, out, resume, overwrite))
+        if state:
+            # Of a command that torchrun has started once more the options are in there already.
+            settings = state.config.updated(**options) if resume else state.config
+            chosen = None
+        work = Work(out, device, processes, clock, write_curves, samples, keep, not no_curves)
+        work.run(*work.read(files, valid, settings, chosen), state)
+
+
+def begin(stack, out, resume, overwrite):
+    """Locks the folder ``out`` until the ``stack`` ends; returns the State to go on from, None for a new training."""
     from ..files import locked
     from ..training.state import check_free, check_there, finish_state, read_state
 
-    write_curves = curves(tensorboard) if tensorboard else None
     if resume:
         check_there(out)  # before the folder is made
-    with locked(out):
-        if resume:
-            finish_state(out)
-            state = read_state(out)
-            run(files, valid, out, state.config.updated(**options), device, write_curves, clock, state)
-        else:
-            if not overwrite:
-                check_free(out)
-            run(files, valid, out, settings, device, write_curves, clock)
+    stack.enter_context(locked(out))
+    if resume or restarts():
+        finish_state(out)
+    if resume:
+        return read_state(out)
+    if restarts() and (state := own_state(out)):
+        return state
+    if not overwrite:
+        check_free(out)
 
 
-def run(files, valid, out, settings, device, write_curves, clock, state=None):
-    """Trains in the folder ``out``; ``state``: what to go on from."""
-    import torch
+def own_state(out):
+    """The State that this very command has left in the folder, before torchrun started it once more; else None."""
+    from ..report.records import command_line
+    from ..training.state import read_state
 
-    from ..files import to_json, write_file, writing
-    from ..model.checkpoint import save_checkpoint
-    from ..report.records import training_record
-    from ..text.data import Dataset
-    from ..text.pairs import counted
-    from ..text.vocab import build_vocabularies
-    from ..training.state import restore, save_state
-    from ..training.trainer import Trainer, build_model, count_parameters
-
-    parts = read_parts(files, valid, settings)
-    torch.set_float32_matmul_precision(settings.matmul_precision)
-    if state:
-        source_vocab, target_vocab = state.vocabularies
-        model = state.model(device)
-        model.config = settings
-    else:
-        source_vocab, target_vocab = build_vocabularies(parts[0], settings)
-        model = build_model(settings, source_vocab, target_vocab, device)
-    before = state and state.numbers["notes"]
-    clock.go_on(before)
-    sets = [Dataset(part, source_vocab, target_vocab, settings) for part in parts]
-    for part, dataset in zip(parts, sets):
-        if lost := dataset.too_long:
-            longer = f"{counted(len(lost), 'pair')} longer than {settings.max_length} tokens"
-            say(f"{part.name}: left out {longer} (line {part.shown(lost)})")
-    say(
-        f"{len(sets[0]):,} pairs to train on, {len(sets[1]):,} to validate; vocabularies of "
-        f"{len(source_vocab):,} and {len(target_vocab):,}; {count_parameters(model):,} parameters on {device}"
-    )
-
-    def record():
-        return training_record(clock, len(sets[0]), model, before)
-
-    def save(model, history):
-        save_checkpoint(out, model, source_vocab, target_vocab, history)
-        with writing(out):
-            write_file(out / "run.json", to_json(record()))
-
-    def validated(model, found):
-        """A Trainer's ``stop`` that never stops."""
-        trainer.notes = record()  # also when it is not the best so far: its time was used, and --resume goes on from it
-        if write_curves:
-            write_curves(found)
-
-    trainer = Trainer(model, *sets, on_best=save, stop=validated, say=say, state=out)
-    if state:
-        restore(trainer, state)
-        say(f"going on at step {trainer.step}, in epoch {trainer.epoch}")
-    else:
-        trainer.notes = record()
-        save_state(trainer, out)  # fails now rather than after the first epoch if the folder cannot be written
-    history = trainer.run()
-    save(model, history)
-    best = min(history, key=lambda record: record["valid_loss"])
-    say(f"best validation loss {best['valid_loss']:.4f} at step {best['step']}; saved in {out}")
-
-
-def read_parts(files, valid, settings):
-    """(pairs to train on, pairs to validate on)."""
-    from ..text.cleaning import source_text
-    from ..text.pairs import PairFile, split_pairs
-
-    pairs = PairFile(files, say, **settings.reading)
-    if valid:
-        return pairs, PairFile(valid, say, **settings.reading)
-
-    def key(source):
-        return source_text(source, settings)
-
-    parts = split_pairs(pairs, settings.valid_fraction, settings.split, settings.seed, say, key)
-    if not all(parts):
-        raise S2SError(f"too few pairs ({len(pairs)}) to keep some for validation; give --valid.")
-    return parts
+    try:
+        state = read_state(out)
+    except S2SError:
+        return None  # nothing was saved yet, or what stands there is not ours
+    notes = state.numbers["notes"] or {}
+    return state if command_line() in (notes.get("command"), *notes.get("resumed", [])) else None
 
 
 def curves(folder):

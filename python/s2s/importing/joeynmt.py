@@ -11,7 +11,7 @@ from ..files import AnyPath
 from ..model.config import Config
 from ..text.pairs import read_lines, read_text
 from ..translator import Translator
-from .shared import Tokens, decoder_names, load_checkpoint, need, refuse, renamed, translator
+from .shared import Tokens, decoder_names, load_checkpoint, need, parse_yaml, refuse, renamed, translator
 
 LEVELS = ("word", "bpe")
 
@@ -30,7 +30,7 @@ def import_joeynmt(folder: AnyPath, checkpoint: str = "best.ckpt") -> Translator
         S2SError: a file that cannot be read, a form that s2s lacks (by its name), PyYAML is not installed.
     """
     folder = Path(folder)
-    settings = read_yaml(folder / "config.yaml")
+    settings = parse_yaml(read_text(path := folder / "config.yaml"), path, "JoeyNMT's configuration")
     path = folder / checkpoint
     weights = load_checkpoint(path).get("model_state")
     if not isinstance(weights, dict):
@@ -50,20 +50,6 @@ def import_joeynmt(folder: AnyPath, checkpoint: str = "best.ckpt") -> Translator
 
 
 DEFAULTS = {"pad": "<pad>", "unk": "<unk>", "bos": "<s>", "eos": "</s>"}
-
-
-def read_yaml(path):
-    try:
-        import yaml
-    except ImportError:
-        raise S2SError(f"PyYAML is not installed, which {path.name} needs: pip install pyyaml.") from None
-    try:
-        found = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise S2SError(f"{path} is no valid YAML ({str(error).splitlines()[0]}).") from None
-    if not isinstance(found, dict):
-        raise S2SError(f"{path} holds a {type(found).__name__}, expected JoeyNMT's configuration.")
-    return found
 
 
 def configuration(model) -> Config:

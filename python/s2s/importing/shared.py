@@ -28,6 +28,22 @@ def load_checkpoint(path, allowed=()) -> dict:
     return found
 
 
+def parse_yaml(text, name, expected, plain=False) -> dict:
+    """The mapping in a text of YAML, read from ``name``; ``expected``: what it should hold, for the message. plain:
+    all scalars are strings, a key ``no`` too."""
+    try:
+        import yaml
+    except ImportError:
+        raise S2SError(f"PyYAML is not installed, which {name} needs: pip install pyyaml.") from None
+    try:
+        found = yaml.load(text, Loader=yaml.BaseLoader) if plain else yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise S2SError(f"{name} is no valid YAML ({str(error).splitlines()[0]}).") from None
+    if not isinstance(found, dict):
+        raise S2SError(f"{name} holds a {type(found).__name__}, expected {expected}.")
+    return found
+
+
 def refuse(wrong, name, value, expected):
     """S2SError for an option of the other toolkit that has no counterpart here."""
     if wrong:

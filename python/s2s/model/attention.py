@@ -3,10 +3,14 @@
 Shapes: B batch, S source, T queries, N heads; widths: H query, M memory, A score.
 """
 
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import s2s_kernels as sk
+
+from .config import Config
 
 
 class DotAttention(nn.Module):
@@ -15,19 +19,28 @@ class DotAttention(nn.Module):
     ``general`` has a W for each head; its keys W k are made once a source. Three batched products and a softmax.
     """
 
-    def __init__(self, query_size, key_size, num_heads=1, general=False):
+    def __init__(self, query_size: int, key_size: int, num_heads: int = 1, general: bool = False) -> None:
         super().__init__()
         self.query_size, self.num_heads = query_size, num_heads
         self.key_layer = nn.Linear(key_size, num_heads * query_size, bias=False) if general else None
 
-    def project_keys(self, memory):
+    def project_keys(self, memory: Tensor) -> Tensor:
         """Keys (B, S, H), with heads (B, S, N, H), of a memory (B, S, M)."""
         if self.key_layer is None:
             return memory
         keys = self.key_layer(memory)
         return keys if self.num_heads == 1 else keys.unflatten(-1, (self.num_heads, self.query_size))
 
-    def forward(self, query, memory, values=None, *, keys=None, lengths=None, bias=None):
+    def forward(
+        self,
+        query: Tensor,
+        memory: Tensor | None,
+        values: Tensor | None = None,
+        *,
+        keys: Tensor | None = None,
+        lengths: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Arguments and results as ``sk.nn.AdditiveAttention``; every row needs a position that it may attend."""
         values = memory if values is None else values
         keys = self.project_keys(memory) if keys is None else keys
@@ -36,7 +49,7 @@ class DotAttention(nn.Module):
             context, weights = self(query[:, None], None, values, keys=keys, lengths=lengths, bias=bias)
             return context.squeeze(1), weights.squeeze(1)
         source, heads = keys.shape[1], self.num_heads
-        scores = query @ keys.reshape(len(keys), source * heads, -1).mT  # (B, T, S * N)
+        scores = query @ keys.reshape(len(keys), source * heads, query.shape[-1]).mT  # (B, T, S * N)
         scores = scores.unflatten(-1, (source, heads)).mT  # (B, T, N, S)
         if bias is not None:
             scores = scores + (bias if bias.dim() == 3 else bias[:, None])[:, :, None]
@@ -57,7 +70,7 @@ class LocalAttention(nn.Module):
     than 1, as in the paper. Positions count from 0.
     """
 
-    def __init__(self, score, width, query_size, position_size=None):
+    def __init__(self, score: nn.Module, width: int, query_size: int, position_size: int | None = None) -> None:
         super().__init__()
         self.score, self.width, self.num_heads = score, width, score.num_heads
         self.predictive = position_size is not None
@@ -65,10 +78,19 @@ class LocalAttention(nn.Module):
             self.position_layer = nn.Linear(query_size, position_size, bias=False)
             self.position_v = nn.Linear(position_size, 1, bias=False)
 
-    def project_keys(self, memory):
+    def project_keys(self, memory: Tensor) -> Tensor:
         return self.score.project_keys(memory)
 
-    def forward(self, query, memory, values=None, *, position, keys=None, lengths=None):
+    def forward(
+        self,
+        query: Tensor,
+        memory: Tensor,
+        values: Tensor | None = None,
+        *,
+        position: Any,
+        keys: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """As ``sk.nn.AdditiveAttention``, with the step ``position`` (B,) of the query or of the first of T."""
         values = memory if values is None else values
         keys = self.project_keys(memory) if keys is None else keys
@@ -93,7 +115,7 @@ class LocalAttention(nn.Module):
         return torch.einsum("b...s,bsd->b...d", weights, values), weights
 
 
-def score_arguments(attention, keys):
+def score_arguments(attention: nn.Module, keys: Tensor) -> dict[str, Any]:
     """What the ops of decoders are given of a DotAttention or an ``sk.nn.AdditiveAttention``, by their names."""
     if not isinstance(attention, DotAttention):
         query = attention.query_layer
@@ -106,7 +128,7 @@ def score_arguments(attention, keys):
     return {"v": None, "w_query": w_query, "b_query": None, "score": "dot"}
 
 
-def build_attention(config):
+def build_attention(config: Config) -> nn.Module | None:
     """The module that ``config`` asks for; None where nothing is attended to (``none``, ``fixed``)."""
     query, memory, heads = config.query_size, config.memory_size, config.attention_heads
     if not config.attends:

@@ -40,10 +40,17 @@ class LoopOutput(NamedTuple):
     feeds: Tensor  # (B, T, F), f_1 .. f_T
 
 
+def weights_of(cell):
+    """A cell's four, as the ops take them."""
+    return cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh
+
+
 class AttentionLoop(nn.Module):
     """A stack of cells that an attention is fed to, which is asked by the top one.
 
         c_t = attend(h_t);  f_t = c_t or tanh(W_f [h_t ; c_t] + b_f);  h_{t+1} = cells([x_t ; f_t], h_t)
+
+    With a transition, a second cell, c_{t+1} = attend(u);  h_{t+1} = transition(f_{t+1}, u)  for u = cell(x_t, h_t).
 
     Over known inputs it is one call of ``sk.attention_gru`` or ``sk.attention_lstm``, with whatever parts it takes,
     if ``one_op``; else a loop of the steps that decoding takes.
@@ -56,6 +63,7 @@ class AttentionLoop(nn.Module):
         order: "before" or "after"; says which step of a local window h_t belongs to.
         query: "h", or "c_h" for [c ; h] of an LSTM.
         dropout: between the cells; loop_dropout: on what is fed back, and on [h_t ; c_t] under W_f.
+        transition: the cell over the feed; the one of ``cells`` then reads x alone.
         one_op: whether the ops can run this attention and these cells.
     """
 
@@ -70,11 +78,12 @@ class AttentionLoop(nn.Module):
         query="h",
         dropout=0.0,
         loop_dropout=0.0,
+        transition=None,
         one_op=True,
     ):
         super().__init__()
         self.cell, *above = cells
-        self.cells_above = nn.ModuleList(above)
+        self.cells_above, self.transition = nn.ModuleList(above), transition
         self.attention, self.order, self.query, self.one_op = attention, order, query, one_op
         self.dropout, self.loop_dropout = dropout, loop_dropout
         self.lstm = isinstance(self.cell, sk.nn.LSTMCell)
@@ -128,17 +137,27 @@ class AttentionLoop(nn.Module):
 
     def _advance(self, x, state, memory, keys, lengths, masks, t):
         """The LoopState after the input x (B, I), with the factors of step t."""
-        feed, cells = state.feed, []
-        if "drop_fed" in masks:
-            feed = feed * masks["drop_fed"][:, t]
-        x = torch.cat([x, feed], -1)
+        cells = []
+        if self.transition is None:
+            x = torch.cat([x, self._fed(state.feed, masks, t)], -1)
         for i, (cell, old) in enumerate(zip(self.cells, state.cells, strict=True)):
             if i and "drop_layers" in masks:
                 x = x * masks["drop_layers"][i - 1, :, t]
-            cells.append(tuple(cell(x, old)) if self.lstm else (cell(x, old[0]),))
+            cells.append(self._run_cell(cell, x, old))
             x = cells[-1][0]
         drop = masks["drop_attended"][:, t + 1] if "drop_attended" in masks else None
-        return self._look(tuple(cells), state.step + 1, memory, keys, lengths, drop=drop)
+        state = self._look(tuple(cells), state.step + 1, memory, keys, lengths, drop=drop)
+        if self.transition is None:
+            return state
+        fed = self._fed(state.feed, masks, t)
+        return state._replace(cells=(self._run_cell(self.transition, fed, state.cells[0]),))
+
+    def _run_cell(self, cell, x, old):
+        return tuple(cell(x, old)) if self.lstm else (cell(x, old[0]),)
+
+    @staticmethod
+    def _fed(feed, masks, t):
+        return feed * masks["drop_fed"][:, t] if "drop_fed" in masks else feed
 
     def start(self, cells, memory, *, keys, lengths=None, first_feed=None, masks=None):
         """The LoopState before the first ``step``, from (h_0,) or (h_0, c_0) of each layer."""
@@ -181,11 +200,11 @@ class AttentionLoop(nn.Module):
 
     def arguments(self, keys):
         """What the ops of decoders and of searches with them are given of this module, by their names."""
-        made = score_arguments(self.attention, keys) | weights_of_cells(
-            [(c.weight_ih, c.weight_hh, c.bias_ih, c.bias_hh) for c in self.cells]
-        )
+        made = score_arguments(self.attention, keys) | weights_of_cells([weights_of(cell) for cell in self.cells])
         if self.feed_layer is not None:
             made |= {"w_feed": self.feed_layer.weight, "b_feed": self.feed_layer.bias}
+        if self.transition is not None:
+            made["transition"] = weights_of(self.transition)
         return made | {"query": self.query}
 
 

@@ -44,14 +44,14 @@ def save_checkpoint(
         write_file(folder / "history.json", to_json(list(history)))
 
 
-def serialise(tensors) -> bytes:
+def serialise(tensors: dict[str, torch.Tensor]) -> bytes:
     """Tensors by name in safetensors' format."""
     # contiguous clones: safetensors refuses tensors that share memory, as tied embeddings do. And bytes rather than
     # its own files, whose errors are no OSErrors and which no other user may read.
     return save({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()})
 
 
-def deserialise(data: bytes, path) -> dict:
+def deserialise(data: bytes, path: AnyPath) -> dict:
     """What ``serialise`` made bytes of; ``path`` names them in the S2SError if they are none."""
     try:
         return load(data)
@@ -66,7 +66,7 @@ def read_config(folder: AnyPath) -> Config:
     return checked_config(read_json(path), path)
 
 
-def check_is_there(path, kind):
+def check_is_there(path: AnyPath, kind: str) -> None:
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -75,7 +75,7 @@ def check_is_there(path, kind):
         read_bytes(path)  # whose sentence it is
 
 
-def checked_config(values, path) -> Config:
+def checked_config(values: Any, path: AnyPath) -> Config:
     """The Config in a config.json, the whole of which is checked."""
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise S2SError(f"{path.parent} is no checkpoint of s2s.")
@@ -125,7 +125,7 @@ def model_of(
     return model
 
 
-def check_tensors(found, expected, path):
+def check_tensors(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], path: AnyPath) -> None:
     """S2SError if the names, shapes or kinds of two dictionaries of tensors differ."""
     for name in [*expected, *found]:
         have, want = found.get(name), expected.get(name)

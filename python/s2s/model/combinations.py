@@ -1,16 +1,17 @@
 """Choices of a Config that contradict each other, each refused in one sentence that says what was expected."""
 
 import re
+from typing import Any
 
 from ..errors import S2SError, shown
 
 
-def refuse(wrong, message):
+def refuse(wrong: object, message: str) -> None:
     if wrong:
         raise S2SError(message)
 
 
-def check_combinations(c):
+def check_combinations(c: Any) -> None:
     """Raises S2SError if fields of the Config ``c``, each of them valid, make no sense together."""
     check_text(c)
     (check_attention if c.attends else check_no_attention)(c)
@@ -19,7 +20,7 @@ def check_combinations(c):
     check_training(c)
 
 
-def check_text(c):
+def check_text(c: Any) -> None:
     refuse(
         not re.fullmatch("[1-9][0-9]{0,8},[1-9][0-9]{0,8}", c.columns),
         f"columns is {shown(c.columns)}, expected two numbers, the first column being 1, such as '1,2'.",
@@ -30,11 +31,11 @@ def check_text(c):
     )
 
 
-def check_attention(c):
+def check_attention(c: Any) -> None:
     kind = c.attention
     refuse(
-        c.feed != "context" and c.order == "before",
-        f"feed is {c.feed!r} with order 'before', expected 'context': a cell that attends first is "
+        c.feed != "context" and c.order != "after",
+        f"feed is {c.feed!r} with order {c.order!r}, expected 'context': a cell that attends first is "
         "fed what it attended to (or choose order 'after').",
     )
     refuse(
@@ -63,7 +64,7 @@ ONLY_WITH_ATTENTION = {
 }
 
 
-def check_no_attention(c):
+def check_no_attention(c: Any) -> None:
     kind = c.attention
     for name, only in ONLY_WITH_ATTENTION.items():
         value = getattr(c, name)
@@ -78,7 +79,7 @@ def check_no_attention(c):
     )
 
 
-def check_recurrence(c):
+def check_recurrence(c: Any) -> None:
     refuse(
         c.gru_reset == "before" and c.cell != "gru",
         f"gru_reset is 'before' with cell {c.cell!r}, expected cell 'gru'.",
@@ -91,6 +92,20 @@ def check_recurrence(c):
         c.feed == "attentional" and c.attention_layer == "lowest" and c.decoder_layers > 1,
         f"attention_layer is 'lowest' with feed 'attentional' and decoder_layers {c.decoder_layers}, expected 'top', "
         "of which the vector is made that the output layer reads.",
+    )
+    refuse(
+        c.two_cells and not c.feeds_attention,
+        f"order is 'between' with attention {c.attention!r}, expected 'before' or 'after', as the second cell is fed "
+        "what the attention found.",
+    )
+    refuse(
+        c.two_cells and c.loop_layers > 1,
+        f"order is 'between' with attention_layer 'top' and decoder_layers {c.decoder_layers}, expected 'lowest', the "
+        "layer that has two cells.",
+    )
+    refuse(
+        c.two_cells and c.first_context != "auto",
+        f"first_context is {c.first_context!r} with order 'between', expected 'auto', as every step is fed its own.",
     )
     refuse(
         c.attends and c.feed == "none" and c.attention_layer == "lowest",
@@ -111,7 +126,7 @@ def check_recurrence(c):
     )
 
 
-def check_states(c):
+def check_states(c: Any) -> None:
     """The decoder's first state, and what the output layer shares."""
     layers = 1 if c.attention == "fixed" else c.encoder_layers
     refuse(
@@ -135,12 +150,16 @@ def check_states(c):
         "initial_state is 'backward', which needs a bidirectional encoder and an attention other than 'fixed'.",
     )
     refuse(
+        c.initial_state == "mean" and c.attention == "fixed",
+        "initial_state is 'mean' with attention 'fixed', expected another: the first state is made of the summary.",
+    )
+    refuse(
         c.tied_embeddings and c.features_size != c.embedding_size,
         f"tied_embeddings needs a readout as wide as embedding_size {c.embedding_size}, but it is {c.features_size}.",
     )
 
 
-def check_training(c):
+def check_training(c: Any) -> None:
     refuse(c.lr == 0, "lr is 0, expected more.")
     refuse(
         c.sampling != "never" and c.sampling_probability == 0,

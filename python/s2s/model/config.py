@@ -86,23 +86,29 @@ class Config:
         "global", "Look everywhere, or near the step's own position, or near a predicted one (Luong)."
     )
     window_size: int = option(10, "A local window reaches so far to either side.", 1)
-    order: Literal["before", "after"] = option(
-        "before", "Attention before the cell (Bahdanau) or after it (Luong, TensorFlow)."
+    order: Literal["before", "after", "between"] = option(
+        "before",
+        "Attention before the cell (Bahdanau), after it (Luong, TensorFlow), or between two cells, the second of which "
+        "is fed (Nematus, Marian).",
     )
     feed: Literal["context", "attentional", "none"] = option(
         "context", "What the next step is fed: the context, Luong's attentional vector, nothing."
     )
-    initial_state: Literal["bridge", "backward", "hidden", "last", "copy", "zeros"] = option(
+    initial_state: Literal["bridge", "backward", "mean", "hidden", "last", "copy", "zeros"] = option(
         "bridge",
-        "First state: tanh(Linear(last encoder state)), of its backward half, of h for an LSTM's c too; that state "
-        "itself, its h (or h's forward half) for every layer and c; zeros.",
+        "First state: tanh(Linear(last encoder state)), of its backward half, of the outputs' mean, of h for an LSTM's "
+        "c too; that state itself, its h (or h's forward half) for every layer and c; zeros.",
     )
     first_context: Literal["auto", "attend", "zeros"] = option(
         "auto",
         "Fed to the first step: zeros, or attended with the initial state; auto: attend if order=before.",
     )
-    readout: Literal["state", "state_context", "state_context_input", "linear", "tanh", "maxout"] = option(
-        "tanh", "What the output layer reads: s, [s;c], [s;c;y], W [s;c], tanh(W [s;c]), maxout(W [s;c;y])."
+    readout: Literal["state", "state_context", "state_context_input", "linear", "tanh", "tanh_input", "maxout"] = (
+        option(
+            "tanh",
+            "What the output layer reads: s, [s;c], [s;c;y], W [s;c], tanh(W [s;c]), tanh(W [s;c;y]), "
+            "maxout(W [s;c;y]).",
+        )
     )
     readout_size: int = option(256, "Width of the linear, tanh or maxout readout.", 1, WIDEST)
     tied_embeddings: bool = option(False, "Output layer and target embedding share their weights.")
@@ -169,6 +175,11 @@ class Config:
     def feeds_attention(self) -> bool:
         """Whether the recurrence runs through the attention."""
         return self.attends and self.feed != "none"
+
+    @property
+    def two_cells(self) -> bool:
+        """Whether a step has two cells, with the attention between them."""
+        return self.order == "between"
 
     @property
     def loop_layers(self) -> int:

@@ -3,17 +3,21 @@
 Shapes: B batch, S source, T target, N heads; widths: E embedding, M memory, H state, C context, R features.
 """
 
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import s2s_kernels as sk
 
 from .attention import LocalAttention, build_attention
 from .attention_loop import AttentionLoop
+from .config import Config
+from .encoder import Memory, States
 from .recurrent import cell, recurrent
 
 
-def loop_reason(config) -> str | None:
+def loop_reason(config: Config) -> str | None:
     """Why a recurrence through the attention has to be a loop of steps; None if it is one op, or no recurrence runs
     through the attention."""
     if not config.feeds_attention:
@@ -25,22 +29,25 @@ def loop_reason(config) -> str | None:
     return None
 
 
-def parts_of(config, layers) -> list[str]:
+def parts_of(config: Config, layers: int) -> list[str]:
     """What an op with this attention and so many layers is given beside the plain decoder; see docs/ops.md."""
     parts = {
         "dot scores": config.attention in ("dot", "general"),
         "a query from [c;h]": config.asks_with_c,
         f"{layers} layers": layers > 1,
+        "a second cell": config.two_cells,
     }
     return [name for name, given in parts.items() if given]
 
 
-def readout_layer(config):
+def readout_layer(config: Config) -> nn.Linear | None:
     """The Linear of the readouts that have one, or None."""
     width = config.hidden_size + config.context_size
     # With the attentional vector fed, the loop has made tanh(W [s;c]).
     if config.readout in ("tanh", "linear") and config.feed != "attentional":
         return nn.Linear(width, config.readout_size)
+    if config.readout == "tanh_input":
+        return nn.Linear(width + config.embedding_size, config.readout_size)
     if config.readout == "maxout":
         return nn.Linear(width + config.embedding_size, 2 * config.readout_size)
     return None
@@ -61,7 +68,7 @@ class Decoder(nn.Module):
     then those of the layers above, then the step where a local window needs it.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: Config) -> None:
         super().__init__()
         self.config, self.lstm = config, config.cell == "lstm"
         self.dropout = nn.Dropout(config.dropout)  # between the loop and the layers above
@@ -79,7 +86,8 @@ class Decoder(nn.Module):
     def _loop(self):
         config, size, reason = self.config, self.config.hidden_size, loop_reason(self.config)
         feed_size = config.readout_size if config.feed == "attentional" else None
-        inputs = config.embedding_size + (config.context_size if feed_size is None else feed_size)
+        fed = config.context_size if feed_size is None else feed_size
+        inputs = config.embedding_size + (0 if config.two_cells else fed)
         # One seed keeps making one model: this was sk.nn.AttentionGRU, which drew an attention that was then replaced.
         replaced = config.attention in ("additive", "concat") and reason is None and config.loop_layers == 1
         if replaced:
@@ -93,13 +101,14 @@ class Decoder(nn.Module):
             query="c_h" if config.asks_with_c else "h",
             dropout=config.dropout,
             loop_dropout=config.loop_dropout,
+            transition=cell(config, fed, size) if config.two_cells else None,
             one_op=reason is None,
         )
         if replaced:
             loop.attention = build_attention(config)
         return loop
 
-    def project_keys(self, memory):
+    def project_keys(self, memory: Tensor) -> Tensor:
         """What the decoder needs of a memory (B, S, M), made once a source."""
         module = self.scan if self.config.feeds_attention else self.attention
         return memory if module is None else module.project_keys(memory)
@@ -119,12 +128,13 @@ class Decoder(nn.Module):
 
     def _features(self, states, contexts, inputs):
         """What the output layer reads, (..., R), from tensors that agree in all but the last dimension: s, [s;c],
-        [s;c;y], W [s;c], tanh(W [s;c]), or Cho's maxout of W [s;c;y], the larger of each two neighbours."""
+        [s;c;y], W [s;c], tanh(W [s;c]), tanh(W [s;c;y]), or Cho's maxout of W [s;c;y], the larger of
+        each two neighbours."""
         kind = self.config.readout
         if kind == "state":
             return states
         parts = [states] if contexts is None else [states, contexts]
-        if kind in ("state_context_input", "maxout"):
+        if kind in ("state_context_input", "tanh_input", "maxout"):
             parts.append(inputs)
         both = torch.cat(parts, -1)
         if self.readout_layer is None:
@@ -132,7 +142,7 @@ class Decoder(nn.Module):
         both = self.readout_layer(both)
         if kind == "maxout":
             return both.unflatten(-1, (-1, 2)).amax(-1)
-        return torch.tanh(both) if kind == "tanh" else both
+        return torch.tanh(both) if kind in ("tanh", "tanh_input") else both
 
     def _first_feed(self, h):
         return h.new_zeros(h.shape[0], self.scan.feed_size) if self.config.first_feed_zeros else None
@@ -159,7 +169,7 @@ class Decoder(nn.Module):
         contexts, weights = self._look(h, memory, step)
         return self._features(h, contexts, inputs), weights, states
 
-    def forward(self, inputs, states, memory):
+    def forward(self, inputs: Tensor, states: States, memory: Memory) -> tuple[Tensor, Tensor | None]:
         """inputs (B, T, E), first states -> features (B, T, R) and weights (B, T, S), with heads (B, T, N, S), None
         without an attention."""
         config = self.config
@@ -175,7 +185,7 @@ class Decoder(nn.Module):
         h, _ = self._run_layers(out.states, above, self.dropout)
         return self._features(h, out.contexts[:, read], inputs), out.weights[:, read]
 
-    def start(self, states, memory):
+    def start(self, states: States, memory: Memory) -> Any:
         """The state before the first ``step``: a tuple of tensors with the batch first."""
         if not self.config.feeds_attention:
             return (*states, memory.lengths.new_zeros(len(memory.lengths))) if self._local else states
@@ -183,7 +193,7 @@ class Decoder(nn.Module):
         options = {"keys": memory.keys, "lengths": memory.lengths, "first_feed": self._first_feed(states[0])}
         return (*self.scan.start(cells, memory.values, **options).flat(), *above)
 
-    def step(self, inputs, state, memory):
+    def step(self, inputs: Tensor, state: Any, memory: Memory) -> tuple[Tensor, Tensor | None, Any]:
         """inputs (B, E), state of start() or step() -> features (B, R), weights (B, [N,] S) or None, new state."""
         config = self.config
         if not config.feeds_attention:

@@ -51,7 +51,7 @@ class Encoder(nn.Module):
         return outputs, tuple(torch.cat([s[d::directions] for d in range(directions)], -1) for s in states)
 
 
-LINEAR = ("bridge", "backward", "hidden")  # first states that have weights
+LINEAR = ("bridge", "backward", "mean", "hidden")  # first states that have weights
 
 
 class Bridge(nn.Module):
@@ -59,7 +59,8 @@ class Bridge(nn.Module):
 
     ``bridge``: tanh(Linear(the top layer's last state)), one Linear for each state of each decoder layer.
     ``backward``: the same of the backward direction alone, as Bahdanau et al. (2015), whose ``s_0 =
-    tanh(W_s h_1)`` reads the state that has just seen the first word. ``hidden``: of h alone, for an LSTM's c as
+    tanh(W_s h_1)`` reads the state that has just seen the first word. ``mean``: of the mean of the encoder's outputs
+    over the source, as Nematus and Marian. ``hidden``: of h alone, for an LSTM's c as
     well. ``last``: the states of the top layers as they are. ``copy``: the top layer's h, or its forward half where
     that is as wide as the decoder, for every layer and for c as well. ``zeros``. JoeyNMT has ``hidden`` and ``copy``.
     """
@@ -76,11 +77,15 @@ class Bridge(nn.Module):
             width, count = config.memory_size - self.backward_from, config.decoder_layers * config.states_per_layer
             self.layers = nn.ModuleList(nn.Linear(width, config.hidden_size) for _ in range(count))
 
-    def forward(self, states: States) -> States:
-        """states: a tuple of (L, B, M) -> a tuple of (B, H), all states of the lowest layer first."""
+    def forward(self, states: States, outputs: torch.Tensor, lengths: torch.Tensor) -> States:
+        """states: a tuple of (L, B, M), outputs (B, S, M), lengths (B,) -> a tuple of (B, H), all states of the lowest
+        layer first."""
         if self.kind == "copy":
             h = states[0][-1, :, : self.hidden_size]
             return (h,) * (self.decoder_layers * len(states))
+        if self.kind == "mean":
+            mean = outputs.sum(1) / lengths[:, None].clamp(min=1)  # outputs are zero past each length
+            return tuple(torch.tanh(layer(mean)) for layer in self.layers)
         if self.kind in LINEAR:
             tops = [state[-1, :, self.backward_from :] for state in states[: 1 if self.kind == "hidden" else None]]
             return tuple(torch.tanh(layer(tops[i % len(tops)])) for i, layer in enumerate(self.layers))

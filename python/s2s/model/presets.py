@@ -67,6 +67,15 @@ PRESETS = {
             "dropout": 0.0,
         },
     ),
+    "nematus": Preset(
+        "Sennrich et al. (2017), Marian's s2s: two GRU cells a step, attention between them, tanh of s, y and c",
+        {
+            "order": "between",
+            "initial_state": "mean",
+            "readout": "tanh_input",
+            "dropout": 0.0,
+        },
+    ),
     "luong": Preset(
         "Luong et al. (2015): attention after an LSTM, tanh(W [s;c]); any score, any window, --feed attentional",
         {

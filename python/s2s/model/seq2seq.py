@@ -60,12 +60,13 @@ class Seq2Seq(nn.Module):
         With attention='fixed' the context of every step is Cho's summary of the source, c = tanh(V h_S), and the
         first state is made from it: tanh(V' c) with a bridge.
         """
-        values, states = self.encoder(source, lengths)
-        values, summary = self.dropout(values), None
+        outputs, states = self.encoder(source, lengths)
+        values, summary = self.dropout(outputs), None
         if self.config.attention == "fixed":
             summary = torch.tanh(self.summary(states[0][-1]))
             states = (summary[None],) * len(states)
-        return Memory(values, self.decoder.project_keys(values), lengths, summary), self.bridge(states)
+        memory = Memory(values, self.decoder.project_keys(values), lengths, summary)
+        return memory, self.bridge(states, outputs, lengths)
 
     def forward(self, source: Tensor, lengths: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         """source (B, S), lengths (B,), known inputs (B, T) -> features (B, T, R), weights (B, T, [N,] S) or None."""

@@ -10,7 +10,7 @@ from ..text.vocab import EOS, JOINER, SPECIALS
 TEMPLATE = Path(__file__).with_suffix(".html")
 
 
-def printable(piece):
+def printable(piece: str) -> str:
     """A token as a person wants to see it: spaces made visible, </s> as a word, no marks of ours."""
     if piece == SPECIALS[EOS]:
         return "end"
@@ -47,7 +47,7 @@ def to_html(translations: Sequence) -> str:
     return TEMPLATE.read_text(encoding="utf-8").replace("DATA", text, 1)
 
 
-def write(path: Path, text: str):
+def write(path: Path, text: str) -> None:
     """S2SError where the file cannot be written."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,10 @@
 """BLEU and chrF by sacrebleu, and exact match."""
 
-import unicodedata
-from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..errors import S2SError
+from ..text.script import script
 
 
 class Scores(NamedTuple):
@@ -35,16 +34,10 @@ def tokenizer(texts: Sequence[str]) -> str:
     13a knows ASCII's punctuation only: it leaves a danda at its word and breaks "१२.५" in three. "intl" goes by
     Unicode's classes; "zh" and "char" are for scripts without spaces.
     """
-    scripts = Counter()
-    for character, count in Counter("".join(texts)).items():
-        if unicodedata.category(character)[0] in "LM":  # vowel signs are marks
-            scripts[unicodedata.name(character, "LATIN").partition(" ")[0]] += count
-    if scripts["HIRAGANA"] + scripts["KATAKANA"]:  # Japanese, though most of its letters may be Chinese
-        return "char"
-    script = max(scripts, key=scripts.get, default="LATIN")
-    if script in _WITH_13A:
+    written = script(texts)
+    if written in _WITH_13A:
         return "13a"
-    return "zh" if script == "CJK" else "char" if script in _WITHOUT_SPACES else "intl"
+    return "zh" if written == "CJK" else "char" if written in _WITHOUT_SPACES else "intl"
 
 
 def score(outputs: Sequence[str], references: Sequence[str]) -> Scores:

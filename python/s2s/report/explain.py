@@ -1,5 +1,6 @@
 """What every part of a configuration runs on, and why not in one fused op where it does not."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -90,7 +91,7 @@ def _decoder(config, backend):
     return op, backend, ""
 
 
-def decoder_parts(config) -> list[str]:
+def decoder_parts(config: Config) -> list[str]:
     """What the decoder's op is given beside the plain decoder; see docs/ops.md."""
     dropped = config.loop_dropout > 0 or (config.dropout > 0 and config.loop_layers > 1)
     return [*parts_of(config, config.loop_layers), *(["dropout inside"] if dropped else [])]
@@ -108,7 +109,7 @@ def _single_steps(config, backend, step, step_backend, attention, attention_back
     return f"single steps of {', '.join(dict.fromkeys(name for name, _ in parts))}", " and ".join(places)
 
 
-def table(rows) -> str:
+def table(rows: Iterable[Row]) -> str:
     """Aligned lines of the rows; the reason stands on a line of its own."""
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     lines = []

@@ -55,7 +55,7 @@ def perplexity(
     )
 
 
-def exponential(x):
+def exponential(x: float) -> float:
     """math.exp, and infinity where that is too large for a float."""
     try:
         return math.exp(x)

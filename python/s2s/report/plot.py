@@ -1,6 +1,7 @@
 """Alignment heat maps."""
 
 import unicodedata
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ DEFAULT_FONT = "DejaVu Sans"  # comes with matplotlib
 
 
 @lru_cache
-def characters_of(path):
+def characters_of(path: AnyPath) -> frozenset[int]:
     """The code points that a font file has."""
     from matplotlib.font_manager import get_font
 
@@ -26,7 +27,7 @@ def characters_of(path):
 class Fonts:
     """Which installed font draws what: matplotlib's own where it can, else those that cover the most."""
 
-    def __init__(self, text):
+    def __init__(self, text: str) -> None:
         from matplotlib import font_manager
 
         self.paths = [font_manager.findfont(DEFAULT_FONT)]
@@ -43,7 +44,7 @@ class Fonts:
             self.paths.append(path)
             self.missing -= characters_of(path)
 
-    def of(self, text):
+    def of(self, text: str) -> Any:
         """FontProperties for one label, all of it in one font: marks join letters only within a font."""
         from matplotlib.font_manager import FontProperties
 
@@ -51,7 +52,7 @@ class Fonts:
         return FontProperties(fname=path)
 
 
-def spell_out(character):
+def spell_out(character: str) -> str:
     """A character that no font can draw: a digit's value, a letter's Unicode name, or a code point."""
     digit = unicodedata.digit(character, None)
     if digit is not None:
@@ -64,7 +65,7 @@ def spell_out(character):
     return f"U+{ord(character):04X}"
 
 
-def label(piece, missing=frozenset()):
+def label(piece: str, missing: Collection[str] = frozenset()) -> str:
     """What stands beside the heat map for one token; ``missing`` are the code points that no font has."""
     piece = printable(piece).replace("$", r"\$")  # which starts mathematics in matplotlib
     if any(ord(c) in missing for c in piece):
@@ -77,17 +78,19 @@ def plot_alignment(path: AnyPath, translation: Any, source: str = "source", targ
     """Writes the heat map of a Translation as a picture; its format is that of the path's ending."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
 
     weights = translation.weights.float().numpy()
     rows, columns = weights.shape
-    fonts = Fonts("".join(translation.source_pieces + translation.target_pieces))
+    fonts = Fonts("".join(map(printable, translation.source_pieces + translation.target_pieces)))
     x_labels = [label(piece, fonts.missing) for piece in translation.source_pieces]
     y_labels = [label(piece, fonts.missing) for piece in translation.target_pieces]
     longest = max(map(len, x_labels))
     figure = Figure(figsize=(max(4.5, 0.3 * columns + 2.2), max(3.0, 0.3 * rows + 1.6)), layout="constrained")
     FigureCanvasAgg(figure)  # draws without a screen
     axes = figure.add_subplot()
-    image = axes.imshow(weights, cmap="viridis", vmin=0, vmax=1, aspect="equal")
+    # The scale ends with the data: attention that is spread over many words would else be one dark field.
+    image = axes.imshow(weights, cmap="viridis", vmin=0, vmax=max(float(weights.max()), 1e-3), aspect="equal")
     axes.set_xticks(range(columns), x_labels, rotation=90 if longest > 2 else 0)
     axes.set_yticks(range(rows), y_labels)
     for tick in [*axes.get_xticklabels(), *axes.get_yticklabels()]:
@@ -101,7 +104,7 @@ def plot_alignment(path: AnyPath, translation: Any, source: str = "source", targ
     axes.tick_params(which="minor", length=0)
     axes.set_xlabel(source)
     axes.set_ylabel(target)
-    bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.03)
+    bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.03, format=PercentFormatter(1, decimals=None))
     bar.set_label("attention weight")
     bar.outline.set_visible(False)
     if fonts.missing:

@@ -6,6 +6,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from ..errors import S2SError, shown
 from ..files import read_json, to_json, write_file, writing
@@ -32,13 +33,13 @@ class Clock:
     """Seconds since it was made, on the wall and of the processors: on a machine shared with other work the second
     is less than the number of threads times the first."""
 
-    def __init__(self, before=None):
+    def __init__(self, before: dict[str, Any] | None = None) -> None:
         """``before``: what another clock read, to go on from."""
         self.wall, self.processor = time.monotonic(), time.process_time()
         self.date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
         self.go_on(before)
 
-    def go_on(self, before):
+    def go_on(self, before: dict[str, Any] | None) -> None:
         """As if it had been made as long ago as another clock read; None for no other."""
         if before:
             self.wall -= before["seconds"]
@@ -52,7 +53,7 @@ class Clock:
         }
 
 
-def training_record(clock, pairs, model, before=None) -> dict:
+def training_record(clock, pairs, model, before=None, processes=1) -> dict:
     """Of a run of ``s2s train``; kept in the checkpoint as run.json. ``before``: that of the run it goes on with."""
     commands = {"command": command_line()}
     if before:
@@ -62,6 +63,7 @@ def training_record(clock, pairs, model, before=None) -> dict:
         **clock.read(),
         "pairs": pairs,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        **({"processes": processes} if processes > 1 else {}),
         "machine": machine(),
     }
 

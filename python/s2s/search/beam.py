@@ -42,6 +42,7 @@ def beam_search(
     max_length: int,
     beam: int = 5,
     *,
+    ending: str = "count",
     length_penalty: float = 0.0,
     coverage_penalty: float = 0.0,
     n_best: int = 1,
@@ -53,7 +54,8 @@ def beam_search(
 
     Every step extends each of a row's K prefixes by every token and keeps the most probable; one that ends with
     </s> goes to the finished ones, which the penalties rank. A row is done when K outputs have finished, or when no
-    prefix can come to beat the last of its best n_best.
+    prefix can come to beat the last of its best n_best; with ``ending`` "best" in the second case alone. With "narrow"
+    the K of a row becomes less by one with each output, until none is left.
 
     Args:
         model: has ``start(source, lengths)`` and ``step(tokens, state, memory)``, as Seq2Seq.
@@ -61,6 +63,7 @@ def beam_search(
         lengths: (B,), how many of them are valid.
         max_length: most tokens of an output, </s> not counted; after as many only </s> can follow.
         beam: K.
+        ending: "count", "best" or "narrow".
         length_penalty: alpha of lp, 0 for none; above 0 favours long outputs.
         coverage_penalty: beta of cp, 0 for none; above 0 favours outputs that looked at all of the source.
         n_best: how many outputs a row gets, at most K.
@@ -84,6 +87,7 @@ def beam_search(
     # The K best finished outputs of a row: score, number of tokens, and which prefix was continued with </s>.
     done = torch.full((batch, beam), -torch.inf, device=device), *source.new_zeros(2, batch, beam)
     results = tuple(field.clone() for field in done)
+    left, places = source.new_full((batch,), beam), torch.arange(2 * beam, device=device)  # of a beam that narrows
     history, check = AttentionHistory(), steps_between_checks(device)
     never = torch.tensor(never_an_output(allow_unknown), device=device)
     before = source.new_empty(batch, 0)  # with no_repeat_ngram, the tokens of every prefix
@@ -104,6 +108,9 @@ def beam_search(
         best, where = (scores[:, :, None] + gain.view(rows, width, -1)).flatten(1).topk(2 * beam)
         parent, token = where // (2 * beam), token.view(rows, -1).gather(1, where)
         ends = token == EOS
+        if ending == "narrow":
+            best = best.masked_fill(places >= left[:, None], -torch.inf)
+            left = left - (ends & (best > -torch.inf)).sum(1)
 
         # Of the candidates that end, only those among the K best count, as a beam of K would keep them.
         from_prefix = parent[:, :beam]
@@ -118,7 +125,9 @@ def beam_search(
 
         # What a prefix may still score: log P only falls, a larger lp brings it nearer to 0, and cp is at most 0.
         most = torch.maximum(*(scores[:, 0] / length_factor(n, length_penalty) for n in (t + 2, end)))
-        finished = (done[0] > -torch.inf).all(1) | (done[0][:, n_best - 1] >= most)
+        finished = done[0][:, n_best - 1] >= most
+        if ending != "best":  # of a beam that narrows this is when none is left
+            finished |= (done[0] > -torch.inf).all(1)
         going = torch.arange(rows, device=device)
         if (t + 1) % check == 0 or t == max_length:
             going = (~finished).nonzero().squeeze(-1)
@@ -137,7 +146,8 @@ def beam_search(
         if len(going) < rows or width < beam:
             memory = memory.rows(flat)  # a row's prefixes share its source, so only rows that leave change it
         if len(going) < rows:
-            scores, alive, done = scores[going], alive[going], tuple(field[going] for field in done)
+            scores, alive, left = scores[going], alive[going], left[going]
+            done = tuple(field[going] for field in done)
             if coverage_penalty:
                 valid = valid[going]
 

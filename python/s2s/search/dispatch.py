@@ -56,6 +56,7 @@ def search(
         lengths,
         max_length,
         options.beam,
+        ending=options.ending,
         length_penalty=options.length_penalty,
         coverage_penalty=options.coverage_penalty,
         n_best=options.n_best,

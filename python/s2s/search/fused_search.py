@@ -1,21 +1,27 @@
 """Greedy and beam search as one op, ``sk.beam_search``, for the models that it can run."""
 
+from typing import Any
+
 import torch
+from torch import Tensor
 
 import s2s_kernels as sk
 from s2s_kernels.backend import resolve
 
 from ..model.attention import score_arguments
 from ..model.attention_loop import weights_of_cells
+from ..model.config import Config
 from ..model.decoder import parts_of
 from ..model.seq2seq import Seq2Seq
 from ..text.vocab import BOS, EOS
 from .hypothesis import Hypothesis, hypotheses, never_an_output
+from .options import SearchOptions
 
-READOUTS = {"tanh": "state_context"}  # what is under the tanh; the others are called alike
+# What is under the tanh; the others are called alike.
+READOUTS = {"tanh": "state_context", "tanh_input": "state_context_input"}
 
 
-def search_backend(device_type) -> str:
+def search_backend(device_type: str) -> str:
     """What a search as one op would run on; the reference is no faster than the steps one by one."""
     try:
         return resolve(device_type)
@@ -23,7 +29,7 @@ def search_backend(device_type) -> str:
         return "reference"
 
 
-def config_reason(config, device_type) -> str | None:
+def config_reason(config: Config, device_type: str) -> str | None:
     """Why the steps of a search run one by one for every model of this Config; None if they can be one op."""
     backend = search_backend(device_type)
     if backend == "reference":
@@ -44,12 +50,14 @@ def config_reason(config, device_type) -> str | None:
     return None
 
 
-def step_reason(model, device_type, options) -> str | None:
+def step_reason(model: Any, device_type: str, options: SearchOptions) -> str | None:
     """Why the steps of this search run one by one; None if they are one op."""
     if not isinstance(model, Seq2Seq):
         return f"a {type(model).__name__} is no Seq2Seq"
     if options.sample:
         return "sampling draws from every step's probabilities"
+    if options.ending != "count" and options.beam > 1:
+        return f"a search as one op ends by the count of its outputs, not by {options.ending!r}"
     if options.no_repeat_ngram:
         return "repeats are looked for between the steps"
     if model.training:
@@ -58,7 +66,9 @@ def step_reason(model, device_type, options) -> str | None:
 
 
 @torch.no_grad()
-def fused_search(model, source, lengths, options, max_length, attention=False) -> list[list[Hypothesis]]:
+def fused_search(
+    model: Seq2Seq, source: Tensor, lengths: Tensor, options: SearchOptions, max_length: int, attention: bool = False
+) -> list[list[Hypothesis]]:
     """What ``greedy`` and ``beam_search`` return, for a model and options with no ``step_reason``."""
     memory, states = model.encode(source, lengths)
     decoder, config = model.decoder, model.config
@@ -88,7 +98,7 @@ def fused_search(model, source, lengths, options, max_length, attention=False) -
         length_penalty=options.length_penalty,
         coverage_penalty=options.coverage_penalty,
         lengths=memory.lengths,
-        order=config.order,
+        order="before" if config.two_cells else config.order,
         first_feed=first_feed,
         readout="feed" if config.feed == "attentional" else READOUTS.get(config.readout, config.readout),
         return_weights=attention,

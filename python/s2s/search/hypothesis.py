@@ -1,6 +1,6 @@
 """What a search returns, and what greedy search, sampling and beam search share."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ class Hypothesis(NamedTuple):
     weights: Tensor | None  # (T + 1, S): where each token, and </s>, looked; heads averaged; None unless asked for
 
 
-def hypotheses(ids, scores, weights, lengths) -> list[list[Hypothesis]]:
+def hypotheses(ids: Tensor, scores: Tensor, weights: Tensor | None, lengths: Tensor) -> list[list[Hypothesis]]:
     """Hypotheses of ids (B, n, T) that have </s> each, scores (B, n), weights (B, n, T, S) or None, lengths (B,).
 
     Those of score -inf are left out: there were not so many. S2SError where a row has none.
@@ -35,7 +35,7 @@ def hypotheses(ids, scores, weights, lengths) -> list[list[Hypothesis]]:
     return results
 
 
-def need_attention(model):
+def need_attention(model: Any) -> None:
     """S2SError if the model has no attention weights: its steps return None for them."""
     kind = model.config.attention
     if not model.config.attends:
@@ -45,17 +45,17 @@ def need_attention(model):
         )
 
 
-def head_mean(weights):
+def head_mean(weights: Tensor) -> Tensor:
     """(B, S) float32 of weights (B, S) or, with heads, (B, N, S)."""
     return (weights if weights.dim() == 2 else weights.mean(1)).float()
 
 
-def never_an_output(allow_unknown):
+def never_an_output(allow_unknown: bool) -> tuple[int, ...]:
     """The tokens that no output has: padding and <s>, and <unk> unless it is allowed."""
     return (PAD, BOS) if allow_unknown else (PAD, BOS, UNK)
 
 
-def forbid_repeats(logp, before, size):
+def forbid_repeats(logp: Tensor, before: Tensor, size: int) -> Tensor:
     """Every token that would make ``size`` tokens a second time those of before (B, T) ruled out in place in log
     probabilities (B, V)."""
     start = before.shape[1] - size + 1  # of the tokens that would be the beginning of such a repeat
@@ -68,7 +68,7 @@ def forbid_repeats(logp, before, size):
     )
 
 
-def steps_between_checks(device):
+def steps_between_checks(device: torch.device) -> int:
     """After how many steps the finished rows are looked for and taken out of the batch.
 
     That needs a number on the host, for which a GPU has to be waited for, so there it is not done at every step.
@@ -80,14 +80,14 @@ def steps_between_checks(device):
 class AttentionHistory:
     """The weights of every step as the model made them; nothing is copied until a path through them is read."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.steps = []
 
-    def append(self, weights, alive):
+    def append(self, weights: Tensor, alive: Tensor) -> None:
         """weights (R*K, [N,] S) of a step whose R rows are the rows ``alive`` (R,) of the input."""
         self.steps.append((head_mean(weights), alive))
 
-    def read(self, path):
+    def read(self, path: Tensor) -> Tensor:
         """The weights along paths, path (T, B, n) saying from which of a row's K prefixes each step was made.
 
         Returns (B, n, T, S) on the CPU, zeros where a row was no longer in the batch.

@@ -1,7 +1,7 @@
 """Every choice of a search, in one dataclass."""
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import S2SError
 from ..model.config import LARGEST_SEED, LONGEST, check_fields, option
@@ -19,6 +19,11 @@ class SearchOptions:
     """
 
     beam: int = option(1, "Width of the beam; 1 is greedy search.", 1, 1024)
+    ending: Literal["count", "best", "narrow"] = option(
+        "count",
+        "A beam is done when as many outputs as it is wide have ended, or when none can get better (best: JoeyNMT, "
+        "OpenNMT-py), or each that ends narrows it by one (narrow: Marian).",
+    )
     length_penalty: float = option(0.0, "Length penalty (Wu et al. 2016): above 0 for longer outputs.", -10, 10)
     coverage_penalty: float = option(0.0, "Coverage penalty (Wu et al. 2016): above 0 to use all of the input.", 0, 10)
     n_best: int = option(1, "Outputs for each input.", 1, 1024)

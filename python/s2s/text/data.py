@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +31,7 @@ class Batch(NamedTuple):
     source_lengths: Tensor  # (B,)
     inputs: Tensor  # (B, T), <s> and the target
     outputs: Tensor  # (B, T), the target and </s>
-    tokens: int  # in outputs, padding not counted
+    tokens: int  # in outputs, padding not counted; of all of a batch of which this is a part
 
     def to(self, device: torch.device | str) -> Batch:
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
@@ -46,13 +47,15 @@ class Batch(NamedTuple):
 def pad(rows: Iterable[Sequence[int]]) -> Tensor:
     """Lists of ids as one (B, longest) tensor."""
     rows = [torch.tensor(row, dtype=torch.long) for row in rows]
+    if not rows:
+        return torch.empty((0, 1), dtype=torch.long)
     return pad_sequence(rows, batch_first=True, padding_value=PAD)
 
 
 def source_batch(rows: Iterable[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """(ids (B, S), lengths (B,)) of encoded sources; an empty one is a single </s>."""
     rows = [row if len(row) else [EOS] for row in rows]
-    return pad(rows), torch.tensor([len(row) for row in rows])
+    return pad(rows), torch.tensor([len(row) for row in rows], dtype=torch.long)
 
 
 def make_batch(rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Batch:
@@ -141,6 +144,18 @@ class Dataset:
 
     def load(self, indices: Iterable[int]) -> Batch:
         return make_batch([self[i] for i in indices])
+
+    def load_part(self, indices: Sequence[int] | np.ndarray, part: Iterable[int]) -> Batch:
+        """The Batch of ``part`` of the indices, maybe none of them, with the number of tokens of all of them."""
+        return self.load(part)._replace(tokens=self.count_tokens(indices))
+
+    def checksum(self) -> int:
+        """The same where the ids of all pairs are, which several processes must share out."""
+        return zlib.crc32(self.ids, zlib.crc32(self.lengths))
+
+    def count_tokens(self, indices: Sequence[int] | np.ndarray) -> int:
+        """Target tokens of these pairs, each with its </s>."""
+        return int(self.lengths[indices, 1].sum()) + len(indices)
 
 
 def prefetch(load: Callable[[Any], Any], items: Iterable[Any], ahead: int = 4) -> Iterator[Any]:

@@ -19,7 +19,7 @@ class Format(NamedTuple):
     target: object
 
 
-def parse_locale(name):
+def parse_locale(name: str) -> Any:
     from babel import Locale, UnknownLocaleError
 
     try:
@@ -28,7 +28,7 @@ def parse_locale(name):
         raise S2SError(f"babel knows no locale {name!r}.") from None
 
 
-def is_date_pattern(pattern):
+def is_date_pattern(pattern: str) -> bool:
     letters = re.findall("[A-Za-z]", re.sub("'[^']*'", "", pattern))
     return bool(letters) and set(letters) <= DATE_FIELDS
 
@@ -51,7 +51,7 @@ def native_digits(locale: Any) -> Any:
     return {ord("0") + i: zero + i for i in range(10)}
 
 
-def find_formats(source="en", target="mr"):
+def find_formats(source: str = "en", target: str = "mr") -> list[Any]:
     """All Formats that both locales have: the four named ones, then the skeletons, in that order."""
     source, target = parse_locale(source), parse_locale(target)
     found = [Format(name, source.date_formats[name], target.date_formats[name]) for name in NAMED]
@@ -69,7 +69,7 @@ class DateWriter:
     out; ``dropped`` names it. Whether two formats do this is found by writing many dates.
     """
 
-    def __init__(self, source="en", target="mr"):
+    def __init__(self, source: str = "en", target: str = "mr") -> None:
         self.source, self.target = parse_locale(source), parse_locale(target)
         self.digits = (native_digits(self.source), native_digits(self.target))
         sample = random.Random(0).sample(range(LAST.toordinal() - FIRST.toordinal() + 1), 400)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ..errors import S2SError
 from ..files import AnyPath, cannot, check_regular, open_file, writing
+from ..launch import rank
 
 
 class Pairs(Protocol):
@@ -179,7 +180,8 @@ def counted(number: int, noun: str) -> str:
 
 def watched(items, what, total=None):
     """The items, with a bar on a terminal when they take more than a moment."""
-    return tqdm(items, what, total, leave=False, unit=" pairs", delay=2, disable=None, dynamic_ncols=True)
+    quiet = True if rank() else None  # None: unless there is a terminal
+    return tqdm(items, what, total, leave=False, unit=" pairs", delay=2, disable=quiet, dynamic_ncols=True)
 
 
 def read_pairs(paths: Sequence[AnyPath], say: Callable[[str], object] = print, **reading: Any) -> list[tuple[str, str]]:

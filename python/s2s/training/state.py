@@ -5,6 +5,7 @@ can go on whatever model its folder holds.
 """
 
 import os
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,16 +34,25 @@ def _data(trainer):
 
 
 def save_state(trainer: Any, folder: AnyPath) -> None:
-    """Writes all of a Trainer that the next step depends on. Raises S2SError if the folder cannot be written."""
+    """Writes all of a Trainer that the next step depends on. Raises S2SError if the folder cannot be written.
+
+    Of several processes each calls it, and the first writes.
+    """
+    random = {
+        f"random.cpu{of(rank)}": state for rank, state in enumerate(trainer.processes.gather(torch.get_rng_state()))
+    }
+    if trainer.device.type == "cuda":
+        states = trainer.processes.gather(torch.cuda.get_rng_state(trainer.device))
+        random |= {f"random.cuda{of(rank)}": state for rank, state in enumerate(states)}
+    if not trainer.processes.first:
+        return
     tensors = {f"model.{name}": value for name, value in trainer.model.state_dict().items()}
     tensors |= {f"best.{name}": value for name, value in (trainer.best_weights or {}).items()}
     if trainer.average is not None:
         tensors |= {f"average.{name}": value for name, value in trainer.average.state_dict().items()}
     for index, state in trainer.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
-    tensors["random.cpu"] = torch.get_rng_state()
-    if trainer.device.type == "cuda":
-        tensors["random.cuda"] = torch.cuda.get_rng_state(trainer.device)
+    tensors |= random
     if trainer.losses:
         tensors["losses"] = torch.stack(trainer.losses)
     for side, vocab in zip(("source", "target"), trainer.train_set.vocabularies):
@@ -52,6 +62,11 @@ def save_state(trainer: Any, folder: AnyPath) -> None:
     numbers |= {"seconds": time.monotonic() - trainer.start, "outside": trainer.outside}
     numbers |= {"lr_factor": trainer.schedule.factor, "config": trainer.config.to_dict(), "data": _data(trainer)}
     save_set(folder, MANIFEST, numbers, {TENSORS: serialise(tensors)})
+
+
+def of(rank):
+    """The end of the name of what process ``rank`` has; the first had none when it was alone."""
+    return f".{rank}" if rank else ""
 
 
 @dataclass
@@ -156,12 +171,17 @@ def _check_tensors(state):
         expected |= {f"optimizer.{index}.exp_avg": parameter, f"optimizer.{index}.exp_avg_sq": parameter}
         expected[f"optimizer.{index}.step"] = count
     found = dict(state.tensors)
-    for name in ("vocabulary.source", "vocabulary.target", "random.cuda"):
+    for name in ("vocabulary.source", "vocabulary.target"):
         found.pop(name, None)
-    random, losses = found.pop("random.cpu", None), found.pop("losses", None)
+    random = {name: found.pop(name) for name in list(found) if re.fullmatch(r"random\.(cpu|cuda)(\.[1-9]\d*)?", name)}
+    losses = found.pop("losses", None)
     check_tensors(found, expected, state.path)
-    if random is None or random.dtype != torch.uint8 or random.shape != torch.get_rng_state().shape:
-        raise S2SError(f"{state.path} has no state of the random numbers (random.cpu).")
+    own = torch.get_rng_state()
+    for name in ["random.cpu", *random]:
+        value = random.get(name)
+        right = value is not None and value.dtype == torch.uint8 and (value.shape == own.shape or "cuda" in name)
+        if not right:
+            raise S2SError(f"{state.path} has no state of the random numbers ({name}).")
     if losses is not None and not (losses.dim() == 1 and losses.is_floating_point()):
         raise S2SError(f"{state.path}: losses is {losses.dtype} {tuple(losses.shape)}, expected one number a step.")
 
@@ -203,9 +223,12 @@ def restore(trainer: Any, state: State) -> None:
     if numbers["best_loss"] is not None:
         trainer.best_loss = numbers["best_loss"]
     trainer.losses = list(state.tensors["losses"].to(device)) if "losses" in state.tensors else []
-    torch.set_rng_state(state.tensors["random.cpu"])
-    if "random.cuda" in state.tensors and device.type == "cuda":
-        torch.cuda.set_rng_state(state.tensors["random.cuda"], device)
+    # A process more than there were draws what a new training would.
+    end = of(trainer.processes.rank)
+    if f"random.cpu{end}" in state.tensors:
+        torch.set_rng_state(state.tensors[f"random.cpu{end}"])
+    if f"random.cuda{end}" in state.tensors and device.type == "cuda":
+        torch.cuda.set_rng_state(state.tensors[f"random.cuda{end}"], device)
     for name in (*NUMBERS, "notes"):
         setattr(trainer, name, numbers[name])
     trainer.schedule.factor, trainer.outside = numbers["lr_factor"], numbers["outside"]
