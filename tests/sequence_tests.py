@@ -19,6 +19,9 @@ FORMS = {
     "lengths32": {"lengths": torch.int32},
     "reverse": {"reverse": True},
     "reverse lengths": {"reverse": True, "lengths": torch.int64, "biases": "hh"},
+    "one step": {"T": 1},
+    "one step, bias_ih": {"T": 1, "biases": "ih"},
+    "one step, lengths": {"T": 1, "lengths": torch.int64},
 }
 SIZES = [
     (1, 1, 1, 1),
@@ -30,6 +33,7 @@ SIZES = [
     (2, 20, 4, 64),
     (2, 3, 530, 200),  # products in several blocks
     (60, 20, 3, 5),
+    (300, 1, 7, 6),
 ]
 GRADCHECK_FORMS = {name: FORMS[name] for name in ("plain", "bias_ih", "reverse lengths")}
 

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "cell.h"
+#include "single_step.h"
 
 namespace s2s::cpu {
 
@@ -214,11 +215,14 @@ Tensors recurrence_forward(int64_t gates, const OptionalTensors& inputs, const O
   Tensor h_n = in.empty({in.batch, in.hidden}), c_n = in.empty({in.batch, in.hidden});
   bool show_cells = has_cell && in.resets.defined();
   Tensor cells = has_cell && (save || show_cells) ? in.empty({in.batch, in.steps, in.hidden}) : nothing(in.x);
-  dispatch(in.x, [&](auto zero) {
-    using T = decltype(zero);
-    hoist<T>(in.x, in.weight_ih, in.bias_ih, saved, in.pairs());
-    forward<T>(gates, in, rows, saved, output, h_n, c_n, cells, save);
-  });
+  if (is_single_step(in, lengths))
+    single_step_forward(gates, in, saved, output, h_n, c_n, cells, save);
+  else
+    dispatch(in.x, [&](auto zero) {
+      using T = decltype(zero);
+      hoist<T>(in.x, in.weight_ih, in.bias_ih, saved, in.pairs());
+      forward<T>(gates, in, rows, saved, output, h_n, c_n, cells, save);
+    });
   if (!save) saved = nothing(in.x);
   // Backward reads what the loop computed, not its rounding to 16 bits.
   Tensor exact = save && in.rounded() ? output : nothing(in.x);
@@ -260,7 +264,7 @@ Tensors recurrence_backward(int64_t gates, const OptionalTensors& grads, const O
   Tensor grad_reset_h = zeros(in.reset_h, has_cell ? 8 : 7), grad_reset_c = zeros(in.reset_c, 9);
   Tensor grad_x = empty(kX, in.x);
   Tensor grad_weight_ih = empty(kWeightIh, in.weight_ih), grad_weight_hh = empty(kWeightHh, in.weight_hh);
-  dispatch(in.x, [&](auto zero) {
+  auto run = [&](auto zero) {
     using T = decltype(zero);
     int64_t hidden = in.hidden, inputs = in.x.size(2);
     std::vector<T> padding(std::max(hidden, inputs));
@@ -287,7 +291,12 @@ Tensors recurrence_backward(int64_t gates, const OptionalTensors& grads, const O
                                           : data<T>(output) + (b * in.steps + rows.time(b, step - 1)) * hidden;
                        }),
           grad_weight_hh, in.pairs(), false);
-  });
+  };
+  if (is_single_step(in, lengths))
+    single_step_backward(gates, in, grad_output, grad_h_n, grad_c_n, saved, cells, grad_gates,
+                         {grad_x, grad_h0, grad_c0, grad_weight_ih, grad_weight_hh});
+  else
+    dispatch(in.x, run);
   bool bias = needed(kBiasIh) || needed(kBiasHh);
   auto [grad_bias_ih, grad_bias_hh] = bias_gradients(gates, bias ? column_sums(grad_gates) : Tensor());
 

@@ -315,13 +315,24 @@ def decodes(pair):
 
 
 def times(make):
-    """Seconds before and after convert: medians of alternating runs in float32, of a training step and of a search."""
+    """Seconds before and after convert: medians of alternating runs in float32, of a training step and of a search;
+    of a whole loop, with the other recurrent modules converted as well, with one thread too."""
     twins = [build(make, TIMED, torch.float32) for _ in range(2)]
     convert(twins[1], twins[1].model)
-    found = [faster(twins, gradients)]
-    if twins[0].decode and twins[0].by is not sk:
-        found.append(f"search {faster(twins, decode)}")
-    return ", ".join(found)
+    if twins[1].by is not sk:
+        sk.convert(twins[1].model)
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in [before] if twins[0].by is sk else [before, 1]:
+            torch.set_num_threads(threads)
+            text = faster(twins, gradients)
+            if twins[0].decode and twins[0].by is not sk:
+                text += f", search {faster(twins, decode)}"
+            found.append(text)
+    finally:
+        torch.set_num_threads(before)
+    return "; one thread: ".join(found)
 
 
 def faster(twins, run):

@@ -8,7 +8,7 @@ import torch
 
 import s2s_kernels as sk
 
-from .case import Case, Size
+from .case import TIMED, Case, Size
 
 PACKAGE = "TTS"
 PINS = [
@@ -50,23 +50,30 @@ from s2s_kernels.integrations import coqui as integration  # noqa: E402
 
 MELS, FRAMES_A_STEP = 80, 2
 NOTE = "training step with a batch of 4"
+SENTENCE = "training step of 16 sentences of 60 letters and 200 frames"
 
 
-def tacotron(model_class, config_class, converted, by=sk, refused="", **options):
-    """Sizes of layers are constants of the package; ``size`` is that of the batch."""
+def tacotron(model_class, config_class, converted, by=sk, refused="", sentence=False, **options):
+    """Sizes of layers are constants of the package; ``size`` is that of the batch. With ``sentence`` the times are
+    those of a sentence's length: 60 letters, 200 frames."""
 
     def make(size: Size) -> Case:
-        size = size._replace(batch=max(3, size.batch // 8))  # its training steps take seconds
+        letters = 60 if sentence and size == TIMED else size.steps
+        if sentence and size == TIMED:
+            size = size._replace(batch=16, steps=200 // FRAMES_A_STEP)
+        else:
+            size = size._replace(batch=max(3, size.batch // 8))  # its training steps take seconds
         config = config_class(r=FRAMES_A_STEP, max_decoder_steps=6, **options)
         model = model_class(config).to(torch.get_default_dtype())  # its style tokens are float32 whatever that is
         criterion = model.get_criterion()
         frames = FRAMES_A_STEP * size.steps
-        text = torch.randint(1, model.embedding.num_embeddings, (size.batch, size.steps))
-        text_lengths = torch.arange(size.steps, size.steps - size.batch, -1).clamp(min=2)
+        text = torch.randint(1, model.embedding.num_embeddings, (size.batch, letters))
+        text_lengths = torch.arange(letters, letters - size.batch, -1).clamp(min=2)
         mels = torch.randn(size.batch, frames, MELS)
         linear = torch.randn(size.batch, frames, config.audio.fft_size // 2 + 1)
-        mel_lengths = FRAMES_A_STEP * text_lengths
-        stop_targets = (torch.arange(size.steps) >= text_lengths[:, None] - 1).to(mels)
+        spoken = text_lengths * size.steps // letters
+        mel_lengths = FRAMES_A_STEP * spoken
+        stop_targets = (torch.arange(size.steps) >= spoken[:, None] - 1).to(mels)
 
         def forward(model):
             return model(text, text_lengths, mels, mel_lengths)
@@ -81,12 +88,12 @@ def tacotron(model_class, config_class, converted, by=sk, refused="", **options)
                 linear,
                 found["stop_tokens"],
                 stop_targets,
-                text_lengths,
+                spoken,
                 None,
                 mel_lengths,
                 found["decoder_outputs_backward"],
                 found["alignments"],
-                text_lengths,
+                spoken,
                 found["alignments_backward"],
                 text_lengths,
             )["loss"]
@@ -99,7 +106,7 @@ def tacotron(model_class, config_class, converted, by=sk, refused="", **options)
             decode=lambda model: model.inference(text[:1], {"style_mel": mels[:1]}),
             by=by,
             refused=refused,
-            note=NOTE,
+            note=SENTENCE if sentence else NOTE,
         )
 
     return make
@@ -152,7 +159,7 @@ CASES = {
         Tacotron2, Tacotron2Config, 5, attention_type="dynamic_convolution", double_decoder_consistency=True, ddc_r=2
     ),
     "WaveRNN": wavernn,
-    "whole loop: Tacotron 2": tacotron(Tacotron2, Tacotron2Config, 1, by=integration),
+    "whole loop: Tacotron 2": tacotron(Tacotron2, Tacotron2Config, 1, by=integration, sentence=True),
     "whole loop: Tacotron 2, sigmoid, stop token with gradient": tacotron(
         Tacotron2, Tacotron2Config, 1, by=integration, attention_norm="sigmoid", separate_stopnet=False
     ),

@@ -77,7 +77,9 @@ def run(package, options, seconds, folder=HERE):
     result, log = place / "result.json", place / "log"
     result.unlink(missing_ok=True)
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-    environment.update(MPLBACKEND="agg", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", OMP_WAIT_POLICY="passive")
+    environment.update(MPLBACKEND="agg", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+    if not options.get("times"):  # which it would make up to twice as long, of both sides
+        environment["OMP_WAIT_POLICY"] = "passive"
     command = [python, "-m", f"{folder.name}.rows", package, result, json.dumps(options)]
     with log.open("w") as file:
         try:
