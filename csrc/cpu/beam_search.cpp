@@ -78,24 +78,28 @@ class BeamSearch {
     place_rows(0);
     run_threads(threads_, {work_ * in_.batch * k_ * steps_, 10.0 * steps_}, barriers,
                 [&](int64_t index, int64_t count) {
-                  decoder_.prepare(index, count);
+                  decoder_.prepare(index, threads_);
                   scratch_[index].resize(candidates_);
                   for (auto [i, end] = split(rows_, count, index); i < end; i++) decoder_.start(i, options_.bos);
                   all.wait(count);
                   for (int64_t t = 0; rows_ > 0; t++) {
-                    int64_t groups = groups_of(rows_, count), size = count / groups, group = index / size;
-                    if (group < groups) {
+                    // Rows and words are divided, which decides how sums are rounded, as for all threads, however
+                    // many have come.
+                    int64_t groups = groups_of(rows_, threads_), parts = threads_ / groups;
+                    int64_t teams = std::min(groups, count), size = count / teams, mine = index / size;
+                    Team team{index % size, size, &barriers[mine]};
+                    auto [group, end_group] = split(groups, teams, std::min(mine, teams));
+                    for (; mine < teams && group < end_group; group++) {
                       auto [first, last] = split(rows_, groups, group);
-                      Team team{index % size, size, &barriers[group]};
                       if (t == 0) decoder_.make_first_feed(team, index, first, last - first);
-                      decoder_.step(team, index, first, last - first, t == 0);
+                      decoder_.step(team, index, parts, first, last - first, t == 0);
                     }
                     all.wait(count);
                     // With few rows the first thread is done before the others could have been told.
-                    int64_t choosers = groups == 1 ? 1 : count;
+                    int64_t choosers = teams == 1 ? 1 : count;
                     if (index < choosers) {
                       for (auto [i, end] = split(alive_.size(), choosers, index); i < end; i++)
-                        choose(alive_[i], t, size, scratch_[index].data());
+                        choose(alive_[i], t, parts, scratch_[index].data());
                       all.wait(choosers);
                       if (index == 0) place_rows(t + 1);
                       all.wait(choosers);

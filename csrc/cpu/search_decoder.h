@@ -117,15 +117,16 @@ class SearchDecoder {
     team.sync();
   }
 
-  // A group's rows, from states and tokens to new states, attention weights and what is kept of the logits.
-  void step(const Team& team, int64_t thread, int64_t first, int64_t rows, bool is_first) {
+  // A group's rows, from states and tokens to new states, attention weights and what is kept of the logits, in `parts`
+  // parts, no fewer than its team has threads.
+  void step(const Team& team, int64_t thread, int64_t parts, int64_t first, int64_t rows, bool is_first) {
     int64_t hidden = in_.hidden, wide = in_.gates * hidden;
     T* gates_x = gates_x_.data() + first * wide;
     auto gates_h = [&](int64_t l) { return gates_h_.data() + (l * rows_.size() + first) * wide; };
     for (int64_t l = 0; l < depth_; l++) hidden_[l].apply(team, rows, h(l, first), hidden, gates_h(l), wide);
     if (transition()) {
       move(team, thread, first, rows);
-      return read_out(team, thread, first, rows);
+      return read_out(team, thread, parts, first, rows);
     }
     if (in_.attend_first) {
       bool fed = in_.feed && !(is_first && in_.first_feed.defined());
@@ -161,11 +162,11 @@ class SearchDecoder {
       team.sync();
       make_feed(team, first, rows);
     }
-    read_out(team, thread, first, rows);
+    read_out(team, thread, parts, first, rows);
   }
 
   // From the states to what is kept of the logits.
-  void read_out(const Team& team, int64_t thread, int64_t first, int64_t rows) {
+  void read_out(const Team& team, int64_t thread, int64_t parts, int64_t first, int64_t rows) {
     const T* read = in_.reads_feed ? next_feed(first) : both(first);
     int64_t read_stride = in_.reads_feed ? in_.feed : both_stride_;
     if (in_.w_readout.defined()) {
@@ -174,10 +175,10 @@ class SearchDecoder {
       read = features_.data() + first * width, read_stride = width;
       team.sync();
     }
-    summarise(team, thread, first, rows, read, read_stride);
+    summarise(team, thread, parts, first, rows, read, read_stride);
   }
 
-  // After step() in all threads, with as many parts a row as its team had threads:
+  // After step() in all threads, with as many parts a row:
   // the largest of a row's logits and log(sum(exp(logit - largest))): a log probability is the difference of the two
   // from its logit, one after the other, or a token that is nearly certain would lose its digits;
   std::pair<T, T> log_sum(int64_t row, int64_t parts) const {
@@ -351,25 +352,29 @@ class SearchDecoder {
   }
 
   // The logits never leave the cache: a block of columns is made, counted and forgotten.
-  void summarise(const Team& team, int64_t thread, int64_t first, int64_t rows, const T* x, int64_t x_stride) {
+  void summarise(const Team& team, int64_t thread, int64_t parts, int64_t first, int64_t rows, const T* x,
+                 int64_t x_stride) {
     const auto& kernel = kernels<T>();
     T* block = logits_[thread].data();
-    auto part = [&](int64_t row) { return row * team.size + team.index; };
-    for (int64_t row = first; row < first + rows; row++)
-      summaries_[part(row)] = {-std::numeric_limits<T>::infinity(), T(0), 0};
-    auto [begin, end] = output_.part(team);
-    for (int64_t column = begin; column < end; column += kBlock) {
-      int64_t width = std::min(kBlock, end - column);
-      output_.columns(column, column + width, rows, x, x_stride, block, kBlock);
-      for (int64_t i = 0; i < rows; i++) {
-        T* logits = block + i * kBlock;
-        auto& summary = summaries_[part(first + i)];
-        kernel.add_exponentials(logits, width, &summary.maximum, &summary.sum);
-        if (column <= eos_ && eos_ < column + width) eos_logits_[first + i] = logits[eos_ - column];
-        for (int64_t token : forbidden_)
-          if (column <= token && token < column + width) logits[token - column] = -std::numeric_limits<T>::infinity();
-        kernel.keep_largest(logits, width, column, values_.data() + part(first + i) * kept_,
-                            ids_.data() + part(first + i) * kept_, &summary.kept, kept_);
+    auto [first_part, last_part] = split(parts, team.size, team.index);
+    for (int64_t p = first_part; p < last_part; p++) {
+      auto part = [&](int64_t row) { return row * parts + p; };
+      for (int64_t row = first; row < first + rows; row++)
+        summaries_[part(row)] = {-std::numeric_limits<T>::infinity(), T(0), 0};
+      auto [begin, end] = output_.part({p, parts, nullptr});
+      for (int64_t column = begin; column < end; column += kBlock) {
+        int64_t width = std::min(kBlock, end - column);
+        output_.columns(column, column + width, rows, x, x_stride, block, kBlock);
+        for (int64_t i = 0; i < rows; i++) {
+          T* logits = block + i * kBlock;
+          auto& summary = summaries_[part(first + i)];
+          kernel.add_exponentials(logits, width, &summary.maximum, &summary.sum);
+          if (column <= eos_ && eos_ < column + width) eos_logits_[first + i] = logits[eos_ - column];
+          for (int64_t token : forbidden_)
+            if (column <= token && token < column + width) logits[token - column] = -std::numeric_limits<T>::infinity();
+          kernel.keep_largest(logits, width, column, values_.data() + part(first + i) * kept_,
+                              ids_.data() + part(first + i) * kept_, &summary.kept, kept_);
+        }
       }
     }
   }
