@@ -34,8 +34,8 @@ the package's module of `s2s_kernels.integrations` instead ([drop-in.md](drop-in
 | saves and loads | state_dict to and from an unconverted twin, through a file; the model pickled and copied |
 | reverts | the types, attributes and parameter objects as before, and the same bits |
 | its initialiser | the package's own, run after the conversion: the same bits, others than before |
-| training step | float32, hidden size 256, batch 32, 25 steps: before → after (ratio); with a whole loop the model's other \
-recurrent modules are converted by `sk.convert` as well, its search is timed too, and both with one thread |
+| training step | float32, hidden size 256, batch 32, 25 steps: before → after (ratio); with a whole loop the model's \
+other recurrent modules are converted by `sk.convert` as well, its search is timed too, and both with one thread |
 """
 
 
