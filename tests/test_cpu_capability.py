@@ -12,7 +12,7 @@ from helpers import OUTPUTS, assert_parity_of_draws, call, example, outputs_and_
 import s2s_kernels as sk
 from s2s_kernels import extension
 
-LEVELS = ["baseline", "avx2", "avx512", "avx512_bf16"]
+LEVELS = ["baseline", "avx2", "avx512", "avx512_bf16", "amx_bf16"]
 FORMS = [
     ("additive_attention", {"T": 4, "S": 19, "A": 33, "D": 31, "lengths": torch.int64, "bias": 3}),
     ("additive_attention", {"N": 2, "A": 65, "mask": True}),
@@ -31,6 +31,14 @@ CAPABILITY = "from s2s_kernels import _C; print(_C.cpu_capability())"
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 def test_at_the_level_in_force(kernel, op, form, dtype):
     assert_parity_of_draws(op, [example(op, seed=seed, **form) for seed in range(4)], dtype, kernel)
+
+
+@pytest.mark.parametrize("B", [1, 15, 16, 17, 31, 33, 70])
+@pytest.mark.parametrize(("I", "H"), [(1, 5), (32, 31), (63, 33), (300, 64), (34, 100)])
+def test_edges_of_tiles(kernel, B, I, H):
+    """Of products: 12 rows, or 16 and 32, and 32 columns; pairs, and 16 of them; 128 rows of a gradient's sum."""
+    draws = [example("gru", B=B, T=3, I=I, H=H, seed=seed) for seed in range(4)]
+    assert_parity_of_draws("gru", draws, torch.bfloat16, kernel)
 
 
 SIXTEEN_BITS = [torch.bfloat16, torch.float16]
@@ -118,7 +126,7 @@ def test_products_of_float32_are_as_exact_as_torch_is_told_to_make_them(op):
             torch.set_float32_matmul_precision("highest")
         again = run()
     differ = [name for name, x in exact.items() if not torch.equal(x, rounded[name])]
-    assert bool(differ) == (extension._C.cpu_capability() == "avx512_bf16")
+    assert bool(differ) == (extension._C.cpu_capability() in LEVELS[LEVELS.index("avx512_bf16") :])
     for name, x in exact.items():
         torch.testing.assert_close(again[name], x, rtol=0, atol=0)
         torch.testing.assert_close(rounded[name], x, rtol=0, atol=2**-5 * float(x.abs().max()))

@@ -4,6 +4,12 @@
 #include <cstdlib>
 #include <cstring>
 
+#ifdef S2S_AMX
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace s2s::cpu {
 
 namespace baseline {
@@ -20,10 +26,29 @@ namespace avx512_bf16 {
 extern const PairKernels pairs;
 }
 #endif
+#ifdef S2S_AMX
+namespace amx_bf16 {
+extern const Gemm<Pair, float> gemm_of_tiles, transposed_of_tiles;
+}
+#endif
 
 namespace {
 
-constexpr const char* kNames[] = {"baseline", "avx2", "avx512", "avx512_bf16"};
+constexpr const char* kNames[] = {"baseline", "avx2", "avx512", "avx512_bf16", "amx_bf16"};
+
+// Whether there is a matrix unit for bfloat16, and Linux lets this process use its registers, for which it must be
+// asked.
+bool has_tiles() {
+#ifdef S2S_AMX
+  unsigned a, b, c, d;
+  constexpr unsigned bf16 = 1u << 22, tiles = 1u << 24;
+  constexpr int ask = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & (bf16 | tiles)) != (bf16 | tiles)) return false;
+  return syscall(SYS_arch_prctl, ask, tile_data) == 0;
+#else
+  return false;
+#endif
+}
 
 // Index in kNames.
 int level() {
@@ -36,6 +61,7 @@ int level() {
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
       best = 2;
     if (best == 2 && __builtin_cpu_supports("avx512bf16")) best = 3;
+    if (best == 3 && has_tiles()) best = 4;
 #endif
     const char* wish = std::getenv("S2S_CPU_CAPABILITY");
     for (int i = 0; wish && i < best; i++)
@@ -56,11 +82,15 @@ const Tables& tables() {
 }
 
 const PairKernels* pair_kernels() {
-#if defined(__x86_64__)
-  return level() == 3 ? &avx512_bf16::pairs : nullptr;
-#else
-  return nullptr;
+#ifdef S2S_AMX
+  static const PairKernels tiles{amx_bf16::gemm_of_tiles, amx_bf16::transposed_of_tiles, avx512_bf16::pairs.pair_rows,
+                                 avx512_bf16::pairs.pair_columns};
+  if (level() == 4) return &tiles;
 #endif
+#if defined(__x86_64__)
+  if (level() == 3) return &avx512_bf16::pairs;
+#endif
+  return nullptr;
 }
 
 const char* cpu_capability() { return kNames[level()]; }

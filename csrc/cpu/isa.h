@@ -4,6 +4,11 @@
 
 #include <cstdint>
 
+// Whether the compiler knows the matrix unit, and how to ask the system for its registers.
+#if defined(__x86_64__) && defined(__linux__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
+#define S2S_AMX
+#endif
+
 namespace s2s::cpu {
 
 // Numbers of 16 bits as they lie in memory.
@@ -137,7 +142,7 @@ struct Tables : Kernels<float>,
                 SourceKernels<float, BFloat16>,
                 SourceKernels<float, Float16> {};
 
-// Those for this CPU (or for the lower S2S_CPU_CAPABILITY = baseline, avx2, avx512, avx512_bf16).
+// Those for this CPU (or for the lower S2S_CPU_CAPABILITY = baseline, avx2, avx512, avx512_bf16, amx_bf16).
 const Tables& tables();
 template <class T>
 const Kernels<T>& kernels() {
@@ -151,7 +156,8 @@ const SourceKernels<T, E>& source_kernels() {
 // Two bfloat16 that stand one after the other along k, the first in the low half.
 using Pair = uint32_t;
 
-// Products of bfloat16 with float32 sums, at twice the rate of float32's. k, lda and the panels count pairs.
+// Products of bfloat16 with float32 sums, at twice the rate of float32's and, on a matrix unit, at ten times. k, lda
+// and the panels count pairs.
 struct PairKernels {
   Gemm<Pair, float> gemm, gemm_transposed;
   // Rows of k numbers to rows of (k + 1) / 2 pairs; an odd one is paired with zero.
