@@ -33,9 +33,9 @@ using RowPointers = std::vector<const T*>;
 
 namespace products {
 
-// A block of C: so many rows of A, and panels of B, which lie packed. What the kernel reads of both stays in the
+// A block of C: some rows of A, and so many panels of B, which lie packed. What the kernel reads of both stays in the
 // second-level cache.
-constexpr int64_t kRows = 48, kPanels = 16;
+constexpr int64_t kPanels = 16;
 // Products summed one after the other. A gradient is a sum over all rows of the batch and steps: in one go it would
 // lose digits that a sum a step keeps.
 constexpr int64_t kDepth = kDeepest, kDepthOfGradients = 128;
@@ -47,6 +47,7 @@ static_assert(kSlab % kDepth == 0 && kSlab % kDepthOfGradients == 0);
 template <class T>
 struct Plain {
   using Element = T;
+  static constexpr int64_t rows = 48;
   static int64_t size(int64_t k) { return k; }
   static auto gemm(bool transposed) { return transposed ? kernels<T>().gemm_transposed : kernels<T>().gemm; }
 
@@ -70,6 +71,7 @@ struct Plain {
 // or as pairs of bfloat16.
 struct Paired {
   using Element = Pair;
+  static constexpr int64_t rows = 64;  // of which a matrix unit takes 32 at once
   static int64_t size(int64_t k) { return pairs_of(k); }
   static auto gemm(bool transposed) { return transposed ? pair_kernels()->gemm_transposed : pair_kernels()->gemm; }
 
@@ -99,7 +101,7 @@ void blocked(bool transposed, const RowBlocks<const T>& a, const RowBlocks<T>& c
   using E = typename Way::Element;
   auto gemm = Way::gemm(transposed);
   int64_t panel = kernels<T>().panel, panels = (n + panel - 1) / panel;
-  int64_t blocks_of_group = (c.count + kRows - 1) / kRows, blocks = c.groups * blocks_of_group;
+  int64_t blocks_of_group = (c.count + Way::rows - 1) / Way::rows, blocks = c.groups * blocks_of_group;
   if (blocks == 0 || panels == 0) return;
   double work = 2.0 * c.groups * c.count * n * k;
   int64_t threads = work < 2e6 ? 1 : num_threads();

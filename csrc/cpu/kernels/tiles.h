@@ -28,6 +28,11 @@ void configure(int64_t rows) {
 template <bool two>
 S2S_FORMULA void multiply(const Pair* a, int64_t lda, const Pair* b) {
   constexpr int64_t b_stride = kPanel<float> * sizeof(Pair);
+  if constexpr (two) {  // see gemm.h
+#pragma GCC unroll 32
+    for (int64_t at = 0; at < kSide * b_stride; at += kLine)
+      __builtin_prefetch(reinterpret_cast<const char*>(b) + 2 * kBytesAhead + at);
+  }
   _tile_loadd(6, b, b_stride);
   _tile_loadd(4, a, lda * sizeof(Pair));
   _tile_dpbf16ps(0, 4, 6);
