@@ -121,7 +121,10 @@ __global__ void __launch_bounds__(kThreads, 2) attention_forward_kernel(Attentio
           int at = i + u * groups;
           bool any = false;
 #pragma unroll
-          for (int q = 0; q < Q; q++) x[u][q] = at < rest ? near[at][q] : A(0), any |= x[u][q] != A(0);
+          for (int q = 0; q < Q; q++) {  // past the count nobody has written
+            x[u][q] = at < rest && q < tile.count ? near[at][q] : A(0);
+            any |= x[u][q] != A(0);
+          }
           // A value that does not count may hold anything.
           load_if<V>(any, values + (chunk + at) * a.width, value[u]);
         }
