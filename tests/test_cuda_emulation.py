@@ -57,6 +57,13 @@ def test_of_the_op(name):
     assert int(re.search(r"(\d+) passed", output)[1]) > 20, output
 
 
+def test_one_launch_for_all_steps():
+    """gru and lstm again, where all blocks are alive at once and run in three orders."""
+    status, output = run(str(TESTS / "test_persistent.py"))
+    assert status == 0, output
+    assert int(re.search(r"(\d+) passed", output)[1]) > 60 and "skipped" not in output, output
+
+
 def test_a_launch_of_too_many_blocks_is_refused(tmp_path):
     """A number of more than 31 bits, which a launch would cut off."""
     (tmp_path / "grid.cpp").write_text("""

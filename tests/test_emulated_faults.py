@@ -1,5 +1,5 @@
-"""What the emulation of CUDA is there to find, planted once each in small kernels (tests/emulation/programs/). What
-is as written passes; with its fault, it fails and says so."""
+"""What the emulation of CUDA is there to find, planted once each: in small kernels (tests/emulation/programs/) and in
+copies of the persistent ones. What is as written passes; with its fault, it fails and says so."""
 
 import hashlib
 import os
@@ -101,3 +101,56 @@ def test_fragments_are_where_ptx_says():
     found = [line.split() for line in said.splitlines()]
     assert status == 0 and len(found) == 32 * 16
     assert {(matrix, *map(int, numbers)) for matrix, *numbers in found} == expected
+
+
+CUDA = "csrc/cuda/"
+UNORDERED, LOOP_END = "race: .*with no ", "    block.barrier.arrive();\n  }"
+# Name: the file, what is taken out of it, what stands there instead, what is said; with AddressSanitizer or not.
+PERSISTENT = {
+    "no release": (CUDA + "cooperative.cuh", "release_add(arrived, 1)", "atomicAdd(arrived, 1u)", UNORDERED),
+    "no acquire": (CUDA + "cooperative.cuh", "acquire(arrived) - expected", "*arrived - expected", UNORDERED),
+    "released before all have written": (
+        CUDA + "cooperative.cuh", "void arrive() {\n    __syncthreads();", "void arrive() {", UNORDERED,
+    ),
+    "read before all know": (CUDA + "cooperative.cuh", "    }\n    __syncthreads();", "    }", "race: "),
+    "forward: a step without its barrier": (
+        CUDA + "persistent_forward.cu", "    block.barrier.wait();\n", "", "race: ",
+    ),
+    "forward: nobody arrives": (
+        CUDA + "persistent_forward.cu", LOOP_END, "    block.barrier.expected += block.slices;\n  }",
+        r"deadlock: .*wait for the group's barrier",
+    ),
+    "backward: a step without its barrier": (
+        CUDA + "persistent_backward.cu", "    block.barrier.wait();\n", "", "race: ",
+    ),
+    "one buffer for all steps": (CUDA + "persistent_block.cuh", "(step % 2 * tiles", "(0 * tiles", UNORDERED),
+    "sums read before they are written": (
+        CUDA + "persistent_block.cuh", "tile));\n    __syncthreads();", "tile));", "a wrong state|other bits",
+    ),
+    "sums written over while they are read": (
+        CUDA + "persistent_block.cuh", "if (tile > 0) __syncthreads();", "", "a wrong state|other bits",
+    ),
+    "registers of a fragment exchanged": (
+        CUDA + "tile.cuh", "k / 8 * 4 + row / 8 * 2", "k / 8 * 2 + row / 8 * 4", "a wrong state",
+    ),
+    "a row that is not there": (
+        CUDA + "persistent_backward.cu", "if (b < a.batch) backward", "backward", "heap-buffer-overflow",
+    ),
+    "shared memory too small": ("csrc/plan.cpp", "4 * (kWarps", "3 * (kWarps", "heap-buffer-overflow"),
+    "exchanged memory too small": (
+        "csrc/plan.cpp", "plan.groups * 2 * operand", "plan.groups * operand", "heap-buffer-overflow",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("flags", [[], [ADDRESS]], ids=["plain", "AddressSanitizer"])
+def test_the_persistent_kernels_as_they_are(flags):
+    assert run(build("persistent", *flags)) == (0, "")
+
+
+@pytest.mark.parametrize("row", PERSISTENT)
+def test_a_fault_in_the_persistent_kernels(row):
+    *planted, expected = PERSISTENT[row]
+    flags = [ADDRESS] if "overflow" in expected else []
+    status, said = run(build("persistent", *flags, planted=planted))
+    assert status != 0 and re.search(expected, said), said

@@ -34,11 +34,15 @@ __device__ __forceinline__ void write_exchanged(T* base, int64_t at, T x) {
   base[at] = x;
 }
 
-// 16 bytes, from where all multiprocessors see the same.
+// 16 bytes, from where all multiprocessors see the same; never before the wait that it stands behind.
 template <class P, class T>
 __device__ __forceinline__ P read_exchanged(const T* base, int64_t at) {
-  static_assert(sizeof(P) == sizeof(int4));
-  int4 words = __ldcg(reinterpret_cast<const int4*>(base + at));
+  int4 words;
+  static_assert(sizeof(P) == sizeof(words));
+  asm volatile("ld.global.cg.v4.s32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
+               : "l"(base + at)
+               : "memory");
   P pack;
   memcpy(&pack, &words, sizeof(P));
   return pack;
