@@ -18,6 +18,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 CASES = {
     "one tile": (2, {"B": 3, "T": 4, "H": 32}),
     "two groups, reverse lengths": (8, {"B": 18, "T": 4, "H": 48, "reverse": True, "lengths": torch.int64}),
+    "deeper than the warps are many": (10, {"B": 2, "T": 2, "H": 160}),
     "uneven tiles, no bias": (4, {"B": 40, "T": 3, "H": 32, "biases": "none", "lengths": torch.int32}),
 }
 
