@@ -64,6 +64,11 @@ def test_one_launch_for_all_steps():
     assert int(re.search(r"(\d+) passed", output)[1]) > 60 and "skipped" not in output, output
 
 
+def test_steps_that_nobody_needs():
+    status, output = run(str(TESTS / "test_search_steps.py"))
+    assert status == 0 and re.search(r"\b4 passed", output), output
+
+
 def test_a_launch_of_too_many_blocks_is_refused(tmp_path):
     """A number of more than 31 bits, which a launch would cut off."""
     (tmp_path / "grid.cpp").write_text("""

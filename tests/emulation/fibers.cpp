@@ -24,7 +24,7 @@ namespace s2s::emulation {
 thread_local Index thread_index, block_index;
 thread_local cudaStream_t stream;
 unsigned seed = 0;
-int64_t launches_together = 0;
+int64_t launches = 0, launches_together = 0;
 
 namespace {
 
@@ -283,6 +283,7 @@ void learn(const Clock& clock) {
 }
 
 void run(int64_t blocks, int threads, const std::function<void()>& body) {
+  launches++;
   prepare(1, threads, body);
   for (int64_t index = 0; index < blocks; index++) {
     Block& b = begin(0, index);

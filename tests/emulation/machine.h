@@ -24,8 +24,8 @@ extern thread_local cudaStream_t stream;
 
 // Of the order in which blocks run.
 extern unsigned seed;
-// Launches of blocks that are alive together, so far.
-extern int64_t launches_together;
+// Launches so far: of blocks that run one after the other, and of those that are alive together.
+extern int64_t launches, launches_together;
 
 void run(int64_t blocks, int threads, const std::function<void()>& body);
 void run_together(int64_t blocks, int threads, size_t shared_bytes, const std::function<void()>& body);
