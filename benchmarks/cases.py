@@ -1,12 +1,16 @@
 """The named shapes, and what a benchmark case is."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+import s2s_kernels as sk
 
 from .parity import helpers
 
@@ -61,9 +65,24 @@ class Implementation:
     passes: tuple[str, ...] = (FORWARD, TRAINING)
     graph: bool = False  # captured in a CUDA graph before it is timed
     backend: str | None = None  # of ours; None: the one that "auto" takes
+    environment: tuple[tuple[str, str], ...] = ()  # what is set while it runs
     dtypes: tuple[torch.dtype, ...] | None = None  # None: all
     foreign: bool = False  # another program, whose parameters may have other shapes
     same_function: bool = True  # False: it does the same job, with numbers of its own: another program or precision
+
+    @contextmanager
+    def chosen(self) -> Iterator[None]:
+        """Its backend and its environment, in force."""
+        before = {name: os.environ.get(name) for name, _ in self.environment}
+        with sk.backend(self.backend or "auto"):
+            os.environ.update(self.environment)
+            try:
+                yield
+            finally:
+                for name, value in before.items():
+                    os.environ.pop(name)
+                    if value is not None:
+                        os.environ[name] = value
 
 
 @dataclass(frozen=True)

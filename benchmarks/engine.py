@@ -1,21 +1,19 @@
 """One run: parity, then time, memory and floor, as rows for the report."""
 
 import gc
-from functools import partial
 
 import torch
 
-import s2s_kernels as sk
 from s2s_kernels.backend import resolve
 
 from . import floors, measure, memory, parity
 from .steps import make_step
 
 
-def on_backend(name, step):
-    """``step``, to be timed on a backend; None leaves the choice."""
-    if name is not None:
-        step.within = partial(sk.backend, name)  # changing it takes longer than a small op
+def as_chosen(implementation, step):
+    """``step``, to be timed on the implementation's backend, if it has one."""
+    if implementation.backend is not None:
+        step.within = implementation.chosen  # changing it takes longer than a small op
     return step
 
 
@@ -38,8 +36,8 @@ def measure_run(run, budget, processes=None):
             problem = checked.problems[implementation.name]
             if problem is None:
                 try:
-                    with sk.backend(implementation.backend or "auto"):
-                        step = on_backend(implementation.backend, make_step(run, implementation, direction))
+                    with implementation.chosen():
+                        step = as_chosen(implementation, make_step(run, implementation, direction))
                         steps[implementation.name] = measure.graphed(step) if implementation.graph else step
                         steps[implementation.name]()
                 except Exception as error:  # a peer that cannot run here is reported, not fatal
@@ -64,7 +62,7 @@ def measure_run(run, budget, processes=None):
                 row["ratio"] = measure.ratios(taken, ours)._asdict()
             if processes is not None and direction == case.passes[-1] and not implementation.graph:
                 if run.device == "cuda":
-                    with sk.backend(implementation.backend or "auto"):
+                    with implementation.chosen():
                         row["peak_extra_bytes"] = memory.peak_cuda(steps[implementation.name])
                 elif "compile" not in implementation.name:
                     row["peak_extra_bytes"] = processes.peak(run, implementation.name)
@@ -87,6 +85,6 @@ def _row(run, implementation, direction, problem):
         "parity": problem or ("passed" if implementation.same_function else "not compared"),
     }
     if implementation is case.implementations[0] or implementation.backend:
-        with sk.backend(implementation.backend or "auto"):
+        with implementation.chosen():
             row["backend"] = resolve(run.device)
     return row

@@ -15,8 +15,6 @@ from pathlib import Path
 
 import torch
 
-import s2s_kernels as sk
-
 
 def peak_cuda(step):
     """Bytes above what was allocated before ``step``."""
@@ -95,7 +93,7 @@ def main():
         torch.set_num_threads(run.threads)
         implementation = next(i for i in run.implementations() if i.name == name)
         try:
-            with sk.backend(implementation.backend or "auto"):
+            with implementation.chosen():
                 answer = peak_resident(training_step(run, implementation))
         except OSError:
             answer = None

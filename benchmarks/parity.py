@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 import torch
 
-import s2s_kernels as sk
-
 
 def _load_helpers():
     # By path: ``tests`` is no package, and other distributions install one of that name.
@@ -93,7 +91,7 @@ def check(run, implementations):
     for implementation in implementations:
         gc.collect()
         try:
-            with sk.backend(implementation.backend or "auto"):
+            with implementation.chosen():
                 found, _ = evaluate(case, implementation.prepare, inputs, training, grads)
             if implementation.same_function:
                 _compare(implementation, found, errors, truth, run.dtype)

@@ -255,7 +255,9 @@ def recurrences(op, lengths=False):
     implementations = ours(recurrent(getattr(sk.nn, name), "argument" if lengths else None))
     # On a GPU "auto" may take cuDNN: what it is measured against there.
     kernels = replace(implementations[0], name="s2s_kernels, cuda", devices=devices_of("cuda"), backend="cuda")
-    implementations += (kernels,)
+    # Where there is a plan for one launch; the loop of launches once more where there is none.
+    one_launch = (("S2S_CUDA_PERSISTENT", "1"),)
+    implementations += (kernels, replace(kernels, name="s2s_kernels, cuda, one launch", environment=one_launch))
     implementations += (Implementation(f"nn.{name}", peer),)
     if not lengths:
         eager_layer = both_directions(gru if op == "gru" else lstm, states)

@@ -5,6 +5,35 @@
 #include "cpu/threads/limits.h"
 #include "cpu/threads/pool.h"
 #include "ops.h"
+#include "plan.h"
+
+namespace {
+
+// Of python -m s2s_kernels.info --plan.
+pybind11::dict plan(int64_t gates, int64_t batch, int64_t steps, int64_t hidden, const std::string& dtype,
+                    const std::string& arch) {
+  using s2s::cuda::Type;
+  Type type = dtype == "float32"    ? Type::kFloat
+              : dtype == "float64"  ? Type::kDouble
+              : dtype == "bfloat16" ? Type::kBFloat16
+                                    : Type::kHalf;
+  auto gpu = s2s::plan::gpu(arch);
+  s2s::plan::Sequence sequence{gates, batch, steps, hidden, type};
+  auto made = s2s::plan::make(sequence, gpu);
+  pybind11::dict said;
+  said["refusal"] = made.refusal, said["multiprocessors"] = gpu.multiprocessors;
+  said["measured_faster"] = s2s::plan::measured_faster(sequence, gpu);
+  said["groups"] = made.groups, said["slices"] = made.slices, said["tiles"] = made.tiles;
+  for (const auto& [name, launch] : {std::pair("forward", made.forward), std::pair("backward", made.backward)}) {
+    pybind11::dict of;
+    of["shared_bytes"] = launch.shared_bytes, of["exchange_bytes"] = launch.exchange_bytes;
+    of["read_bytes"] = launch.read_bytes, of["step_us"] = launch.step_us;
+    said[name] = of;
+  }
+  return said;
+}
+
+}  // namespace
 
 PYBIND11_MODULE(_C, m) {
   namespace py = pybind11;
@@ -14,6 +43,7 @@ PYBIND11_MODULE(_C, m) {
   m.def("quota", &s2s::cpu::threads::quota, arg("process"), arg("root"), "Cores of a control group's quota, or 0.");
   m.def("use_own_threads", &s2s::cpu::threads::use_own_threads, arg("always"), "For tests: never libgomp's threads.");
   m.def("pretend_cores", &s2s::cpu::threads::pretend_cores, arg("count"), "For tests: so many cores; 0 as there are.");
+  m.def("plan", &plan, arg("gates"), arg("batch"), arg("steps"), arg("hidden"), arg("dtype"), arg("arch"));
   m.def("additive_attention", &s2s::additive_attention, arg("query"), arg("keys"), arg("values"), arg("v"),
         py::kw_only(), arg("lengths") = py::none(), arg("mask") = py::none(), arg("bias") = py::none());
   m.def("gru_step", &s2s::gru_step, arg("gates_x"), arg("gates_h"), arg("h"));

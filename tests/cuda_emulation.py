@@ -4,6 +4,7 @@ As a pytest plugin (``-p cuda_emulation``) it puts them in the place of the CPU'
 that every test of an op on the CPU is then a test of csrc/cuda.
 """
 
+import ctypes
 import fcntl
 import os
 import sys
@@ -18,6 +19,7 @@ SOURCES = [
     *(path for path in (ROOT / "csrc" / "cuda").glob("*.cpp") if path.stem not in ("stream", "registry")),
     ROOT / "csrc" / "arguments.cpp",
     ROOT / "csrc" / "checks.cpp",
+    ROOT / "csrc" / "plan.cpp",
 ]
 FOLDER = ROOT / "build" / f"cuda-emulation-torch{torch.__version__}"
 
@@ -38,6 +40,13 @@ def build():
             build_directory=str(FOLDER),
             is_python_module=False,
         )
+
+
+def library():
+    """What tests set and count: the order of blocks, the multiprocessors, launches (tests/emulation/registry.cpp)."""
+    made = ctypes.CDLL(str(FOLDER / "cuda_emulation.so"))
+    made.emulation_launches.restype = made.emulation_launches_together.restype = ctypes.c_int64
+    return made
 
 
 def install():

@@ -1,13 +1,14 @@
 """What ``python -m benchmarks`` leaves behind when it cannot go on, and what it times."""
 
 import json
+import os
 import time
 from contextlib import contextmanager
 
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import busy, engine, measure, suites
+from benchmarks import busy, cases, engine, measure, suites
 
 
 def test_what_was_measured_is_kept(monkeypatch, tmp_path):
@@ -38,11 +39,14 @@ def test_the_choice_of_a_backend_is_not_timed(monkeypatch):
         yield
         chosen.pop()
 
-    monkeypatch.setattr(engine.sk, "backend", slow)
+    monkeypatch.setattr(cases.sk, "backend", slow)
+    monkeypatch.setenv("S2S_TRIED", "before")
     taken = []
-    step = engine.on_backend("triton", lambda: taken.append(tuple(chosen)))
+    tried = cases.Implementation("tried", None, backend="triton", environment=(("S2S_TRIED", "1"), ("S2S_MORE", "2")))
+    step = engine.as_chosen(tried, lambda: taken.append((*chosen, os.environ["S2S_TRIED"], os.environ["S2S_MORE"])))
     assert measure.seconds(step, "cpu", calls=3) < 0.02
-    assert taken == [("triton",)] * 3 and not chosen
+    assert taken == [("triton", "1", "2")] * 3 and not chosen
+    assert os.environ["S2S_TRIED"] == "before" and "S2S_MORE" not in os.environ
 
 
 def test_the_load_is_ended():

@@ -57,6 +57,18 @@ def test_of_the_op(name):
     assert int(re.search(r"(\d+) passed", output)[1]) > 20, output
 
 
+def test_one_launch_for_all_steps():
+    """gru and lstm again, where all blocks are alive at once and run in three orders."""
+    status, output = run(str(TESTS / "test_persistent.py"))
+    assert status == 0, output
+    assert int(re.search(r"(\d+) passed", output)[1]) > 60 and "skipped" not in output, output
+
+
+def test_steps_that_nobody_needs():
+    status, output = run(str(TESTS / "test_search_steps.py"))
+    assert status == 0 and re.search(r"\b4 passed", output), output
+
+
 def test_a_launch_of_too_many_blocks_is_refused(tmp_path):
     """A number of more than 31 bits, which a launch would cut off."""
     (tmp_path / "grid.cpp").write_text("""

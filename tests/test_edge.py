@@ -90,7 +90,7 @@ def assert_no_leak(op, clean, dirty, dtype, target):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("garbage", GARBAGE)
-@pytest.mark.parametrize("form", [{}, {"T": 3, "bias": 3}, {"T": 2, "N": 2, "bias": 2}, {"bias": 2}], ids=str)
+@pytest.mark.parametrize("form", [{}, {"T": 3, "bias": 3}, {"T": 2, "N": 2, "bias": 2}, {"bias": 2}, {"T": 5}], ids=str)
 def test_garbage_at_masked_positions(anywhere, dtype, garbage, form):
     clean = with_empty_rows("additive_attention", form)
     dirty = {name: x.clone() for name, x in clean.items()}

@@ -50,7 +50,7 @@ def test_compiles_without_spills(source, arch, tmp_path):
     assert len(found) == done.stderr.count("Compiling entry function") > 0, done.stderr
     assert {target for _, target, _, _ in found} == {arch}
     hot = [(name, spills) for name, _, *spills in found if not re.search(r"_kernelI(Li\d+E)?d", name)]
-    assert 0 < len(hot) < len(found)
+    assert hot and (len(hot) < len(found) or source.stem.startswith("persistent"))
     assert [name for name, spills in hot if spills != ["0", "0"]] == []
 
 

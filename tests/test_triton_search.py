@@ -170,7 +170,7 @@ def test_steps_are_replays_of_the_second(form, monkeypatch):
             search.step()
         return SimpleNamespace(replay=lambda: replays.append([call() for call in recorded]))
 
-    monkeypatch.setattr(beam_search, "ASK", 2)
+    monkeypatch.setattr(beam_search, "WORTH_CAPTURING", 2)
     monkeypatch.setattr(beam_search.Search, "can_capture", lambda search: True)
     monkeypatch.setattr(beam_search.Search, "capture", capture)
     inputs = search_inputs(B=2, **FORMS[form])

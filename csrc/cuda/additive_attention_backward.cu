@@ -10,7 +10,8 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward_kernel(Attenti
   using A = Accumulate<T>;
   constexpr int P = Q == 1 ? 4 : 2;        // positions at once
   constexpr int kSpan = kLanes / (Q * P);  // lanes that have the same gradient in the end
-  __shared__ A near[kNear][Q], partial[kWarps][kLanes * V];
+  auto& near = block_memory<A[kNear][Q]>();
+  auto& partial = block_memory<A[kWarps][kLanes * V]>();
   int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
   Tile<Q> tile(a, blockIdx.x);
   const T *first[Q], *second[Q];
@@ -168,7 +169,7 @@ __global__ void __launch_bounds__(kThreads)
     attention_source_backward_kernel(AttentionSourceBackward a, int64_t groups, int64_t chunks) {
   using A = Accumulate<T>;
   constexpr int P = 4;  // queries at once
-  __shared__ A partial[kWarps][kLanes * V];
+  auto& partial = block_memory<A[kWarps][kLanes * V]>();
   int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
   int64_t begin = blockIdx.x % chunks * kLanes * V, group = blockIdx.x / chunks % groups;
   int64_t n = blockIdx.x / chunks / groups % a.heads, b = blockIdx.x / chunks / groups / a.heads;

@@ -13,8 +13,14 @@ __global__ void __launch_bounds__(kThreads, 2) attention_forward_kernel(Attentio
   using A = Accumulate<T>;
   constexpr int P = Q == 1 ? 4 : 2, U = Q == 1 ? 8 : 4;  // positions at once: of scores, and of the context
   constexpr int kSpan = kLanes / (Q * P);                // lanes that have the same score in the end
-  alignas(16) __shared__ A near[kNear][Q];
-  __shared__ A partial[Q * V][kThreads], most[Q], total[Q];
+  struct Memory {
+    alignas(16) A near[kNear][Q];
+    A partial[Q * V][kThreads], most[Q], total[Q];
+  };
+  Memory& memory = block_memory<Memory>();
+  auto& near = memory.near;
+  auto& partial = memory.partial;
+  auto &most = memory.most, &total = memory.total;
   int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes, split = blockIdx.x % splits;
   Tile<Q> tile(a, blockIdx.x / splits);
   int64_t begin = a.source * split / splits, count = a.source * (split + 1) / splits - begin;
@@ -115,7 +121,10 @@ __global__ void __launch_bounds__(kThreads, 2) attention_forward_kernel(Attentio
           int at = i + u * groups;
           bool any = false;
 #pragma unroll
-          for (int q = 0; q < Q; q++) x[u][q] = at < rest ? near[at][q] : A(0), any |= x[u][q] != A(0);
+          for (int q = 0; q < Q; q++) {  // past the count nobody has written
+            x[u][q] = at < rest && q < tile.count ? near[at][q] : A(0);
+            any |= x[u][q] != A(0);
+          }
           // A value that does not count may hold anything.
           load_if<V>(any, values + (chunk + at) * a.width, value[u]);
         }
@@ -175,7 +184,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_forward_kernel(Attentio
 template <class T>
 __global__ void __launch_bounds__(kThreads) attention_combine_kernel(AttentionForward a, int splits) {
   using A = Accumulate<T>;
-  __shared__ A scale[kMaxSplits];
+  auto& scale = block_memory<A[kMaxSplits]>();
   Tile<1> tile(a, blockIdx.x);
   int64_t row = (tile.b * a.queries + tile.first) * a.heads + tile.n, part = a.width + 2;
   const A* parts = static_cast<const A*>(a.parts) + row * splits * part;

@@ -9,7 +9,7 @@ namespace {
 template <class T>
 __global__ void __launch_bounds__(kThreads) search_read_kernel(SearchState a, SearchOutputs out, int threads) {
   using A = Accumulate<T>;
-  __shared__ Item<A> of_warps[kWarps];
+  auto& of_warps = block_memory<Item<A>[kWarps]>();
   int64_t output = blockIdx.x, b = output / a.n_best, size = a.steps * a.beam;
   Item<A> found{-kMinusInfinity<A>, -1};
   for (int64_t i = 0; i <= output % a.n_best; i++) {

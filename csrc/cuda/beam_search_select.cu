@@ -80,8 +80,13 @@ __device__ Candidate<A> first_of_lists(const SearchState& a, int64_t b, int thre
 template <class T>
 __global__ void __launch_bounds__(kThreads) search_select_kernel(SearchState a, int threads) {
   using A = Accumulate<T>;
-  __shared__ Candidate<A> of_warps[kWarps];
-  __shared__ int32_t found_by[kWarps], better_by[kWarps];
+  struct Memory {
+    Candidate<A> of_warps[kWarps];
+    int32_t found_by[kWarps], better_by[kWarps];
+  };
+  Memory& memory = block_memory<Memory>();
+  auto& of_warps = memory.of_warps;
+  auto &found_by = memory.found_by, &better_by = memory.better_by;
   int64_t b = blockIdx.x, first_row = b * a.beam;
   if (!a.alive[b]) return;
   int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;

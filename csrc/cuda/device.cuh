@@ -146,6 +146,13 @@ void dispatch(Type type, const F& f) {
 inline int64_t blocks_of(int64_t elements) { return (elements + kThreads - 1) / kThreads; }
 
 #ifndef S2S_EMULATED
+// Shared memory of the block, the same for the same type.
+template <class Memory>
+__device__ __forceinline__ Memory& block_memory() {
+  __shared__ Memory memory;
+  return memory;
+}
+
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), int64_t blocks, int threads, cudaStream_t stream, Arguments... arguments) {
   if (blocks == 0) return;

@@ -1,5 +1,6 @@
 // gru and lstm on a GPU: the input's part of the gates is one product over all steps; then, with no synchronisation
-// and no allocation in the loop, one product and one kernel a step. Weight gradients are one product after the loop.
+// and no allocation in the loop, one product and one kernel a step, or one launch for all steps (persistent.cuh).
+// Weight gradients are one product after the loop.
 #include <ATen/ops/add.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/ge.h>
@@ -14,6 +15,7 @@
 #include "cell.cuh"
 #include "glue.h"
 #include "ops.h"
+#include "persistent_host.h"
 
 namespace s2s::cuda {
 
@@ -78,11 +80,15 @@ Tensors forward(int64_t gates, const OptionalTensors& inputs, const OptionalTens
   a.h = data(h), a.c = data(c), a.rounded_h = in.rounded() ? data(rounded_h) : nullptr;
   a.output = data(output), a.output_strides = {steps * hidden, hidden}, a.exact_output = data(exact),
   a.saved = data(saved), a.cells = data(cells);
-  for (int64_t step = 0; step < steps; step++) {
-    product_out(gates_h, rounded_h, in.weight_hh.t(), in.bias_hh);
-    a.t = reverse ? steps - 1 - step : step;
-    a.resets.other = reverse ? a.t - 1 : a.t + 1;
-    cell_forward(gates, a, type, stream);
+  if (auto launch = persistent_launch(gates, in, true)) {
+    persistent_forward(gates, {a, reverse, data(in.weight_hh), data(in.bias_hh), launch->division}, type, stream);
+  } else {
+    for (int64_t step = 0; step < steps; step++) {
+      product_out(gates_h, rounded_h, in.weight_hh.t(), in.bias_hh);
+      a.t = reverse ? steps - 1 - step : step;
+      a.resets.other = reverse ? a.t - 1 : a.t + 1;
+      cell_forward(gates, a, type, stream);
+    }
   }
   Tensors result = {output, h.to(in.type)};
   if (has_cell) result.push_back(c.to(in.type));
@@ -127,13 +133,17 @@ Tensors backward(int64_t gates, const OptionalTensors& grads, const OptionalTens
   Tensor grad_reset_h = zeros(in.reset_h, has_cell ? 8 : 7), grad_reset_c = zeros(in.reset_c, 9);
   a.resets = in.reset_data();
   a.grad_cells = data(grad_cells), a.grad_reset_h = data(grad_reset_h), a.grad_reset_c = data(grad_reset_c);
-  for (int64_t step = 0; step < steps; step++) {
-    a.t = reverse ? step : steps - 1 - step;
-    a.resets.other = reverse ? a.t - 1 : a.t + 1;
-    cell_backward(gates, a, type, stream);
-    product_out(from_product, grad_gates_h.select(1, a.t), in.weight_hh);
+  if (auto launch = persistent_launch(gates, in, false)) {
+    persistent_backward(gates, {a, data(in.weight_hh), launch->division}, type, stream);
+  } else {
+    for (int64_t step = 0; step < steps; step++) {
+      a.t = reverse ? step : steps - 1 - step;
+      a.resets.other = reverse ? a.t - 1 : a.t + 1;
+      cell_backward(gates, a, type, stream);
+      product_out(from_product, grad_gates_h.select(1, a.t), in.weight_hh);
+    }
+    grad_h = at::add(grad_h, from_product);
   }
-  grad_h = at::add(grad_h, from_product);
   if (in.resets.defined() && steps > 0) {  // before the first step, which no kernel came after
     int64_t first = reverse ? steps - 1 : 0;
     Tensor rows = in.reset_rows(first);

@@ -8,7 +8,10 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
+#include <string_view>
 
+#include "persistent_host.h"
 #include "replay.h"
 
 namespace s2s::cuda {
@@ -37,6 +40,20 @@ struct Event {
 }  // namespace
 
 cudaStream_t current_stream(const Tensor& x) { return c10::cuda::getCurrentCUDAStream(x.get_device()).stream(); }
+
+plan::Gpu gpu_of(const Tensor& x) {
+  static std::mutex turn;
+  static std::map<int, plan::Gpu> known;  // asking takes milliseconds
+  std::lock_guard lock(turn);
+  int device = x.get_device();
+  auto found = known.find(device);
+  if (found != known.end()) return found->second;
+  cudaDeviceProp about;
+  C10_CUDA_CHECK(cudaGetDeviceProperties(&about, device));
+  bool divided = std::string_view(about.name).find("MIG") != std::string_view::npos;
+  return known[device] = {about.major * 10 + about.minor, about.multiProcessorCount,
+                          static_cast<int64_t>(about.sharedMemPerBlockOptin), divided || !about.cooperativeLaunch};
+}
 
 std::function<void()> captured(const Tensor& like, const std::function<void()>& step) {
   if (is_capturing()) return {};

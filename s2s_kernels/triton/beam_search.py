@@ -24,7 +24,10 @@ from .language import launch
 from .lstm_step import LSTM
 from .recurrence import is_wide, linear_out
 
-ASK = 8  # steps between two questions whether all are done
+# Steps between two questions whether all are done, each of which is answered at the next one: 4 to 7 steps run that
+# nobody needs, and at least as many are queued while the host waits for an answer.
+ASK = 4
+WORTH_CAPTURING = 8  # of longer searches
 TILE = 256  # elements of a row
 
 
@@ -218,7 +221,7 @@ class Search:
         for t in range(self.T):
             if t % ASK == 0 and done():
                 break
-            if t == 1 and self.T > ASK and self.can_capture():
+            if t == 1 and self.T > WORTH_CAPTURING and self.can_capture():
                 step = self.capture().replay
             step()
 

@@ -1,6 +1,4 @@
-// Just enough of CUDA to run the project's kernels on a CPU: blocks one after the other, the threads of a block as
-// fibers that change places at barriers and shuffles. Every other block runs its threads in the opposite order, so
-// that a missing barrier shows. It says nothing about speed, or about races between blocks.
+// Just enough of CUDA to run the project's kernels on a CPU, over machine.h. It says nothing about speed.
 #pragma once
 
 #include <c10/util/BFloat16.h>
@@ -8,54 +6,84 @@
 
 #include <cstdint>
 #include <cstring>
-#include <functional>
 #include <stdexcept>
 #include <utility>
 
 #include "../../csrc/cuda/grid.h"
+#include "machine.h"
+#include "memory.h"
 
 #define S2S_EMULATED
 #define __global__
 #define __device__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
-#define __shared__ static thread_local
 #define threadIdx (s2s::emulation::thread_index)
 #define blockIdx (s2s::emulation::block_index)
 
 using __half = c10::Half;
 using __nv_bfloat16 = c10::BFloat16;
-typedef struct CUstream_st* cudaStream_t;
-
-namespace s2s::emulation {
-
-struct Index {
-  unsigned x;
-};
-extern thread_local Index thread_index, block_index;
-
-// The stream that torch's own kernels would run on.
-extern thread_local cudaStream_t stream;
-
-void run(int64_t blocks, int threads, const std::function<void()>& body);
-void block_barrier();
-// Every lane of the warp gives 8 bytes and gets those of the lane whose number differs in the bits of `mask`.
-uint64_t exchange(uint64_t mine, int mask);
-
-}  // namespace s2s::emulation
 
 inline void __syncthreads() { s2s::emulation::block_barrier(); }
 
-// Blocks run one after the other.
-inline int atomicAdd(int* p, int x) { return std::exchange(*p, *p + x); }
+inline int atomicAdd(int* p, int x) {
+  s2s::emulation::progress();
+  return std::exchange(*p, *p + x);
+}
+inline unsigned atomicAdd(unsigned* p, unsigned x) {
+  s2s::emulation::progress();
+  return std::exchange(*p, *p + x);
+}
+
+namespace s2s::emulation {
+
+// Word 0 is what a lane gives, word 1 whose it wants.
+inline void shuffle(unsigned mask, Words* all) {
+  uint64_t given[32];
+  for (int lane = 0; lane < 32; lane++) given[lane] = all[lane][0];
+  for (int lane = 0; lane < 32; lane++) {
+    if (!(mask >> lane & 1)) continue;
+    uint64_t from = all[lane][1];
+    if (from >= 32 || !(mask >> from & 1))
+      throw std::runtime_error("shuffle: lane " + std::to_string(lane) + " asks for lane " + std::to_string(from) +
+                               ", which is not there");
+    all[lane][0] = given[from];
+  }
+}
 
 template <class T>
-T __shfl_xor_sync(unsigned, T x, int mask) {
-  uint64_t bits = 0;
-  std::memcpy(&bits, &x, sizeof(T));
-  bits = s2s::emulation::exchange(bits, mask);
-  std::memcpy(&x, &bits, sizeof(T));
+T shuffled(unsigned mask, T x, int from) {
+  Words words = {0, static_cast<uint64_t>(from)};
+  std::memcpy(&words[0], &x, sizeof(T));
+  meet(mask, words, shuffle, "a shuffle");
+  std::memcpy(&x, &words[0], sizeof(T));
   return x;
+}
+
+inline int lane() { return static_cast<int>(thread_index.x % 32); }
+
+}  // namespace s2s::emulation
+
+template <class T>
+T __shfl_sync(unsigned mask, T x, int from) {
+  return s2s::emulation::shuffled(mask, x, from & 31);
+}
+
+template <class T>
+T __shfl_xor_sync(unsigned mask, T x, int bits) {
+  return s2s::emulation::shuffled(mask, x, s2s::emulation::lane() ^ bits);
+}
+
+// The lanes at the upper end keep their own.
+template <class T>
+T __shfl_down_sync(unsigned mask, T x, int by) {
+  int from = s2s::emulation::lane() + by;
+  return s2s::emulation::shuffled(mask, x, from < 32 ? from : s2s::emulation::lane());
+}
+
+inline void __syncwarp(unsigned mask = 0xffffffffu) {
+  s2s::emulation::Words none = {};
+  s2s::emulation::meet(mask, none, [](unsigned, s2s::emulation::Words*) {}, "__syncwarp");
 }
 
 namespace s2s::cuda {
@@ -66,4 +94,46 @@ void launch(void (*kernel)(Parameters...), int64_t blocks, int threads, cudaStre
   emulation::run(grid_of(blocks), threads, [&] { kernel(arguments...); });
 }
 
+template <class... Parameters, class... Arguments>
+void launch_together(void (*kernel)(Parameters...), int64_t blocks, int threads, size_t shared_bytes,
+                     cudaStream_t stream, Arguments... arguments) {
+  if (stream != emulation::stream) throw std::runtime_error("a kernel on another stream than torch's");
+  emulation::run_together(grid_of(blocks), threads, shared_bytes, [&] { kernel(arguments...); });
+}
+
+template <class Memory>
+Memory& block_memory() {
+  static const char type = 0;
+  return *reinterpret_cast<Memory*>(emulation::block_memory(&type, sizeof(Memory)));
+}
+
+inline char* shared_memory() { return emulation::shared_memory(); }
+using emulation::pause;
+
+inline void release_add(unsigned* flag, unsigned x) {
+  emulation::releases(flag);
+  atomicAdd(flag, x);
+}
+
+inline unsigned acquire(const unsigned* flag) {
+  emulation::acquires(flag);
+  return *flag;
+}
+
+template <class T>
+void write_exchanged(T* base, int64_t at, T x) {
+  emulation::writes(base, at, sizeof(T), 1);
+  base[at] = x;
+}
+
+template <class P, class T>
+P read_exchanged(const T* base, int64_t at) {
+  emulation::reads(base, at, sizeof(T), sizeof(P) / sizeof(T));
+  P pack;
+  std::memcpy(&pack, base + at, sizeof(P));
+  return pack;
+}
+
 }  // namespace s2s::cuda
+
+#include "tile_mma.h"

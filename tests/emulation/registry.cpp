@@ -10,12 +10,19 @@
 #undef CUDA
 #undef s2s_kernels
 
+#include "../../csrc/cuda/persistent_host.h"
 #include "../../csrc/cuda/replay.h"
-#include "cuda.h"
+#include "machine.h"
 
 namespace s2s::cuda {
 
 cudaStream_t current_stream(const Tensor&) { return emulation::stream; }
+
+namespace {
+int multiprocessors = 8;
+}
+
+plan::Gpu gpu_of(const Tensor&) { return {90, multiprocessors, 227 << 10}; }
 
 std::function<void()> captured(const Tensor&, const std::function<void()>& step) {
   return [step] {
@@ -26,7 +33,23 @@ std::function<void()> captured(const Tensor&, const std::function<void()>& step)
 }
 
 std::function<bool()> reached_zero(const Tensor& count) {
-  return [=] { return *count.const_data_ptr<int32_t>() == 0; };
+  return [=, asked = false, left = 0]() mutable {  // as a GPU answers: what was so when it was asked before
+    if (std::exchange(asked, true) && left == 0) return true;
+    left = *count.const_data_ptr<int32_t>();
+    return false;
+  };
 }
 
 }  // namespace s2s::cuda
+
+// For tests, through ctypes.
+extern "C" {
+__attribute__((visibility("default"))) void emulation_set(unsigned seed, int multiprocessors) {
+  s2s::emulation::seed = seed;
+  s2s::cuda::multiprocessors = multiprocessors;
+}
+__attribute__((visibility("default"))) int64_t emulation_launches() { return s2s::emulation::launches; }
+__attribute__((visibility("default"))) int64_t emulation_launches_together() {
+  return s2s::emulation::launches_together;
+}
+}

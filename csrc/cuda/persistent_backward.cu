@@ -1,0 +1,58 @@
+#include "persistent_block.cuh"
+
+namespace s2s::cuda {
+
+namespace {
+
+template <int gates, class T>
+__global__ void __launch_bounds__(kThreads, 1) persistent_backward_kernel(PersistentBackward p) {
+  const CellBackward& a = p.cell;
+  PersistentBlock<T, kTile> block(p.division, gates, a.batch);
+  int64_t hidden = a.hidden, j = block.j;
+  const T* weight = static_cast<const T*>(p.weight);
+  block.product.fill([&](int k, int column) { return weight[k * hidden + block.slice * kTile + column]; });
+  for (int tile = 0; tile < block.tiles; tile++) {
+    int64_t b = block.batch_row(tile), at = b * hidden + j;
+    bool there = b < a.batch;
+    block.h(tile) = there ? static_cast<const float*>(a.grad_h)[at] : 0.0f;
+    if (gates == 4) block.c(tile) = there ? static_cast<const float*>(a.grad_c)[at] : 0.0f;
+  }
+  for (int64_t step = 0; step < a.steps; step++) {
+    int64_t t = a.reverse ? step : a.steps - 1 - step;
+    for (int tile = 0; tile < block.tiles; tile++) {
+      int64_t b = block.batch_row(tile);
+      float grad_gates_h[gates] = {}, grad_c = gates == 4 ? block.c(tile) : 0.0f;
+      if (b < a.batch) backward_element<gates, T>(a, t, b, j, block.h(tile), grad_c, grad_gates_h);
+      if (gates == 4) block.c(tile) = grad_c;
+#pragma unroll
+      for (int i = 0; i < gates; i++) block.give(step, tile, i, grad_gates_h[i]);
+    }
+    block.barrier.arrive();
+    block.barrier.wait();
+    for (int tile = 0; tile < block.tiles; tile++) {
+      block.multiply(step, tile);
+      block.h(tile) += block.product.at(block.row, block.unit);
+    }
+  }
+  for (int tile = 0; tile < block.tiles; tile++) {
+    int64_t b = block.batch_row(tile), at = b * hidden + j;
+    if (b >= a.batch) continue;
+    static_cast<float*>(a.grad_h)[at] = block.h(tile);
+    if (gates == 4) static_cast<float*>(a.grad_c)[at] = block.c(tile);
+  }
+}
+
+}  // namespace
+
+void persistent_backward(int64_t gates, const PersistentBackward& p, Type type, cudaStream_t stream) {
+  dispatch(type, [&](auto zero) {
+    using T = decltype(zero);
+    if constexpr (std::is_same_v<T, double>)
+      throw std::runtime_error("s2s_kernels: no persistent kernel computes in float64");
+    else
+      launch_together(gates == 3 ? persistent_backward_kernel<3, T> : persistent_backward_kernel<4, T>,
+                      p.division.groups * p.division.slices, kThreads, p.division.shared_bytes, stream, p);
+  });
+}
+
+}  // namespace s2s::cuda

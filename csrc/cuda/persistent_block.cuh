@@ -1,0 +1,61 @@
+// What a block of a persistent launch is, and its thread: one row and one unit of each tile.
+#pragma once
+
+#include "cell_element.cuh"
+#include "persistent.cuh"
+#include "tile.cuh"
+
+namespace s2s::cuda {
+
+// N columns of the product, `parts` times the state deep.
+template <class T, int N>
+struct PersistentBlock {
+  using Product = BlockProduct<T, N>;
+
+  int slices, slice, parts, tiles, unit, row;
+  int64_t first_row, j;
+  Product product;
+  float* states;  // of this thread, kThreads apart: the carried h of each tile, then c
+  Exchange<T> exchange;
+  GroupBarrier barrier;
+
+  __device__ PersistentBlock(const Division& d, int parts_, int64_t batch)
+      : slices(d.slices), slice(blockIdx.x % d.slices), parts(parts_) {
+    int group = blockIdx.x / d.slices;
+    unit = threadIdx.x % kTile, row = threadIdx.x / kTile;
+    j = slice * kTile + unit;
+    first_row = static_cast<int64_t>(group) * d.tiles * kTile;
+    int64_t left = (batch - first_row + kTile - 1) / kTile;
+    tiles = left < d.tiles ? static_cast<int>(left) : d.tiles;
+    int depth = parts * slices;
+    product.right = reinterpret_cast<T*>(shared_memory());
+    product.partial = reinterpret_cast<float*>(product.right + depth * Product::kRight);
+    product.depth = depth;
+    states = product.partial + kWarps * kTile * N + threadIdx.x;
+    exchange.base = static_cast<T*>(d.exchange) + static_cast<int64_t>(group) * 2 * d.tiles * depth * Product::kLeft;
+    barrier = {d.arrived + group, static_cast<unsigned>(slices)};
+  }
+
+  __device__ float& h(int tile) const { return states[tile * kThreads]; }
+  __device__ float& c(int tile) const { return states[(tiles + tile) * kThreads]; }
+  __device__ int64_t batch_row(int tile) const { return first_row + tile * kTile + row; }
+
+  // The left operand of a tile's product: what all slices gave for this step.
+  __device__ Exchange<T> given(int64_t step, int tile) const {
+    return exchange.from((step % 2 * tiles + tile) * product.depth * Product::kLeft);
+  }
+  __device__ void give(int64_t step, int tile, int part, float x) const {
+    given(step, tile)
+        .write((part * slices + slice) * Product::kLeft + Product::Sums::left(row, unit), static_cast<T>(x));
+  }
+
+  // The product of a tile, for all threads to read. The barrier lets no warp write over what another still reads of
+  // the tile before.
+  __device__ void multiply(int64_t step, int tile) const {
+    if (tile > 0) __syncthreads();
+    product.sum(given(step, tile));
+    __syncthreads();
+  }
+};
+
+}  // namespace s2s::cuda

@@ -1,0 +1,71 @@
+#include "persistent_block.cuh"
+
+namespace s2s::cuda {
+
+namespace {
+
+template <int gates, class T>
+__global__ void __launch_bounds__(kThreads, 1) persistent_forward_kernel(PersistentForward p) {
+  const CellForward& a = p.cell;
+  PersistentBlock<T, gates * kTile> block(p.division, 1, a.batch);
+  int64_t hidden = a.hidden, j = block.j;
+  const T* weight = static_cast<const T*>(p.weight);
+  block.product.fill([&](int k, int column) {
+    int64_t gate = column / kTile, unit = block.slice * kTile + column % kTile;
+    return weight[(gate * hidden + unit) * hidden + k];
+  });
+  float bias[gates];
+#pragma unroll
+  for (int i = 0; i < gates; i++) bias[i] = read_or_zero<T, float>(p.bias, i * hidden + j);
+  for (int tile = 0; tile < block.tiles; tile++) {
+    int64_t b = block.batch_row(tile), at = b * hidden + j;
+    bool there = b < a.batch;
+    block.h(tile) = there ? static_cast<const float*>(a.h)[at] : 0.0f;
+    if (gates == 4) block.c(tile) = there ? static_cast<const float*>(a.c)[at] : 0.0f;
+    block.give(0, tile, 0, block.h(tile));
+  }
+  block.barrier.arrive();
+  for (int64_t step = 0; step < a.steps; step++) {
+    int64_t t = p.reverse ? a.steps - 1 - step : step;
+    block.barrier.wait();
+    for (int tile = 0; tile < block.tiles; tile++) {
+      int64_t b = block.batch_row(tile);
+      bool there = b < a.batch, takes_part = there && !(a.lengths && t >= a.lengths[b]);
+      float x[gates] = {}, g[gates];
+      if (takes_part) read_gates_x<gates, T>(a, t, b, j, x);  // on their way during the product
+      block.multiply(step, tile);
+      if (takes_part) {
+#pragma unroll
+        for (int i = 0; i < gates; i++) g[i] = block.product.at(block.row, i * kTile + block.unit) + bias[i];
+        auto cell = forward_element<gates, T>(a, t, b, j, x, g, block.h(tile), gates == 4 ? block.c(tile) : 0.0f);
+        block.h(tile) = cell.h;
+        if (gates == 4) block.c(tile) = cell.c;
+      } else if (there) {
+        no_element<T, float>(a, t, b, j);
+      }
+      block.give(step + 1, tile, 0, block.h(tile));
+    }
+    block.barrier.arrive();
+  }
+  for (int tile = 0; tile < block.tiles; tile++) {
+    int64_t b = block.batch_row(tile), at = b * hidden + j;
+    if (b >= a.batch) continue;
+    static_cast<float*>(a.h)[at] = block.h(tile);
+    if (gates == 4) static_cast<float*>(a.c)[at] = block.c(tile);
+  }
+}
+
+}  // namespace
+
+void persistent_forward(int64_t gates, const PersistentForward& p, Type type, cudaStream_t stream) {
+  dispatch(type, [&](auto zero) {
+    using T = decltype(zero);
+    if constexpr (std::is_same_v<T, double>)
+      throw std::runtime_error("s2s_kernels: no persistent kernel computes in float64");
+    else
+      launch_together(gates == 3 ? persistent_forward_kernel<3, T> : persistent_forward_kernel<4, T>,
+                      p.division.groups * p.division.slices, kThreads, p.division.shared_bytes, stream, p);
+  });
+}
+
+}  // namespace s2s::cuda

@@ -1,0 +1,24 @@
+// Whether a sequence runs as one launch, and the memory of that.
+#pragma once
+
+#include <optional>
+
+#include "../plan.h"
+#include "glue.h"
+#include "persistent.cuh"
+
+namespace s2s::cuda {
+
+// The device of x. In stream.cpp.
+plan::Gpu gpu_of(const Tensor& x);
+
+struct PersistentLaunch {
+  Tensor exchange, arrived;
+  Division division;
+};
+
+// None where no plan is (../plan.h says why), or none is wanted: S2S_CUDA_PERSISTENT=1 takes every plan there is, 0
+// none; unset, those that a measurement says are faster.
+std::optional<PersistentLaunch> persistent_launch(int64_t gates, const RecurrenceArguments& in, bool forward);
+
+}  // namespace s2s::cuda

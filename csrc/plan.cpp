@@ -1,0 +1,103 @@
+#include "plan.h"
+
+#include <algorithm>
+#include <array>
+#include <stdexcept>
+
+namespace s2s::plan {
+
+namespace {
+
+constexpr int64_t kTile = 16, kWarps = 8, kThreads = 256;  // as in csrc/cuda
+
+struct Chip {
+  const char* name;
+  Gpu gpu;
+  double gigahertz;
+  double products;  // multiplications of 16 bits a cycle and multiprocessor, by mma.sync
+};
+
+constexpr std::array<Chip, 2> kChips = {{
+    {"sm_80", {80, 108, 163 << 10}, 1.41, 1024},
+    {"sm_90", {90, 132, 227 << 10}, 1.75, 1270},
+}};
+
+// Rows that say: on this architecture, for this cell and these sizes, one launch is faster. To be filled by
+// measurement alone.
+struct Row {
+  int capability;
+  int64_t gates;
+  bool sixteen_bits;
+  int64_t least_hidden, most_hidden, least_batch, most_batch;
+};
+constexpr std::array<Row, 0> kMeasured = {};
+
+int64_t size_of(cuda::Type type) { return type == cuda::Type::kFloat ? 4 : 2; }
+
+// What one step takes, assumed from what others have measured of these chips: a release, and an acquire that sees it,
+// are about three trips to the L2 cache; a tile then waits for its operand, and for two barriers of the block around
+// the sums. Products wait for whichever is slower of tensor cores and shared memory, at 128 bytes a cycle; other
+// blocks' parts come at 64.
+double step_us(const Chip& chip, int64_t tiles, int64_t columns, int64_t depth, int64_t size) {
+  constexpr double kBarrier = 1.1, kOperand = 0.4, kSums = 0.35;
+  double products = static_cast<double>(kTile * columns * depth) / (size == 4 ? 128 : chip.products);
+  double weights = static_cast<double>(columns * depth * size) / 128;
+  double operand = static_cast<double>(kTile * depth * size) / 64;
+  return kBarrier + tiles * (kOperand + kSums + (std::max(products, weights) + operand) / (1000 * chip.gigahertz));
+}
+
+Launch launch(const Chip& chip, const Plan& plan, int64_t columns, int64_t depth, int64_t states, int64_t size) {
+  int64_t operand = plan.tiles * kTile * depth * size;
+  return {columns * depth * size + 4 * (kWarps * kTile * columns + states * plan.tiles * kThreads),
+          plan.groups * 2 * operand, operand, step_us(chip, plan.tiles, columns, depth, size)};
+}
+
+}  // namespace
+
+Gpu gpu(const std::string& name) {
+  for (const Chip& chip : kChips)
+    if (name == chip.name) return chip.gpu;
+  throw std::invalid_argument("arch is " + name + ", expected sm_80 or sm_90");
+}
+
+Plan make(const Sequence& s, const Gpu& gpu) {
+  auto refuse = [](const std::string& why) { return Plan{why}; };
+  auto text = [](int64_t number) { return std::to_string(number); };
+  if (s.type == cuda::Type::kDouble) return refuse("dtype is float64, expected float32, bfloat16 or float16");
+  if (gpu.capability < 80) return refuse("the GPU is sm_" + text(gpu.capability) + ", expected sm_80 or newer");
+  if (gpu.divided) return refuse("the GPU is divided by MIG");
+  if (s.resets) return refuse("there are resets");
+  if (s.batch <= 0 || s.steps <= 0 || s.hidden <= 0) return refuse("there is nothing to compute: B, T or H is 0");
+  if (s.hidden % kTile) return refuse("H is " + text(s.hidden) + ", expected a multiple of " + text(kTile));
+  if (s.type == cuda::Type::kFloat && s.hidden > 512)
+    return refuse("H is " + text(s.hidden) + ", expected 512 at most in float32");
+  Plan plan;
+  plan.slices = s.hidden / kTile;
+  if (plan.slices > gpu.multiprocessors)
+    return refuse("H is " + text(s.hidden) + ", which takes " + text(plan.slices) +
+                  " blocks that run at once, and the GPU has " + text(gpu.multiprocessors) + " multiprocessors");
+  if (s.steps > INT32_MAX / plan.slices) return refuse("T is " + text(s.steps) + ", which overflows the barrier");
+  // As many groups as there is room for, then as few as do not make the largest larger.
+  int64_t all = (s.batch + kTile - 1) / kTile, most = std::min(all, gpu.multiprocessors / plan.slices);
+  plan.tiles = (all + most - 1) / most;
+  plan.groups = (all + plan.tiles - 1) / plan.tiles;
+  const Chip& chip = gpu.capability < 90 ? kChips[0] : kChips[1];
+  int64_t states = s.gates == 4 ? 2 : 1;
+  plan.forward = launch(chip, plan, s.gates * kTile, s.hidden, states, size_of(s.type));
+  plan.backward = launch(chip, plan, kTile, s.gates * s.hidden, states, size_of(s.type));
+  int64_t shared = std::max(plan.forward.shared_bytes, plan.backward.shared_bytes);
+  if (shared > gpu.shared_bytes)
+    return refuse("a block would hold " + text(shared) + " bytes of weights and sums, and the GPU lets it have " +
+                  text(gpu.shared_bytes));
+  return plan;
+}
+
+bool measured_faster(const Sequence& s, const Gpu& gpu) {
+  return std::any_of(kMeasured.begin(), kMeasured.end(), [&](const Row& row) {
+    return row.capability == gpu.capability && row.gates == s.gates &&
+           row.sixteen_bits == (s.type != cuda::Type::kFloat) && row.least_hidden <= s.hidden &&
+           s.hidden <= row.most_hidden && row.least_batch <= s.batch && s.batch <= row.most_batch;
+  });
+}
+
+}  // namespace s2s::plan

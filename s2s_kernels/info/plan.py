@@ -1,0 +1,68 @@
+"""How a GPU, which need not be here, would run a whole sequence as one launch: csrc/plan.h."""
+
+from importlib import import_module
+from typing import Any
+
+from ..build_info import extension_problem
+
+GATES = {"gru": 3, "lstm": 4}
+SIZES = ("B", "T", "H")
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+ARCHS = ("sm_80", "sm_90")
+
+
+def plan(op: str, B: int, T: int, H: int, dtype: str = "bfloat16", arch: str = "sm_90") -> dict[str, Any]:
+    """The plan, or ``refusal``: why there is none. Times are predicted, not measured.
+
+    Raises:
+        ValueError: an argument's value. RuntimeError: the extension is not built here.
+    """
+    for name, value, expected in (("op", op, tuple(GATES)), ("dtype", dtype, DTYPES), ("arch", arch, ARCHS)):
+        if value not in expected:
+            raise ValueError(f"{name} is {value!r}, expected one of {', '.join(expected)}")
+    for name, size in (("B", B), ("T", T), ("H", H)):
+        if not 0 <= size < 2**31:
+            raise ValueError(f"{name} is {size}, expected 0 to {2**31 - 1}")
+    try:
+        extension = import_module("s2s_kernels._C")
+    except ImportError as error:
+        raise RuntimeError(f"a plan needs the compiled extension: {extension_problem(error)}") from None
+    return dict(extension.plan(GATES[op], B, T, H, dtype, arch))
+
+
+def parse(words: list[str]) -> dict[str, Any]:
+    """``gru B=64 T=50 H=512 [dtype=...] [arch=...]`` as the arguments of `plan`."""
+    given: dict[str, Any] = {"op": words[0]}
+    for word in words[1:]:
+        name, sign, value = word.partition("=")
+        if not sign or name not in (*SIZES, "dtype", "arch"):
+            raise ValueError(f"{word!r} is no argument of a plan, expected B=, T=, H=, dtype= or arch=")
+        given[name] = int(value) if name in SIZES and value.isdecimal() and value.isascii() else value
+    for name in SIZES:
+        if name not in given:
+            raise ValueError(f"{name} is not given, expected as in: gru B=64 T=50 H=512")
+        if not isinstance(given[name], int):
+            raise ValueError(f"{name} is {given[name]!r}, expected an integer that is not negative")
+    return given
+
+
+def text(arguments: dict[str, Any], found: dict[str, Any]) -> str:
+    arch, steps = arguments.get("arch", "sm_90"), arguments["T"]
+    begin = f"{arch} ({found['multiprocessors']} multiprocessors): "
+    if found["refusal"]:
+        return f"{begin}no plan, the loop of launches runs: {found['refusal']}"
+    groups, slices, tiles = found["groups"], found["slices"], found["tiles"]
+    lines = [
+        f"{begin}{groups * slices} blocks: {groups} groups x {slices} slices of 16 units; "
+        f"{16 * tiles} rows a group; one barrier a group and step"
+    ]
+    for half in ("forward", "backward"):
+        of = found[half]
+        lines.append(
+            f"  {half:<8}  {of['shared_bytes']:,} bytes of shared memory a block; {of['exchange_bytes']:,} exchanged, "
+            f"{of['read_bytes']:,} read a block and step; predicted {of['step_us']:.2f} us a step, "
+            f"{of['step_us'] * steps / 1000:.3f} ms"
+        )
+    taken = "a measurement" if found["measured_faster"] else "no measurement yet"
+    lines.append(f"  taken unasked: {taken} says that it is faster; S2S_CUDA_PERSISTENT=1 takes it")
+    return "\n".join(lines)

@@ -1,0 +1,156 @@
+"""What the emulation of CUDA is there to find, planted once each: in small kernels (tests/emulation/programs/) and in
+copies of the persistent ones. What is as written passes; with its fault, it fails and says so."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "build" / "cuda-emulation-programs"
+INCLUDE = Path(torch.__file__).parent / "include"
+ADDRESS = "-fsanitize=address"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="the emulation switches fibers as Linux does"),
+    pytest.mark.skipif(not shutil.which("c++"), reason="no C++ compiler to build the emulation with"),
+]
+
+
+def build(program, *flags, planted=None):
+    """The program of tests/emulation/programs; planted: (file, text, what stands there instead). Kept in build/."""
+    files = [*(ROOT / "csrc").glob("plan.*"), *(ROOT / "csrc" / "math").iterdir(), *(ROOT / "csrc" / "cuda").iterdir()]
+    files += [path for path in (ROOT / "tests" / "emulation").rglob("*") if path.is_file()]
+    texts = {path.relative_to(ROOT): path.read_text() for path in sorted(files)}
+    if planted:
+        file, text, instead = planted
+        assert texts[Path(file)].count(text) == 1, f"{file} has {texts[Path(file)].count(text)} times {text!r}"
+        texts[Path(file)] = texts[Path(file)].replace(text, instead)
+    key = hashlib.sha256(repr((program, flags, str(INCLUDE), sorted(texts.items()))).encode()).hexdigest()[:20]
+    made = FOLDER / key
+    if made.exists():
+        return made
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    folder = FOLDER / f"{key}-{os.getpid()}"
+    for path, text in texts.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    sources = [f"programs/{program}.cpp", "fibers.cpp", "memory.cpp", "../../csrc/plan.cpp"]
+    command = ["c++", "-std=c++20", "-O0", "-g1", "-U_FORTIFY_SOURCE", "-Wno-attributes", *flags, f"-I{INCLUDE}"]
+    command += [*sources, "-o", str(folder / "program")]
+    done = subprocess.run(command, cwd=folder / "tests" / "emulation", capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    os.replace(folder / "program", made)
+    shutil.rmtree(folder)
+    return made
+
+
+def run(program, *arguments):
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=600)
+    return done.returncode, done.stdout + done.stderr
+
+
+KERNELS = {
+    "no barrier": r"race: block \d+ \(thread \d+\) reads exchanged element \d+, which nobody wrote in this launch",
+    "no release": r"race: block (\d) .* reads .*, which block (?!\1)\d .* wrote with no release and acquire in between",
+    "early release": r"race: block (\d) .* reads .*, which block (?!\1)\d .* wrote with no release and acquire",
+    "no acquire": r"race: block (\d) .* reads .*, which block (?!\1)\d .* wrote with no release and acquire",
+    "one buffer": r"race: block (\d) .* writes .*, which block (?!\1)\d .* read with no release and acquire",
+    "absent block": r"deadlock: of block 0, 255 wait for __syncthreads; of block 0, 1 wait for the group's barrier",
+    "divergent warp": "deadlock: of block 1, 224 wait for __syncthreads; of block 1, 32 wait for what never comes",
+    "shared memory": "a wrong result",
+    "no block barrier": "a wrong result",
+    "not written": r"race: .* reads exchanged element \d+, which nobody wrote in this launch",
+    "neighbour thread": "race: ",
+    "wrong lane": "shuffle: lane 16 asks for lane 0, which is not there",
+    "outside the mask": r"a shuffle: lane \d+ is not there: it calls with a mask without itself",
+    "returned lane": "__syncwarp: lane 5 is not there: it has returned, but is in the mask",
+    "fragments": "a wrong result",
+    "out of bounds": "AddressSanitizer: heap-buffer-overflow",
+    "past shared memory": "AddressSanitizer: heap-buffer-overflow",
+}
+
+
+@pytest.mark.parametrize("row", KERNELS)
+def test_a_fault_in_a_small_kernel(row):
+    program = build("faults", *([ADDRESS] if "Address" in KERNELS[row] else []))
+    assert run(program, row, "right") == (0, "")
+    status, said = run(program, row)
+    assert status != 0 and re.search(KERNELS[row], said), said
+
+
+def test_fragments_are_where_ptx_says():
+    """The tables of "Matrix Fragments for mma.m16n8k16 with floating point type": lane and register to row, column."""
+    expected = set()
+    for lane in range(32):
+        group, thread = lane >> 2, lane % 4
+        for i in range(8):
+            row = group if i < 2 or 4 <= i < 6 else group + 8
+            expected.add(("a", lane, i, row, thread * 2 + (i & 1) + (8 if i >= 4 else 0)))
+        for i in range(4):
+            expected.add(("b", lane, i, thread * 2 + (i & 1) + (8 if i >= 2 else 0), group))
+            expected.add(("c", lane, i, group + (8 if i >= 2 else 0), thread * 2 + (i & 1)))
+    status, said = run(build("faults"), "places")
+    found = [line.split() for line in said.splitlines()]
+    assert status == 0 and len(found) == 32 * 16
+    assert {(matrix, *map(int, numbers)) for matrix, *numbers in found} == expected
+
+
+CUDA = "csrc/cuda/"
+UNORDERED, LOOP_END = "race: .*with no ", "    block.barrier.arrive();\n  }"
+# Name: the file, what is taken out of it, what stands there instead, what is said; with AddressSanitizer or not.
+PERSISTENT = {
+    "no release": (CUDA + "cooperative.cuh", "release_add(arrived, 1)", "atomicAdd(arrived, 1u)", UNORDERED),
+    "no acquire": (CUDA + "cooperative.cuh", "acquire(arrived) - expected", "*arrived - expected", UNORDERED),
+    "released before all have written": (
+        CUDA + "cooperative.cuh", "void arrive() {\n    __syncthreads();", "void arrive() {", UNORDERED,
+    ),
+    "read before all know": (CUDA + "cooperative.cuh", "    }\n    __syncthreads();", "    }", "race: "),
+    "forward: a step without its barrier": (
+        CUDA + "persistent_forward.cu", "    block.barrier.wait();\n", "", "race: ",
+    ),
+    "forward: nobody arrives": (
+        CUDA + "persistent_forward.cu", LOOP_END, "    block.barrier.expected += block.slices;\n  }",
+        r"deadlock: .*wait for the group's barrier",
+    ),
+    "backward: a step without its barrier": (
+        CUDA + "persistent_backward.cu", "    block.barrier.wait();\n", "", "race: ",
+    ),
+    "one buffer for all steps": (CUDA + "persistent_block.cuh", "(step % 2 * tiles", "(0 * tiles", UNORDERED),
+    "sums read before they are written": (
+        CUDA + "persistent_block.cuh", "tile));\n    __syncthreads();", "tile));", "a wrong state|other bits",
+    ),
+    "sums written over while they are read": (
+        CUDA + "persistent_block.cuh", "if (tile > 0) __syncthreads();", "", "a wrong state|other bits",
+    ),
+    "registers of a fragment exchanged": (
+        CUDA + "tile.cuh", "k / 8 * 4 + row / 8 * 2", "k / 8 * 2 + row / 8 * 4", "a wrong state",
+    ),
+    "a row that is not there": (
+        CUDA + "persistent_backward.cu", "if (b < a.batch) backward", "backward", "heap-buffer-overflow",
+    ),
+    "shared memory too small": ("csrc/plan.cpp", "4 * (kWarps", "3 * (kWarps", "heap-buffer-overflow"),
+    "exchanged memory too small": (
+        "csrc/plan.cpp", "plan.groups * 2 * operand", "plan.groups * operand", "heap-buffer-overflow",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("flags", [[], [ADDRESS]], ids=["plain", "AddressSanitizer"])
+def test_the_persistent_kernels_as_they_are(flags):
+    assert run(build("persistent", *flags)) == (0, "")
+
+
+@pytest.mark.parametrize("row", PERSISTENT)
+def test_a_fault_in_the_persistent_kernels(row):
+    *planted, expected = PERSISTENT[row]
+    flags = [ADDRESS] if "overflow" in expected else []
+    status, said = run(build("persistent", *flags, planted=planted))
+    assert status != 0 and re.search(expected, said), said
