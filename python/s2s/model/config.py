@@ -2,6 +2,8 @@
 
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -300,14 +302,13 @@ def read_mapping(path: AnyPath) -> dict:
 
 
 def _parse_toml(data: bytes, path: Path) -> dict[str, Any]:
+    name = "tomllib" if find_spec("tomllib") else "tomli"  # the same, before it came with Python
     try:
-        import tomllib
-
-        return tomllib.loads(data.decode("utf-8-sig"))
+        return import_module(name).loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise S2SError(f"{path} is not UTF-8 text.") from None
     except ModuleNotFoundError:
-        raise S2SError(f"{path} cannot be read: TOML needs Python 3.11 or newer, use a .json file.") from None
+        raise S2SError(f"{path} cannot be read: TOML needs Python 3.11 or newer, or pip install tomli.") from None
     except RecursionError:
         raise S2SError(f"{path} is no valid TOML (nested too deep).") from None
     except ValueError as error:
