@@ -42,6 +42,14 @@ class Config:
         "word", "What a token is; space: what stands between spaces, as another program split it."
     )
     columns: str = option("1,2", "Columns of source and target in a tab-separated file.")
+    turns: int = option(
+        1,
+        "Above 1: lines are dialogues, an empty one between two, and a source is so many turns, the last ones, which "
+        "s2s chat keeps too.",
+        1,
+        1000,
+        since=4,
+    )
     cleaning: Literal["none", "seed", "fixed", "detokenize"] = option(
         "none",
         "As the English to Marathi seed: lower case, no digits, and (fixed) no punctuation, which seed keeps; or "
@@ -224,7 +232,7 @@ class Config:
     def reading(self) -> dict:
         """How a PairFile reads this model's data; double quotes have a meaning where the seed reads a file."""
         source, target = self.columns.split(",")
-        return {"quotes": self.cleaning == "seed", "columns": (int(source), int(target))}
+        return {"quotes": self.cleaning == "seed", "columns": (int(source), int(target)), "turns": self.turns}
 
     def to_dict(self) -> dict:
         return asdict(self)
