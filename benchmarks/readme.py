@@ -2,7 +2,7 @@
 
 All of it from the committed results. A part stands between ``<!-- benchmarks:NAME -->`` and ``<!-- /benchmarks -->``;
 NAME is a kind and a suite: a table (``short-cpu``, ``speed-gpu``, ``memory-cpu``, ``end-to-end-cpu``), ``pictures`` and
-``pictures-all``, or ``decoder``, a phrase. README.md shows the machine that was measured last, docs/benchmarks.md each.
+``pictures-all``, or a phrase of RANGES. README.md shows the machine that was measured last, docs/benchmarks.md each.
 """
 
 import argparse
@@ -19,6 +19,13 @@ __all__ = ["markdown"]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
 MARKED = re.compile(r"(<!-- benchmarks:([a-z0-9-]+) -->)(\n?).*?(<!-- /benchmarks -->)", re.DOTALL)
 NONE = "Not yet measured."
+RANGES = {  # a peer's time over ours, of some ops, in a dtype or in all
+    "decoder": (("attention_gru", "attention_lstm"), "eager", None),
+    "gru": (("gru",), "nn.GRU", None),
+    "lstm-float32": (("lstm",), "nn.LSTM", "float32"),
+    "lstm-bfloat16": (("lstm",), "nn.LSTM", "bfloat16"),
+    "loss-bfloat16": (("linear_cross_entropy",), "eager", "bfloat16"),
+}
 SHORT = "README.md"  # shows one machine
 ALT = {
     "telling": "How many times as long others take, of the cases that matter",
@@ -43,8 +50,8 @@ def part(name, page, results):
         parts = [table(kind, report) for report in found.values()]
     elif kind in ("pictures", "pictures-all"):
         parts = [pictures(path, page, kind == "pictures-all") for path in found]
-    elif kind == "decoder":
-        parts = [decoder(report) for report in found.values()]
+    elif kind in RANGES:
+        parts = [phrase(report, kind) for report in found.values()]
     else:
         raise KeyError(name)
     return "\n\n".join(filter(None, parts)) or NONE
@@ -61,18 +68,24 @@ def kind_of(path, picture):
     return picture.stem.removeprefix(f"{path.stem}-").split("-")[0]
 
 
-def decoder(report):
-    """How many times as fast the attention decoders are, from the least to the most, of what was not disturbed."""
+def phrase(report, kind):
+    """The least and the most of a range, of what was not disturbed; "0.97 to 1.20"."""
+    ops, peer, dtype = RANGES[kind]
     found = [
-        case["eager"]["ratio"]["median"]
+        case[peer]["ratio"]["median"]
         for key, case in cases(report.rows).items()
-        if key[0].startswith("attention_") and "eager" in case and not disturbed(case[OURS], case["eager"])
+        if key[0] in ops and dtype in (None, key[2]) and "lengths" not in key[1]
+        if peer in case and not disturbed(case[OURS], case[peer])
     ]
     if not found:
         return ""
+    digits = 1 if kind == "decoder" else 2
+    span = " to ".join(dict.fromkeys(f"{x:.{digits}f}" for x in (min(found), max(found))))
+    if kind != "decoder":
+        return span
     described, threads = report.data["machine"], report.data["threads"]
-    where = described["gpu"] or f"{threads} thread{'s' * (threads > 1)} of an {described['cpu']}"
-    return f"on {where} {min(found):.1f} to {max(found):.1f} times as fast"
+    where = described["gpu"] or f"{threads} thread{'s' * (threads > 1)} ({described['cpu']})"
+    return f"on {where} {span} times as fast"
 
 
 def fill(text, page, results):
@@ -102,7 +115,7 @@ def main(argv=None):
         try:
             after = fill(before, page, options.results)
         except KeyError as error:
-            sys.exit(f"{page.name} asks for {error}, expected pictures, decoder, {', '.join(TABLES)} with a suite.")
+            sys.exit(f"{page.name} asks for {error}, expected pictures, {', '.join([*TABLES, *RANGES])} with a suite.")
         if options.check and after != before:
             sys.exit(f"{page.name} is not up to date: run python -m benchmarks.readme")
         if not options.check:

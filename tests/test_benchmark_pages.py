@@ -48,6 +48,12 @@ def test_a_disturbed_row_is_marked_and_no_gain():
     assert "9.00" not in short and "†" not in short and "0.50 nn.LSTM" in short
 
 
+def test_a_range_leaves_out_what_was_disturbed():
+    fast = [row("s2s_kernels", 0.1, 1.0, op="lstm", case="C1"), row("nn.LSTM", 0.2, 1.25, op="lstm", case="C1")]
+    busy = [row("s2s_kernels", 0.1, 1.0, 0.3, op="lstm", case="P"), row("nn.LSTM", 0.9, 9.0, op="lstm", case="P")]
+    assert readme.phrase(report([*LOSS, *fast, *busy, *QUIET]), "lstm-float32") == "0.50 to 1.25"
+
+
 @pytest.mark.parametrize("share", ["seconds", "ratio"])
 def test_what_counts_as_disturbed(share):
     ours, eager = copy.deepcopy(QUIET)
@@ -65,9 +71,8 @@ def test_the_readme_shows_the_machine_measured_last(tmp_path):
     assert readme.part("short-cpu", ROOT / "README.md", tmp_path).startswith("b-cpu, 2 threads")
     every = readme.part("short-cpu", ROOT / "docs" / "benchmarks.md", tmp_path)
     assert every.index("b-cpu") < every.index("a-cpu") < every.index("c-cpu")
-    assert (
-        readme.part("decoder-cpu", ROOT / "README.md", tmp_path) == "on 2 threads of an b-cpu 2.5 to 2.5 times as fast"
-    )
+    assert readme.part("decoder-cpu", ROOT / "README.md", tmp_path) == "on 2 threads (b-cpu) 2.5 times as fast"
+    assert readme.part("lstm-float32-cpu", ROOT / "README.md", tmp_path) == "Not yet measured."
     assert readme.part("speed-gpu", ROOT / "README.md", tmp_path) == "Not yet measured."
     assert "b-cpu/cpu-telling.png" in readme.part("pictures-cpu", tmp_path / "README.md", tmp_path)
     with pytest.raises(KeyError, match="nothing-cpu"):
