@@ -25,7 +25,7 @@ def draw(report, folder):
     found = selection.cases(report.rows)
     for dtype, device in dict.fromkeys(key[2:4] for key in found):
         chosen = {key: case for key, case in found.items() if key[2:4] == (dtype, device)}
-        save(f"ratio-{device}-{dtype}", ratios(chosen, f"{title(report, device)}, {dtype}", columns=2))
+        save(f"ratio-{device}-{dtype}", ratios(chosen, f"{title(report, device)}, {dtype}"))
     grown = [row for row in report.rows if row["op"] == "scaling" and "seconds" in row]
     for dtype, device in dict.fromkeys((row["dtype"], row["device"]) for row in grown):
         rows = [row for row in grown if (row["dtype"], row["device"]) == (dtype, device)]

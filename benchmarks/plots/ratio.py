@@ -27,22 +27,18 @@ HOLLOW = {"marker": "o", "mfc": "none", "ls": "none"}
 QUIET = {"color": "#555555", "fontsize": 8}
 
 
-def ratios(cases, title, columns=1):
+def ratios(cases, title):
     """A figure of {(op, case, dtype, ...): {implementation: row}}; None where there is none."""
     if not cases:
         return None
-    parts = in_columns(list(cases.items()), columns)
-    height = max(sum(len(peers(case)) + 0.7 for _, case in part) for part in parts)
-    size = (8.4 * len(parts), 1.5 + 0.24 * height)
-    figure, grid = plt.subplots(1, len(parts), figsize=size, layout="constrained", squeeze=False, sharex=True)
-    same_dtype = len({key[2] for key in cases}) == 1
-    for axes, part in zip(grid[0], parts, strict=True):
-        bars(axes, part, same_dtype)
-        axes.set_ylim(height - 0.6, -0.9)
+    height = sum(len(peers(case)) + 0.7 for case in cases.values())
+    figure, axes = plt.subplots(figsize=(8.4, 1.5 + 0.24 * height), layout="constrained")
+    bars(axes, list(cases.items()), len({key[2] for key in cases}) == 1)
+    axes.set_ylim(height - 0.6, -0.9)
     rows = [(case[OURS], row) for case in cases.values() for row in peers(case)]
     known = [row["ratio"]["median"] for ours, row in rows if not disturbed(ours, row)]
     low, high = min([*known, 0.95]), max([*known, 1.5])
-    axes.set_xlim(low / 1.08 if low < 1 else 0.9, high * 1.3)
+    axes.set_xlim(low / 1.08, high * 1.3)
     axes.xaxis.set_major_locator(FixedLocator([m for m in MARKS if low / 1.08 <= m <= high * 1.3]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter("{x:g}")
@@ -53,17 +49,6 @@ def ratios(cases, title, columns=1):
     figure.legend(handles.values(), handles, fontsize=9, loc="outside lower center", ncols=len(handles), frameon=False)
     figure.suptitle(f"Time of others ÷ time of s2s_kernels\n{title}", fontsize=11)
     return figure
-
-
-def in_columns(items, columns):
-    """The items, one after another, in so many columns of about the same number of bars; one of few bars is enough."""
-    total = sum(len(case) for _, case in items)
-    columns = columns if total > 40 else 1
-    made, before = [[] for _ in range(columns)], 0
-    for item in items:
-        made[before * columns // total].append(item)
-        before += len(item[1])
-    return [column for column in made if column]
 
 
 def bars(axes, part, same_dtype):
