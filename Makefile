@@ -42,7 +42,7 @@ test: setup ## run the test suite
 		$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --durations=10 $(ARGS)
 
 docs: setup $(VENV)/.docs ## build the site of the documentation into build/site, every link checked
-	$(BIN)/mkdocs build --strict --quiet $(ARGS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)
 	@echo "The site: build/site; to read it: $(BIN)/python -m http.server -d build/site"
 
 snippets: setup ## run the code of README.md and docs/; ARGS="README.md" for one page, ARGS=--list to see
