@@ -14,7 +14,7 @@ from .pages import ROOT
 # Loaded once; each command is a copy of the process that did it, so that it need not load them again.
 LOADED = ["torch", "s2s_kernels", "s2s.cli", "s2s.translator", "s2s.training.trainer", "s2s.report.evaluate"]
 PATH = [str(ROOT), str(ROOT / "python")]
-SECONDS = 300  # for a command
+SECONDS = 600  # for a command
 ALLOWED = ("s2s", "python", "torchrun", "echo", "printf", "cat", "head", "tail", "wc", "ls", "mkdir", "cp")
 PROGRAMS = {"s2s": "-m s2s", "python": "", "torchrun": "-m torch.distributed.run"}
 MEANING = set("|&;<>$`(){}*?~'\"\\=!")  # what only a shell can read; plain quotes are shlex's
@@ -47,15 +47,19 @@ class Shell:
         if words[:2] == ["python", "-m"] and not set(command) & MEANING:
             return self._copy(words)
         with self.log.open("w") as log:
-            status = subprocess.run(
+            process = subprocess.Popen(
                 ["bash", "-euo", "pipefail", "-c", command],
                 cwd=self.folder,
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                timeout=SECONDS,
-            ).returncode
+            )
+            try:
+                status = process.wait(SECONDS)
+            except subprocess.TimeoutExpired:
+                process.terminate()  # so that torchrun ends its processes
+                status = process.wait(60)
         self.output = self.log.read_text(errors="replace")
         return status
 

@@ -41,6 +41,8 @@ def fill(folder: Path) -> None:
         write(f"{name}.en", [row[1:] for row in part])
     write("mar.txt", [(english, german, "CC-BY") for german, english in parts["train"]])
     write("in.txt", [row[:1] for row in parts["test"][:5]])
+    dialogue = "hello\thi\nhow are you\twell\n\n"
+    (folder / "dialogues.tsv").write_text(dialogue + dialogue.replace("hello", "good day").replace("well", "fine"))
     shutil.copytree(TRAINED / "joeynmt", folder / "models" / "rnn")
     shutil.copy(TRAINED / "opennmt_py" / "model.pt", folder / "model_step_10000.pt")
     for name in ("model.npz", "vocab.yml"):
