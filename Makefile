@@ -24,7 +24,7 @@ export PIP_NO_COMPILE := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test fuzz sanitize crash integrations interop lint format bench gpu tune dist clean
+.PHONY: help setup demo test docs snippets fuzz sanitize crash integrations interop lint format bench gpu tune dist clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,13 @@ demo: setup ## train and show an English to Marathi date translator, about three
 test: setup ## run the test suite
 	OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive \
 		$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --durations=10 $(ARGS)
+
+docs: setup $(VENV)/.docs ## build the site of the documentation into build/site, every link checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)
+	@echo "The site: build/site; to read it: $(BIN)/python -m http.server -d build/site"
+
+snippets: setup ## run the code of README.md and docs/; ARGS="README.md" for one page, ARGS=--list to see
+	PYTHONPATH=tests $(BIN)/python -m snippets $(ARGS)
 
 fuzz: setup ## random calls and wrong arguments of every op; ARGS="--cases 2000 --seed 7"
 	PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGS)
@@ -107,6 +114,10 @@ $(VENV)/.requirements: requirements.txt $(VENV)/.python
 	@echo "Set-up 2/3: installing $(TORCH) and the rest of requirements.txt"
 	@$(BIN)/python $(INSTALL_TORCH)
 	@$(BIN)/python -m pip install -q -r requirements.txt
+	@touch $@
+
+$(VENV)/.docs: docs/site/requirements.txt $(VENV)/.requirements
+	@$(BIN)/python -m pip install -q -c requirements.txt -r docs/site/requirements.txt
 	@touch $@
 
 $(VENV)/.extension: setup.py pyproject.toml $(shell find csrc ! -name '.*') $(VENV)/.requirements

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from . import report, suites
+from . import readme, report, suites
 from .engine import measure_run
 from .memory import Process
 
@@ -24,6 +24,11 @@ def arguments(argv):
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, help="folder to write to (default: benchmarks/results/<machine>)")
     parser.add_argument("--list", action="store_true", help="only list what would run")
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="write README.md and docs/benchmarks.md too, as python -m benchmarks.readme",
+    )
     return parser.parse_args(argv)
 
 
@@ -88,6 +93,8 @@ def main(argv=None):
     found.print()
     out = options.out or RESULTS / report.slug(found.data["machine"], options.suite)
     print(*(f"wrote {path}" for path in found.write(out)), sep="\n")
+    if options.publish and not broken:
+        readme.main([])
     failed = {row["op"] + " " + row["case"] for row in found.rows if is_ours(row) and "seconds" not in row}
     if broken:
         sys.exit(broken)

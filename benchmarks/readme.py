@@ -1,126 +1,126 @@
-"""``python -m benchmarks.readme``: writes the tables of README.md from the committed results.
+"""``python -m benchmarks.readme``: writes the tables of README.md and docs/benchmarks.md, and draws their pictures.
 
-A table stands between ``<!-- benchmarks:NAME -->`` and ``<!-- /benchmarks -->``; NAME is a table and a suite, such as
-``speed-cpu``, ``memory-gpu`` or ``end-to-end-cpu``. Every machine that has results for the suite gets one.
+All of it from the committed results. A part stands between ``<!-- benchmarks:NAME -->`` and ``<!-- /benchmarks -->``;
+NAME is a kind and a suite: a table (``short-cpu``, ``speed-gpu``, ``memory-cpu``, ``end-to-end-cpu``), ``pictures`` and
+``pictures-all``, or a phrase of RANGES. README.md shows the machine that was measured last, docs/benchmarks.md each.
 """
 
 import argparse
+import os
 import re
 import sys
 from pathlib import Path
 
-from .cases import TRAINING
-from .report import ROOT, Report, megabytes, milliseconds, number, pairs
+from .report import ROOT, Report
+from .selection import OURS, cases, disturbed
+from .tables import TABLES, markdown, table
 
-MARKED = re.compile(r"(<!-- benchmarks:([a-z0-9-]+) -->\n).*?(<!-- /benchmarks -->)", re.DOTALL)
-END_TO_END = ("train_step", "search")
-
-
-def heading(report):
-    data, described = report.data, report.data["machine"]
-    name = described["gpu"] if data["suite"] == "gpu" else f"{described['cpu']}, {data['threads']} threads"
-    rates = "; ".join(
-        f"{r['dtype']} GEMM {r['gemm_gflops']:.0f} GFLOP/s, copy {r['copy_gbytes']:.0f} GB/s"
-        for r in data["rates"]
-        if r["threads"] == data["threads"]
-    )
-    return f"{name}; torch {described['torch']}; {rates}; commit {data['commit']}, {data['date']}."
-
-
-def dims(row):
-    return ", ".join(f"{name}={size}" for name, size in row["dims"].items())
-
-
-def speed(report):
-    """Forward and backward of every op: ours, eager PyTorch, and the best of the other peers."""
-    head = ["op", "case", "dtype", "ms", "eager ÷ ours", "other peer ÷ ours", "× floor"]
-    lines, rows = [], [row for row in report.rows if row["pass"] == TRAINING and "seconds" in row]
-    for key, (ours, eager) in pairs(report.rows).items():
-        if key[0] in (*END_TO_END, "scaling"):
-            continue
-        others = [row for row in rows if matches(row, key) and not row["implementation"].startswith("s2s_kernels")]
-        others = [row for row in others if row["implementation"] != "eager" and "ratio" in row]
-        best = min(others, key=lambda row: row["ratio"]["median"], default=None)
-        other = "" if best is None else f"{best['ratio']['median']:.2f} {best['implementation']}"
-        lines.append(
-            [
-                f"`{key[0]}`",
-                f"{key[1]}: {dims(ours)}",
-                key[2],
-                milliseconds(ours["seconds"]),
-                f"**{eager['ratio']['median']:.2f}**",
-                other,
-                number(ours["floor"]["times_above"]),
-            ]
-        )
-    return head, lines
+__all__ = ["markdown"]
+PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
+MARKED = re.compile(r"(<!-- benchmarks:([a-z0-9-]+) -->)(\n?).*?(<!-- /benchmarks -->)", re.DOTALL)
+NONE = "Not yet measured."
+RANGES = {  # a peer's time over ours, of some ops, in a dtype or in all
+    "decoder": (("attention_gru", "attention_lstm"), "eager", None),
+    "gru": (("gru",), "nn.GRU", None),
+    "lstm-float32": (("lstm",), "nn.LSTM", "float32"),
+    "lstm-bfloat16": (("lstm",), "nn.LSTM", "bfloat16"),
+    "loss-bfloat16": (("linear_cross_entropy",), "eager", "bfloat16"),
+}
+SHORT = "README.md"  # shows one machine
+ALT = {
+    "telling": "How many times as long others take, of the cases that matter",
+    "ratio": "How many times as long others take, all cases",
+    "growth": "Time and speed-up of the attention decoder for every batch size, length and width",
+}
 
 
-def memory(report):
-    """Peak extra memory of a forward and backward pass, where it is more than a megabyte."""
-    head, lines = ["op", "case", "dtype", "s2s_kernels, MB", "eager, MB"], []
-    for key, (ours, eager) in pairs(report.rows).items():
-        if key[0] != "scaling" and (eager.get("peak_extra_bytes") or 0) > 1e6 and megabytes(ours):
-            lines.append([f"`{key[0]}`", f"{key[1]}: {dims(ours)}", key[2], megabytes(ours), megabytes(eager)])
-    return head, lines
+def reports(results, suite):
+    """{path: Report} of every machine, the last measured first."""
+    found = {path: Report.load(path) for path in sorted(results.glob(f"*/{suite}.json"))}
+    return dict(sorted(found.items(), key=lambda item: item[1].data["date"], reverse=True))
 
 
-def end_to_end(report):
-    """Training steps and searches: a line for each implementation."""
-    head, lines = ["", "case", "dtype", "implementation", "ms", "tokens/s", "÷ ours"], []
-    for row in report.rows:
-        if row["op"] in END_TO_END and "seconds" in row:
-            ours = "ratio" not in row or row["implementation"] == "s2s_kernels"
-            ratio = "" if ours else f"**{row['ratio']['median']:.2f}**"
-            rate = f"{row['tokens_per_second']:.0f}"
-            what = row["op"].replace("_", " ")
-            time = milliseconds(row["seconds"])
-            lines.append([what, row["case"], row["dtype"], row["implementation"], time, rate, ratio])
-    return head, lines
-
-
-TABLES = {"speed": speed, "memory": memory, "end-to-end": end_to_end}
-
-
-def matches(row, key):
-    return (row["op"], row["case"], row["dtype"], row["device"], row["threads"]) == key
-
-
-def markdown(head, lines):
-    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *lines])
-
-
-def table(name, results):
-    """The text between the markers of ``name``. Raises KeyError if there is no such table."""
+def part(name, page, results):
+    """The text between the markers of ``name``. Raises KeyError if there is no such part."""
     kind, _, suite = name.rpartition("-")
-    make, parts = TABLES[kind], []
-    for path in sorted(results.glob(f"*/{suite}.json")):
-        report = Report.load(path)
-        head, lines = make(report)
-        if lines:
-            parts.append(f"{heading(report)}\n\n{markdown(head, lines)}")
-    return "\n\n".join(parts) or "Not yet measured."
+    found = reports(results, suite)
+    if page.name == SHORT:
+        found = dict(list(found.items())[:1])
+    if kind in TABLES:
+        parts = [table(kind, report) for report in found.values()]
+    elif kind in ("pictures", "pictures-all"):
+        parts = [pictures(path, page, kind == "pictures-all") for path in found]
+    elif kind in RANGES:
+        parts = [phrase(report, kind) for report in found.values()]
+    else:
+        raise KeyError(name)
+    return "\n\n".join(filter(None, parts)) or NONE
 
 
-def fill(text, results):
-    return MARKED.sub(lambda m: f"{m[1]}\n{table(m[2], results)}\n\n{m[3]}", text)
+def pictures(path, page, everything):
+    """Links to those that lie beside the results; two, or all."""
+    found = sorted(path.parent.glob(f"{path.stem}-*.png"), key=lambda p: list(ALT).index(kind_of(path, p)))
+    wanted = found if everything else [p for p in found if kind_of(path, p) != "ratio"]
+    return "\n\n".join(f"![{ALT[kind_of(path, p)]}]({os.path.relpath(p, page.parent)})" for p in wanted)
+
+
+def kind_of(path, picture):
+    return picture.stem.removeprefix(f"{path.stem}-").split("-")[0]
+
+
+def phrase(report, kind):
+    """The least and the most of a range, of what was not disturbed; "0.97 to 1.20"."""
+    ops, peer, dtype = RANGES[kind]
+    found = [
+        case[peer]["ratio"]["median"]
+        for key, case in cases(report.rows).items()
+        if key[0] in ops and dtype in (None, key[2]) and "lengths" not in key[1]
+        if peer in case and not disturbed(case[OURS], case[peer])
+    ]
+    if not found:
+        return ""
+    digits = 1 if kind == "decoder" else 2
+    span = " to ".join(dict.fromkeys(f"{x:.{digits}f}" for x in (min(found), max(found))))
+    if kind != "decoder":
+        return span
+    described, threads = report.data["machine"], report.data["threads"]
+    where = described["gpu"] or f"{threads} thread{'s' * (threads > 1)} ({described['cpu']})"
+    return f"on {where} {span} times as fast"
+
+
+def fill(text, page, results):
+    def inside(match):
+        space = "\n" if match[3] else ""  # a phrase within a line stays within it
+        return f"{match[1]}{space}{space}{part(match[2], page, results)}{space}{space}{match[4]}"
+
+    return MARKED.sub(inside, text)
+
+
+def redraw(results):
+    from . import plots
+
+    for path in sorted(results.glob("*/*pu.json")):
+        plots.draw(Report.load(path), path.parent)
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m benchmarks.readme", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--check", action="store_true", help="fail if a table is not what the results say")
     options = parser.parse_args(argv)
-    before = options.readme.read_text(encoding="utf-8")
-    try:
-        after = fill(before, options.results)
-    except KeyError as error:
-        sys.exit(f"{options.readme.name} asks for the table {error}, expected one of {', '.join(TABLES)} with a suite.")
-    if options.check:
-        sys.exit("The tables are not up to date: run python -m benchmarks.readme" if after != before else 0)
-    options.readme.write_text(after, encoding="utf-8")
-    print(f"{len(MARKED.findall(before))} tables in {options.readme}")
+    if not options.check:
+        redraw(options.results)
+    for page in PAGES:
+        before = page.read_text(encoding="utf-8")
+        try:
+            after = fill(before, page, options.results)
+        except KeyError as error:
+            sys.exit(f"{page.name} asks for {error}, expected pictures, {', '.join([*TABLES, *RANGES])} with a suite.")
+        if options.check and after != before:
+            sys.exit(f"{page.name} is not up to date: run python -m benchmarks.readme")
+        if not options.check:
+            page.write_text(after, encoding="utf-8")
+            print(f"{len(MARKED.findall(before))} parts of {page.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

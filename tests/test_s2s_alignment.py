@@ -106,6 +106,27 @@ def test_pointing_at_a_word_shows_its_weights(browser):
     assert not any(percent or chosen for line in lines(browser) for _, percent, chosen in line)
 
 
+def test_all_weights_are_there_at_rest_and_on_paper(browser):
+    tables = browser.js(
+        "[...document.querySelectorAll('.map')].map(map => [...map.querySelectorAll('tbody tr')].map("
+        "row => [...row.children].map(cell => cell.textContent)))"
+    )
+    assert tables == [
+        [["x", "88%", "13%"], ["end", "25%", "75%"]],
+        [["␣ü", "100%", "", ""], ["v␣w", "", "60%", "40%"], ["end", "", "", "100%"]],
+    ]
+
+    def style(selector, name):
+        return browser.js(f"getComputedStyle(document.querySelector({selector!r})).{name}")
+
+    shown = style(".help", "display"), style(".map", "overflowX"), style("body", "backgroundColor")
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    printed = style(".help", "display"), style(".map", "overflowX"), style("body", "backgroundColor")
+    browser.call("Emulation.setEmulatedMedia", media="")
+    assert shown[:2] == ("block", "auto") and printed == ("none", "visible", "rgb(255, 255, 255)")
+    assert style("td[style]", "backgroundColor") != "rgba(0, 0, 0, 0)"
+
+
 def test_the_keyboard_is_enough(browser):
     def focused():
         return browser.js("document.activeElement.getAttribute('aria-label')")

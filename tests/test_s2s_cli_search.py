@@ -136,6 +136,25 @@ def test_chat_answers_line_by_line(s2s, model):
     assert many == results(s2s(*sampled, stdin="ab\n" * 12)) != results(s2s(*sampled, "--seed", 4, stdin="ab\n" * 12))
 
 
+def test_chat_keeps_what_was_said(s2s, model, tmp_path, monkeypatch):
+    """As many turns as the model was trained with, until an empty line; of another model none."""
+    asked, translate = [], Translator.translate
+
+    def spy(self, texts, **options):
+        if isinstance(texts, str):
+            asked.append(texts)
+        return translate(self, texts, **options)
+
+    monkeypatch.setattr(Translator, "translate", spy)
+    lines = "ab cd\nef\nab\n\nab cd\n"
+    first, second, _, empty, again = results(s2s("chat", save(tmp_path / "told", turns=3), stdin=lines))
+    assert asked == ["ab cd", f"ab cd ⏎ {first} ⏎ ef", f"ef ⏎ {second} ⏎ ab", "ab cd"]
+    assert again == first and empty == ""
+    asked.clear()
+    results(s2s("chat", model, stdin=lines))
+    assert asked == ["ab cd", "ef", "ab", "ab cd"]
+
+
 def test_chat_replies_at_once(model):
     """Each reply is there before the next line is written."""
     command = [sys.executable, "-W", "ignore", "-m", "s2s", "chat", str(model)]

@@ -1,6 +1,7 @@
 """s2s.Config: what it accepts, what it says about the rest, and how it is stored."""
 
 import json
+import sys
 from dataclasses import fields
 
 import pytest
@@ -23,6 +24,23 @@ def test_toml(tmp_path):
     config = Config.load(path)
     assert (config.cell, config.hidden_size, config.lr, config.bidirectional) == ("lstm", 32, 0.01, False)
     assert config.updated(hidden_size=64).hidden_size == 64 and config.hidden_size == 32
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_toml_before_python_had_it(tmp_path, monkeypatch, there):
+    """On Python 3.10 it is tomli, and without that a sentence."""
+    tomllib = pytest.importorskip("tomllib", reason="TOML needs Python 3.11")
+    monkeypatch.setattr("s2s.model.config.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "tomli", tomllib if there else None)
+    path = tmp_path / "c.toml"
+    path.write_text('cell = "lstm"\n')
+    if there:
+        assert Config.load(path).cell == "lstm"
+    else:
+        with pytest.raises(
+            S2SError, match=r"c\.toml cannot be read: TOML needs Python 3\.11 or newer, or pip install tomli\."
+        ):
+            Config.load(path)
 
 
 @pytest.mark.parametrize(

@@ -251,3 +251,25 @@ def test_figures_of_the_seed(capsys, cleaning, split, words, longest, parts):
     assert ("sources are in both parts" in text) == (split == "row")
     if parts:
         assert figures("split  ") == parts
+
+
+DIALOGUES = "hello\thi\nhow are you\twell\n\nand\tso\nso\tit goes\n"
+
+
+def test_turns_of_dialogues(tmp_path):
+    """A source has the turns before it, of its own dialogue alone; a reply that the next line repeats is one turn."""
+    path, said = tmp_path / "d.tsv", []
+    path.write_text(DIALOGUES)
+    assert read_pairs([path], said.append, turns=3) == [
+        ("hello", "hi"),
+        ("hello ⏎ hi ⏎ how are you", "well"),
+        ("and", "so"),
+        ("and ⏎ so", "it goes"),
+    ]
+    assert read_pairs([path], said.append, turns=2)[1] == ("hi ⏎ how are you", "well")
+    assert not said
+    assert [source for source, _ in read_pairs([path], said.append)] == ["hello", "how are you", "and", "so"]
+    assert said == [f"{path}: left out 1 line without a source or a target (line 3)"]
+    for part in ("hello\nhow are you\n\nand\nso\n", "hi\nwell\n\nso\nit goes\n"):
+        (tmp_path / part[:2]).write_text(part)
+    assert read_pairs([tmp_path / "he", tmp_path / "hi"], said.append, turns=3)[1][0] == "hello ⏎ hi ⏎ how are you"

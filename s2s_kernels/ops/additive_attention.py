@@ -34,7 +34,7 @@ def additive_attention(
     With N heads: ``v`` (N, A), ``query`` (B, [T,] N, A), ``keys`` (B, S, N, A), ``values`` (B, S, D).
 
     Returns:
-        context (B, [T,] [N,] D) and weights (B, [T,] [N,] S). A row with no valid position gets zeros, and
+        ``context (B, [T,] [N,] D)`` and ``weights (B, [T,] [N,] S)``. A row with no valid position gets zeros, and
         what stands at masked positions, NaN included, reaches no output and no gradient.
 
     float32, float64, bfloat16 or float16, all arguments the same; accumulated in float32 or wider. For backward

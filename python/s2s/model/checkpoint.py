@@ -24,7 +24,7 @@ from .seq2seq import Seq2Seq, outline
 
 MANIFEST, WEIGHTS, VOCABULARIES = "config.json", "model.safetensors", ("source.vocab", "target.vocab")
 # Fields of the Config that came with a version say so (config.option); version 1 had no checksums.
-FORMAT, VERSION, WITHOUT_CHECKSUMS = "s2s checkpoint", 3, 1
+FORMAT, VERSION, WITHOUT_CHECKSUMS = "s2s checkpoint", 4, 1
 
 
 def save_checkpoint(

@@ -2,6 +2,8 @@
 
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -40,6 +42,14 @@ class Config:
         "word", "What a token is; space: what stands between spaces, as another program split it."
     )
     columns: str = option("1,2", "Columns of source and target in a tab-separated file.")
+    turns: int = option(
+        1,
+        "Above 1: lines are dialogues, an empty one between two, and a source is so many turns, the last ones, which "
+        "s2s chat keeps too.",
+        1,
+        1000,
+        since=4,
+    )
     cleaning: Literal["none", "seed", "fixed", "detokenize"] = option(
         "none",
         "As the English to Marathi seed: lower case, no digits, and (fixed) no punctuation, which seed keeps; or "
@@ -222,7 +232,7 @@ class Config:
     def reading(self) -> dict:
         """How a PairFile reads this model's data; double quotes have a meaning where the seed reads a file."""
         source, target = self.columns.split(",")
-        return {"quotes": self.cleaning == "seed", "columns": (int(source), int(target))}
+        return {"quotes": self.cleaning == "seed", "columns": (int(source), int(target)), "turns": self.turns}
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -300,14 +310,13 @@ def read_mapping(path: AnyPath) -> dict:
 
 
 def _parse_toml(data: bytes, path: Path) -> dict[str, Any]:
+    name = "tomllib" if find_spec("tomllib") else "tomli"  # the same, before it came with Python
     try:
-        import tomllib
-
-        return tomllib.loads(data.decode("utf-8-sig"))
+        return import_module(name).loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise S2SError(f"{path} is not UTF-8 text.") from None
     except ModuleNotFoundError:
-        raise S2SError(f"{path} cannot be read: TOML needs Python 3.11 or newer, use a .json file.") from None
+        raise S2SError(f"{path} cannot be read: TOML needs Python 3.11 or newer, or pip install tomli.") from None
     except RecursionError:
         raise S2SError(f"{path} is no valid TOML (nested too deep).") from None
     except ValueError as error:

@@ -27,6 +27,7 @@ class Pairs(Protocol):
 
 LONGEST_LINE = 1 << 26  # bytes; what never ends, such as /dev/zero, must not fill the memory
 SHOWN = 5  # numbers of bad lines in a report
+TURN = "⏎"  # between the turns of a dialogue; no cleaning takes it out, and it is a token of its own
 
 
 def lines_of(path):
@@ -68,6 +69,11 @@ def check_not_empty(path: AnyPath) -> None:
         raise S2SError(f"{path} is empty.")
 
 
+def join_turns(said: Sequence[str], turns: int) -> str:
+    """The last ``turns`` of what was said, as one source."""
+    return f" {TURN} ".join(said[-turns:])
+
+
 class PairFile:
     """The pairs (source, target) of one tab-separated file, or of two parallel ones.
 
@@ -80,6 +86,9 @@ class PairFile:
         quotes: read the tab-separated file as spreadsheets write it (and pandas reads it): a field within double
             quotes may hold tabs and newlines, and a double quote when it is doubled.
         columns: where source and target are in the tab-separated file, counted from 1.
+        turns: above 1 the lines are dialogues, an utterance and its reply each, one line after the other, and what
+            parts two dialogues is an empty line. A source is then that many turns at most, the last ones, as
+            ``join_turns`` joins them.
 
     Raises:
         S2SError: a file is missing, empty or not UTF-8, the two have not as many lines, or there is no pair at all.
@@ -91,8 +100,9 @@ class PairFile:
         say: Callable[[str], object] = print,
         quotes: bool = False,
         columns: tuple[int, int] = (1, 2),
+        turns: int = 1,
     ) -> None:
-        self.paths, self.quotes, self.columns = [Path(path) for path in paths], quotes, columns
+        self.paths, self.quotes, self.columns, self.turns = [Path(path) for path in paths], quotes, columns, turns
         if len(self.paths) not in (1, 2):
             raise S2SError(f"{len(paths)} files given, expected one tab-separated file or two parallel ones.")
         if len(self.paths) == 2:
@@ -105,7 +115,7 @@ class PairFile:
         for first, last, row in watched(self._rows(), "reading"):
             if self._pair(row):
                 self.count += 1
-            else:
+            elif turns == 1 or any(field.strip() for field in row):
                 bad.append(first)
             if last > first:
                 several.append(first)
@@ -122,13 +132,28 @@ class PairFile:
         return self.count
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        return filter(None, (self._pair(row) for _, _, row in self._rows()))
+        pairs = (self._pair(row) for _, _, row in self._rows())
+        return filter(None, pairs) if self.turns == 1 else self._dialogues(pairs)
 
     def shown(self, indices: Sequence[int]) -> str:
         """The lines of the file where pairs begin, the first few of them, for a report; indices ascend."""
         wanted = [int(i) for i in indices[: SHOWN + 1]]
         firsts = (first for first, _, row in self._rows() if self._pair(row))
         return shown([first for i, first in enumerate(islice(firsts, wanted[-1] + 1)) if i in wanted])
+
+    def _dialogues(self, pairs):
+        """Of each pair what was said before it too; None ends a dialogue."""
+        said = []
+        for pair in pairs:
+            if pair is None:
+                said.clear()
+                continue
+            source, target = pair
+            if said[-1:] != [source]:  # else it is the reply of the line before
+                said.append(source)
+            yield join_turns(said, self.turns), target
+            said.append(target)
+            del said[: -self.turns]
 
     def _pair(self, row):
         """(source, target) of a row's fields, or None if either is missing."""

@@ -23,7 +23,7 @@ from ..text.vocab import read_vocabulary
 from .state_numbers import check_numbers
 
 MANIFEST, TENSORS = "training.json", "training.safetensors"
-FORMAT, VERSION, OLDEST = "s2s training", 3, 2
+FORMAT, VERSION, OLDEST = "s2s training", 4, 2
 NUMBERS = ("step", "epoch", "done", "tokens", "bad", "history")
 HOW_LONG = ("epochs", "max_seconds", "patience")  # fields that may differ when a run goes on
 
