@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .. import reference, transforms
 from ..checks import of_ops, refuse
+from ..quantize import QuantizedWeights
 from ..reference import SearchOutput
 from . import decoder_search, registration
 from .search_checks import check, tokens
@@ -59,6 +60,7 @@ def beam_search(
     location: Literal["previous", "cumulative", "both"] = "previous",
     first_weights: Tensor | None = None,
     feed: Literal["tanh", "linear", "gate"] = "tanh",
+    weights: Literal["int8"] | QuantizedWeights | None = None,
 ) -> SearchOutput:
     """The outputs Y of the largest ``log P(Y) / lp(Y) + cp(Y)`` that a beam finds (Wu et al. 2016, equation 14).
 
@@ -101,6 +103,9 @@ def beam_search(
         readout: "state", "state_context", "state_context_input" or, with order "after" and w_feed, "feed".
         w_readout, b_readout: (R, width of the features) and (R,), or None.
         return_weights: whether attention weights are kept and returned.
+        weights: "int8": the products with w_query, weight_ih, weight_hh, w_feed, w_readout, w_output and the matrices
+            of ``layers`` and ``transition`` are in 8 bits (docs/ops.md), on the CPU. What `s2s_kernels.quantize` made
+            of them: the same, without making them again; the matrices then say only their shapes.
 
     All other arguments are the parts of docs/ops.md, with their shapes, from ``layers`` (states are then (L, B, H)) to
     ``feed``; also values (B, S, N, D) of heads. Searches with parts are fused on the CPU; on cuda and Triton they run
@@ -127,8 +132,8 @@ def beam_search(
             "differentiation"
         )
     state = tuple(state) if isinstance(state, (tuple, list)) else (state,)
-    weights = (state, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh)
-    weights += (embedding, w_output, b_output)
+    decoder = (state, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh)
+    decoder += (embedding, w_output, b_output)
     options = {
         "bos": bos,
         "eos": eos,
@@ -155,16 +160,21 @@ def beam_search(
         feed,
     )  # fmt: skip
     plain = parts == decoder_search.PLAIN and scale is not True and getattr(values, "ndim", 3) != 4
-    plain = plain and (w_feed is None or order != "before")
+    plain = plain and (w_feed is None or order != "before") and weights is None
     if not plain:
         options |= zip(decoder_search.PARTS, parts, strict=True)
-    check(*weights, **options)
+    check(*decoder, **options)
     options |= {name: float(options[name]) for name in ("length_penalty", "coverage_penalty")}
     with torch.no_grad():
         if plain:
-            found = registration.run("beam_search", reference.beam_search, keys.device.type, *weights, **options)
+            found = registration.run("beam_search", reference.beam_search, keys.device.type, *decoder, **options)
         else:
-            found = decoder_search.search(*weights, **options)
+            packed = None
+            if weights is not None:
+                matrices = {"w_query": w_query, "weight_ih": weight_ih, "weight_hh": weight_hh, "w_feed": w_feed}
+                matrices |= {"w_readout": w_readout, "w_output": w_output, "layers": layers, "transition": transition}
+                packed = decoder_search.in_8_bits(weights, keys, **matrices)
+            found = decoder_search.search(*decoder, packed=packed, **options)
     return SearchOutput(*found)
 
 
