@@ -16,8 +16,7 @@ def quantize(
     """Write a model whose searches on a CPU multiply in 8 bits, as translate --quantize int8 does without a file."""
     from ..files import locked, read_json
     from ..model.checkpoint import WEIGHTS, load_checkpoint, save_checkpoint
-    from ..search.fused_search import shape_reason
-    from ..search.int8 import names_of_matrices
+    from ..search.fused_search import names_of_matrices, shape_reason
     from ..training.state import check_free
 
     found, *vocabularies = load_checkpoint(model)

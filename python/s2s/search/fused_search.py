@@ -7,6 +7,7 @@ from torch import Tensor
 
 import s2s_kernels as sk
 from s2s_kernels.backend import resolve
+from s2s_kernels.quantize import named_matrices
 
 from ..model.attention import score_arguments
 from ..model.attention_loop import weights_of_cells
@@ -15,7 +16,7 @@ from ..model.decoder import parts_of
 from ..model.seq2seq import Seq2Seq
 from ..text.vocab import BOS, EOS
 from .hypothesis import Hypothesis, hypotheses, never_an_output
-from .int8 import packed_weights
+from .int8 import matrices, packed_weights
 from .options import SearchOptions
 
 # What is under the tanh; the others are called alike.
@@ -82,6 +83,16 @@ def decoder_weights(model: Seq2Seq, keys: Tensor) -> dict[str, Any]:
         weights |= {"w_readout": decoder.readout_layer.weight, "b_readout": decoder.readout_layer.bias}
     weights |= {"w_output": model.output.weight, "b_output": model.output.bias}
     return weights | {"embedding": model.embedding.weight}
+
+
+@torch.no_grad()
+def names_of_matrices(model: Seq2Seq) -> list[str]:
+    """Those of a Seq2Seq's parameters that its searches multiply in 8 bits, but for one that is an embedding too."""
+    device = model.embedding.weight.device
+    keys = model.encode(torch.tensor([[EOS]], device=device), torch.tensor([1], device=device))[0].keys
+    used = {id(x) for x in named_matrices(**matrices(decoder_weights(model, keys))).values()}
+    used.discard(id(model.embedding.weight))
+    return [name for name, x in model.named_parameters() if id(x) in used]
 
 
 @torch.no_grad()

@@ -3,13 +3,10 @@
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor, nn
 
 import s2s_kernels as sk
 from s2s_kernels.quantize import MATRIX_ARGUMENTS, QuantizedWeights, named_matrices
-
-from ..text.vocab import EOS
 
 _packed: WeakKeyDictionary[nn.Module, tuple[Any, QuantizedWeights]] = WeakKeyDictionary()
 
@@ -27,18 +24,6 @@ def packed_weights(model: nn.Module, weights: dict[str, Any]) -> QuantizedWeight
     if known is None or known[0] != key:
         known = _packed[model] = key, sk.quantize(**given)
     return known[1]
-
-
-@torch.no_grad()
-def names_of_matrices(model: Any) -> list[str]:
-    """Those of a Seq2Seq's parameters that its searches multiply in 8 bits, but for one that is an embedding too."""
-    from .fused_search import decoder_weights
-
-    device = model.embedding.weight.device
-    keys = model.encode(torch.tensor([[EOS]], device=device), torch.tensor([1], device=device))[0].keys
-    used = {id(x) for x in named_matrices(**matrices(decoder_weights(model, keys))).values()}
-    used.discard(id(model.embedding.weight))
-    return [name for name, x in model.named_parameters() if id(x) in used]
 
 
 def state(x: Tensor) -> tuple[int, int]:
