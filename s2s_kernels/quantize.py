@@ -85,6 +85,14 @@ class QuantizedWeights(Mapping[str, Int8Matrix]):
         rows[0] = (rows[0].view(torch.float32) * scale).view(torch.int32)
         return [packed[0], rows, *packed[2:]]
 
+    def with_outputs(self, rows: Tensor) -> "QuantizedWeights":
+        """The same with these rows of w_output alone; all else is packed once for both."""
+        few = Int8Matrix(self["w_output"].integers[rows], self["w_output"].scale[rows])
+        made, packed = QuantizedWeights({**self, "w_output": few}), self.packed()
+        before = 2 * sum(name in self for name in MATRICES[: MATRICES.index("w_output")])
+        made._packed = [*packed[:before], *pack(few), *packed[before + 2 :]]
+        return made
+
 
 def quantize(
     *,

@@ -12,6 +12,7 @@ from ..quantize import QuantizedWeights
 from ..reference import SearchOutput
 from . import decoder_search, registration
 from .search_checks import check, tokens
+from .shortlist import shortened, tokens_of
 
 
 def beam_search(
@@ -61,6 +62,7 @@ def beam_search(
     first_weights: Tensor | None = None,
     feed: Literal["tanh", "linear", "gate"] = "tanh",
     weights: Literal["int8"] | QuantizedWeights | None = None,
+    shortlist: Tensor | None = None,
 ) -> SearchOutput:
     """The outputs Y of the largest ``log P(Y) / lp(Y) + cp(Y)`` that a beam finds (Wu et al. 2016, equation 14).
 
@@ -106,6 +108,9 @@ def beam_search(
         weights: "int8": the products with w_query, weight_ih, weight_hh, w_feed, w_readout, w_output and the matrices
             of ``layers`` and ``transition`` are in 8 bits (docs/ops.md), on the CPU. What `s2s_kernels.quantize` made
             of them: the same, without making them again; the matrices then say only their shapes.
+        shortlist: (K,) int64 or int32, in ascending order, ``eos`` among them: the tokens that a batch's outputs
+            may be made of. What is found is what a search finds whose other logits are -inf, but only these are
+            computed. Read on the host, so not under ``torch.compile(fullgraph=True)``.
 
     All other arguments are the parts of docs/ops.md, with their shapes, from ``layers`` (states are then (L, B, H)) to
     ``feed``; also values (B, S, N, D) of heads. Searches with parts are fused on the CPU; on cuda and Triton they run
@@ -166,16 +171,25 @@ def beam_search(
     check(*decoder, **options)
     options |= {name: float(options[name]) for name in ("length_penalty", "coverage_penalty")}
     with torch.no_grad():
+        matrices = {"w_query": w_query, "weight_ih": weight_ih, "weight_hh": weight_hh, "w_feed": w_feed}
+        matrices |= {"w_readout": w_readout, "w_output": w_output, "layers": layers, "transition": transition}
+        packed = None
+        if isinstance(weights, QuantizedWeights) or (weights is not None and shortlist is None):
+            packed = decoder_search.in_8_bits(weights, keys, **matrices)
+        if shortlist is not None:
+            among = tokens_of(shortlist, w_output.shape[0], eos, keys)
+            *outputs, options = shortened(shortlist, among, embedding, w_output, b_output, options)
+            decoder = (*decoder[:-3], *outputs)
+            if packed is not None:
+                packed = packed.with_outputs(shortlist)
+            elif weights is not None:
+                packed = decoder_search.in_8_bits(weights, keys, **matrices | {"w_output": outputs[1]})
         if plain:
             found = registration.run("beam_search", reference.beam_search, keys.device.type, *decoder, **options)
         else:
-            packed = None
-            if weights is not None:
-                matrices = {"w_query": w_query, "weight_ih": weight_ih, "weight_hh": weight_hh, "w_feed": w_feed}
-                matrices |= {"w_readout": w_readout, "w_output": w_output, "layers": layers, "transition": transition}
-                packed = decoder_search.in_8_bits(weights, keys, **matrices)
             found = decoder_search.search(*decoder, packed=packed, **options)
-    return SearchOutput(*found)
+        ids, *rest = found
+        return SearchOutput(ids if shortlist is None else shortlist.long()[ids], *rest)
 
 
 def check_plain(*weights, order="before", w_feed=None, **options):
