@@ -1,5 +1,6 @@
 """Greedy and beam search, end to end, over models that never say </s>, so that everyone makes as many steps."""
 
+import warnings
 from dataclasses import replace
 
 import torch
@@ -35,11 +36,11 @@ def decoded(build, settings, search, backend=None, dtype=None):
     return prepare
 
 
-def kernels_search(T, beam):
+def kernels_search(T, beam, quantize="none"):
     """The search of ``s2s``, greedy when beam is 1."""
     from s2s.search import SearchOptions, search
 
-    options = SearchOptions(beam=beam, max_length=T)
+    options = SearchOptions(beam=beam, max_length=T, quantize=quantize)
     return lambda *args: [row[0].ids for row in search(*args, options)]
 
 
@@ -62,6 +63,14 @@ def eager_greedy(T):
     return search
 
 
+def eager_in_8_bits(settings, inputs):
+    """The eager model with PyTorch's own modules of 8 bits, which round what they read in every call, as ours do."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.ao is to move to another package
+        kinds = {torch.nn.Linear, torch.nn.GRUCell}
+        return torch.ao.quantization.quantize_dynamic(end_to_end.eager(settings, inputs), kinds, dtype=torch.qint8)
+
+
 def inputs(settings, B, S, vocab):
     source, lengths = end_to_end.sentences(B, S, vocab, seed=2)
     found = end_to_end.parameters(settings, vocab)
@@ -74,18 +83,23 @@ def case(name, shape, feeding, beam, suites, vocab=end_to_end.VOCAB):
     settings = end_to_end.config(shape, feeding)
     B, S, T, E, H, A, D = shape
 
-    def lazily(backend=None, dtype=None):
-        return lambda x: decoded(end_to_end.ours, settings, kernels_search(T, beam), backend, dtype)(x)
+    def lazily(backend=None, dtype=None, quantize="none"):
+        return lambda x: decoded(end_to_end.ours, settings, kernels_search(T, beam, quantize), backend, dtype)(x)
 
-    def eager(dtype=None):
+    def eager(dtype=None, build=end_to_end.eager):
         # Its beam search is that of ``s2s``, whose steps run from Python for a model that is not its own.
         search = eager_greedy if beam == 1 else lambda T: kernels_search(T, beam)
-        return lambda x: decoded(end_to_end.eager, settings, search(T), dtype=dtype)(x)
+        return lambda x: decoded(build, settings, search(T), dtype=dtype)(x)
 
     everyone = (peers.ours(lazily())[0], Implementation("eager", eager()))
     for who, prepare in (("s2s_kernels", lazily), ("eager", eager)):  # rounded weights may choose other tokens
         narrow = prepare(dtype=torch.bfloat16)
         everyone += (Implementation(f"{who}, bfloat16", narrow, same_function=False),)
+    for who, narrow in (
+        ("s2s_kernels, int8", lazily(quantize="int8")),
+        ("torch.ao, int8", eager(build=eager_in_8_bits)),
+    ):
+        everyone += (Implementation(who, narrow, devices=("cpu",), same_function=False),)
     if feeding == end_to_end.LUONG:
         search = joey.search(T, beam)
         its = Implementation("JoeyNMT", decoded(joey.build, settings, search), same_function=False)
@@ -113,6 +127,7 @@ C1, C2, P = SHAPES["C1"], SHAPES["C2"], SHAPES["P"]
 CASES = [
     case("greedy, B=1, H=128", C1._replace(B=1), end_to_end.BAHDANAU, 1, {"quick", "cpu", "gpu"}),
     case("greedy, B=1, H=512", P._replace(B=1), end_to_end.BAHDANAU, 1, {"cpu", "gpu"}),
+    case("greedy, B=1, H=512, V=32000", P._replace(B=1), end_to_end.BAHDANAU, 1, {"cpu"}, vocab=32_000),
     case("greedy, B=64, H=512", P, end_to_end.BAHDANAU, 1, {"gpu"}),
     case("beam 5, B=32, H=256", C2, end_to_end.LUONG, 5, {"cpu", "gpu"}),
 ]

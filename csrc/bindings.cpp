@@ -1,6 +1,7 @@
 // The Python module s2s_kernels._C: loading it registers the ops; it also offers the public ones directly.
 #include <torch/csrc/utils/pybind.h>
 
+#include "cpu/int8/layer.h"
 #include "cpu/isa.h"
 #include "cpu/threads/limits.h"
 #include "cpu/threads/pool.h"
@@ -44,6 +45,10 @@ PYBIND11_MODULE(_C, m) {
   m.def("use_own_threads", &s2s::cpu::threads::use_own_threads, arg("always"), "For tests: never libgomp's threads.");
   m.def("pretend_cores", &s2s::cpu::threads::pretend_cores, arg("count"), "For tests: so many cores; 0 as there are.");
   m.def("plan", &plan, arg("gates"), arg("batch"), arg("steps"), arg("hidden"), arg("dtype"), arg("arch"));
+  m.def("int8_lanes", &s2s::cpu::int8_lanes, "Instruction sets of products in 8 bits that run here, the best first.");
+  m.def("pretend_int8_lane", &s2s::cpu::pretend_int8_lane, arg("name"), "For tests: one of those; '' the best.");
+  m.def("int8_linear", &s2s::cpu::int8_linear, arg("x"), arg("panels"), arg("outputs"), arg("weight"),
+        "For tests: x (M, K) times a weight (N, K) in 8 bits, whose shape is that of `weight`.");
   m.def("additive_attention", &s2s::additive_attention, arg("query"), arg("keys"), arg("values"), arg("v"),
         py::kw_only(), arg("lengths") = py::none(), arg("mask") = py::none(), arg("bias") = py::none());
   m.def("gru_step", &s2s::gru_step, arg("gates_x"), arg("gates_h"), arg("h"));

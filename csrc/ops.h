@@ -95,13 +95,14 @@ Two lstm_step(const Tensor& gates_x, const Tensor& gates_h, const Tensor& c);
 Two lstm_step_backward(const OptionalTensor& grad_h, const OptionalTensor& grad_c, const Tensor& gates_x,
                        const Tensor& gates_h, const Tensor& c);
 Search beam_search;
-// The same of a decoder with parts; inputs and form as in attention_decoder_forward, with the embedding as x.
+// The same of a decoder with parts; inputs and form as in attention_decoder_forward, with the embedding as x. packed:
+// its matrices in 8 bits, see s2s_kernels/quantize.py.
 Four decoder_search(const OptionalTensors& inputs, const OptionalTensor& lengths, const OptionalTensor& mask,
                     at::IntArrayRef form, const Tensor& w_output, const OptionalTensor& b_output,
                     const OptionalTensor& w_readout, const OptionalTensor& b_readout, std::string_view order,
                     std::string_view readout, int64_t bos, int64_t eos, int64_t max_length, int64_t beam,
                     int64_t n_best, double length_penalty, double coverage_penalty, at::IntArrayRef forbidden,
-                    const OptionalTensor& limits, bool return_weights);
+                    const OptionalTensor& limits, bool return_weights, const std::optional<at::TensorList>& packed);
 Four linear_cross_entropy_forward(const Tensor& features, const Tensor& weight, const OptionalTensor& bias,
                                   const Tensor& targets, double label_smoothing, Needs<3> needs);
 Three linear_cross_entropy_backward(const Tensor& grad_loss, const Tensor& features, const Tensor& weight,

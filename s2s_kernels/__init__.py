@@ -22,9 +22,11 @@ from .ops.gru_step import gru_step
 from .ops.linear_cross_entropy import linear_cross_entropy
 from .ops.lstm import lstm
 from .ops.lstm_step import lstm_step
+from .quantize import QuantizedWeights, quantize
 from .version import __version__
 
 __all__ = [
+    "QuantizedWeights",
     "__version__",
     "additive_attention",
     "attention_gru",
@@ -40,6 +42,7 @@ __all__ = [
     "lstm",
     "lstm_step",
     "nn",
+    "quantize",
     "revert",
     "weights",
 ]

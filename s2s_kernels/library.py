@@ -79,7 +79,7 @@ DECODER_SCHEMAS = [
     # The searches with parts; see s2s_kernels/ops/decoder_search.py.
     f"decoder_search({_DECODER}, Tensor w_output, Tensor? b_output, Tensor? w_readout, Tensor? b_readout, "
     "str order, str readout, int bos, int eos, int max_length, int beam, int n_best, float length_penalty, "
-    "float coverage_penalty, int[] forbidden, Tensor? limits, bool return_weights) -> "
+    "float coverage_penalty, int[] forbidden, Tensor? limits, bool return_weights, Tensor[]? packed=None) -> "
     "(Tensor ids, Tensor lengths, Tensor scores, Tensor weights)",
 ]
 

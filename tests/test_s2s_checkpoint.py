@@ -89,7 +89,7 @@ def test_not_a_checkpoint(tmp_path, folder):
 
 def test_another_version(folder):
     change(folder, version=99)
-    refused(folder, "is a checkpoint of version 99, but this s2s reads versions 1 to 4")
+    refused(folder, "is a checkpoint of version 99, but this s2s reads versions 1 to 5")
 
 
 def test_broken_config(folder):

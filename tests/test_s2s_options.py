@@ -44,6 +44,7 @@ BASES = {
     "chat": ["{d}/m", "--max-length", "3"],
     "evaluate": ["{d}/m", "{d}/few.tsv", "--max-length", "3"],
     "average": ["{d}/m", "{d}/m", "--out", "averaged"],
+    "quantize": ["{d}/m", "--out", "narrow"],
     "curves": ["{d}/m", "{d}/m", "--out", "curves.png"],
     "presets": [],
     "info": [],

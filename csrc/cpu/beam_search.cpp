@@ -39,8 +39,8 @@ template <class T>
 class BeamSearch {
  public:
   // limits: by sentence, or null.
-  BeamSearch(const SearchArguments& in, const decoder::Inputs* parts, const Positions& positions,
-             const SearchOptions& options, const int64_t* limits, bool keep_weights)
+  BeamSearch(const SearchArguments& in, const decoder::Inputs* parts, const Int8Weights* int8,
+             const Positions& positions, const SearchOptions& options, const int64_t* limits, bool keep_weights)
       : in_(in),
         positions_(positions),
         options_(options),
@@ -51,7 +51,7 @@ class BeamSearch {
         work_(step_work(in, parts)),
         // Of one step, not of all: in every step the threads wait for each other some ten times.
         threads_(threads_for(work_ * in.batch * k_)),
-        decoder_(in, parts, positions, in.batch * k_, 2 * k_, options.forbidden, options.eos, threads_),
+        decoder_(in, parts, int8, positions, in.batch * k_, 2 * k_, options.forbidden, options.eos, threads_),
         prefixes_(in.batch * k_),
         finished_(in.batch * k_),
         prefix_count_(in.batch, 1),
@@ -244,8 +244,9 @@ class BeamSearch {
 
 }  // namespace
 
-Four run_search(const SearchArguments& in, const decoder::Inputs* parts, const OptionalTensor& lengths,
-                const OptionalTensor& mask, const SearchOptions& options, bool return_weights) {
+Four run_search(const SearchArguments& in, const decoder::Inputs* parts, const Int8Weights* int8,
+                const OptionalTensor& lengths, const OptionalTensor& mask, const SearchOptions& options,
+                bool return_weights) {
   options.check(in);
   Positions positions(in.batch, in.source, lengths, mask);
   Tensor limits_ = given(options.limits) ? options.limits->to(at::kLong).contiguous() : Tensor();
@@ -257,7 +258,7 @@ Four run_search(const SearchArguments& in, const decoder::Inputs* parts, const O
                                   : nothing(in.keys);
   if (in.batch)
     dispatch(in.keys, [&](auto zero) {
-      BeamSearch<decltype(zero)> search(in, parts, positions, options, data<int64_t>(limits_), return_weights);
+      BeamSearch<decltype(zero)> search(in, parts, int8, positions, options, data<int64_t>(limits_), return_weights);
       search.run();
       search.read(ids, tokens, scores, weights);
     });
@@ -265,7 +266,7 @@ Four run_search(const SearchArguments& in, const decoder::Inputs* parts, const O
 }
 
 Four beam_search(const SearchInputs& inputs, const SearchOptions& options, bool return_weights) {
-  return run_search({inputs, to_compute}, nullptr, inputs.lengths, inputs.mask, options, return_weights);
+  return run_search({inputs, to_compute}, nullptr, nullptr, inputs.lengths, inputs.mask, options, return_weights);
 }
 
 }  // namespace s2s::cpu

@@ -9,12 +9,37 @@ namespace s2s::cpu {
 
 using namespace decoder;
 
+namespace {
+
+// From two tensors for each matrix that there is, in this order.
+Int8Weights narrow_weights(at::TensorList packed, const SearchArguments& in, const Inputs& parts) {
+  Int8Weights weights;
+  size_t used = 0;
+  auto take = [&](const char* name, const Tensor& weight) {
+    if (!weight.defined()) return Int8Weight();
+    used += 2;
+    TORCH_CHECK_VALUE(used <= packed.size(), "packed has ", packed.size(), " tensors, expected two for ", name, " too");
+    return Int8Weight(name, packed[used - 2], packed[used - 1], weight);
+  };
+  TORCH_CHECK_TYPE(in.keys.scalar_type() == at::kFloat, "packed is given with weights of float64");
+  weights.w_query = take("w_query", in.w_query), weights.w_feed = take("w_feed", in.w_feed);
+  weights.w_readout = take("w_readout", in.w_readout), weights.w_output = take("w_output", in.w_output);
+  for (const Layer& layer : parts.layers) {
+    Int8Weight input = take("weight_ih", layer.weight_ih);
+    weights.cells.emplace_back(input, take("weight_hh", layer.weight_hh));
+  }
+  TORCH_CHECK_VALUE(used == packed.size(), "packed has ", packed.size(), " tensors, expected ", used);
+  return weights;
+}
+
+}  // namespace
+
 Four decoder_search(const OptionalTensors& inputs, const OptionalTensor& lengths, const OptionalTensor& mask,
                     at::IntArrayRef form, const Tensor& w_output, const OptionalTensor& b_output,
                     const OptionalTensor& w_readout, const OptionalTensor& b_readout, std::string_view order,
                     std::string_view readout, int64_t bos, int64_t eos, int64_t max_length, int64_t beam,
                     int64_t n_best, double length_penalty, double coverage_penalty, at::IntArrayRef forbidden,
-                    const OptionalTensor& limits, bool return_weights) {
+                    const OptionalTensor& limits, bool return_weights, const std::optional<at::TensorList>& packed) {
   Tensors all = tensors_of(inputs);
   TORCH_CHECK_VALUE(all.size() >= kUpperLayers, "inputs has ", all.size(), " tensors, expected ", int(kUpperLayers),
                     " and 4 a further layer");
@@ -45,7 +70,9 @@ Four decoder_search(const OptionalTensors& inputs, const OptionalTensor& lengths
   in.weight_ih = layer.weight_ih, in.weight_hh = layer.weight_hh, in.bias_ih = layer.bias_ih;
   in.bias_hh = layer.bias_hh;
   in.take_outputs({embedding, w_output, b_output, w_readout, b_readout, order, readout}, parts.handed[kH0], to_compute);
-  return run_search(in, &parts, lengths, mask,
+  Int8Weights int8;
+  if (packed.has_value()) int8 = narrow_weights(*packed, in, parts);
+  return run_search(in, &parts, packed.has_value() ? &int8 : nullptr, lengths, mask,
                     {bos, eos, max_length, beam, n_best, length_penalty, coverage_penalty, forbidden, limits},
                     return_weights);
 }

@@ -3,17 +3,29 @@
 
 #include <utility>
 
+#include "int8/layer.h"
 #include "tensors.h"
 
 namespace s2s::cpu {
 
-// y = x W^T + b. With few rows the weight is read as it lies in memory, in bfloat16 too; with many it is packed.
+// Rows as a layer reads them; in 8 bits until the thread reads rows of another layer.
+template <class T>
+struct Rows {
+  int64_t count;
+  const T* x;
+  int64_t stride;
+  Int8Rows in_8_bits;
+};
+
+// y = x W^T + b. With few rows the weight is read as it lies in memory, in bfloat16 too; with many it is packed. One in
+// 8 bits takes the place of `weight`, with any number of rows.
 template <class T>
 class Linear {
  public:
   Linear() = default;
-  Linear(const Tensor& weight, const Tensor& bias, bool pack)
-      : bias_(bias), outputs_(weight.size(0)), inputs_(weight.size(1)), pack_(pack) {
+  Linear(const Tensor& weight, const Tensor& bias, bool pack, const Int8Weight& int8 = {})
+      : int8_(int8), bias_(bias), outputs_(weight.size(0)), inputs_(weight.size(1)), pack_(pack && !int8.defined()) {
+    if (int8.defined()) return;
     if (pack)
       packed_ = Packed<T>::transposed(to_compute(weight));
     else
@@ -30,16 +42,29 @@ class Linear {
 
   // The thread's part of the columns.
   std::pair<int64_t, int64_t> part(const Team& team) const {
-    int64_t unit = pack_ ? kernels<T>().panel : 16;
+    int64_t unit = pack_ ? kernels<T>().panel : int8_.defined() ? 4 * kInt8Panel : 16;
     auto [first, last] = team.part((outputs_ + unit - 1) / unit);
     return {first * unit, std::min(outputs_, last * unit)};
   }
 
-  // Columns begin..end of m rows, begin where a part or a block of one begins; c is that of column `begin`.
-  void columns(int64_t begin, int64_t end, int64_t m, const T* x, int64_t x_stride, T* c, int64_t c_stride) const {
+  Rows<T> read(int64_t m, const T* x, int64_t x_stride) const {
+    if constexpr (std::is_same_v<T, float>)
+      if (int8_.defined()) return {m, x, x_stride, Int8Rows::of(m, inputs_, x, x_stride)};
+    return {m, x, x_stride, {}};
+  }
+
+  // Columns begin..end of the rows, begin where a part or a block of one begins; c is that of column `begin`.
+  void columns(int64_t begin, int64_t end, const Rows<T>& rows, T* c, int64_t c_stride) const {
+    auto [m, x, x_stride, in_8_bits] = rows;
     const T* bias = bias_.defined() ? data<T>(bias_) + begin : nullptr;
     if (pack_) return packed_.columns(begin, end, m, x, x_stride, c, c_stride, bias, false);
     if (m == 0 || begin >= end) return;
+    if constexpr (std::is_same_v<T, float>)
+      if (int8_.defined()) {
+        int8_.columns(begin, end, m, inputs_, in_8_bits, c, c_stride);
+        for (int64_t i = 0; i < m && bias; i++) kernels<T>().add(c + i * c_stride, bias, end - begin);
+        return;
+      }
     if (weight_.scalar_type() == at::kBFloat16)
       kernels<T>().dot_bfloat16(m, end - begin, inputs_, x, x_stride,
                                 static_cast<const uint16_t*>(weight_.const_data_ptr()) + begin * inputs_, c, c_stride,
@@ -50,16 +75,17 @@ class Linear {
 
   void apply(const Team& team, int64_t m, const T* x, int64_t x_stride, T* c, int64_t c_stride) const {
     auto [begin, end] = part(team);
-    columns(begin, end, m, x, x_stride, c + begin, c_stride);
+    if (begin < end) columns(begin, end, read(m, x, x_stride), c + begin, c_stride);
   }
 
   void apply_tanh(const Team& team, int64_t m, const T* x, int64_t x_stride, T* c, int64_t c_stride) const {
+    apply(team, m, x, x_stride, c, c_stride);
     auto [begin, end] = part(team);
-    columns(begin, end, m, x, x_stride, c + begin, c_stride);
     for (int64_t i = 0; i < m && begin < end; i++) kernels<T>().tanh_rows(c + i * c_stride + begin, end - begin);
   }
 
  private:
+  Int8Weight int8_;
   Tensor weight_, bias_;
   Packed<T> packed_;
   int64_t outputs_ = 0, inputs_ = 0;

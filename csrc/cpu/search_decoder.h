@@ -39,9 +39,10 @@ class SearchDecoder {
   };
 
   // For at most so many rows, of each of which the `kept` best tokens are wanted, by at most so many threads. parts:
-  // what the decoder has beyond a plain one, or null.
-  SearchDecoder(const SearchArguments& in, const decoder::Inputs* parts, const Positions& positions, int64_t rows,
-                int64_t kept, at::IntArrayRef forbidden, int64_t eos, int64_t threads)
+  // what the decoder has beyond a plain one, or null; int8: its weights in 8 bits, or null.
+  SearchDecoder(const SearchArguments& in, const decoder::Inputs* parts, const Int8Weights* int8,
+                const Positions& positions, int64_t rows, int64_t kept, at::IntArrayRef forbidden, int64_t eos,
+                int64_t threads)
       : in_(in),
         parts_(parts),
         cell_(in.gates),
@@ -55,20 +56,22 @@ class SearchDecoder {
         logits_(threads) {
     // Packing reads and writes each weight once, slowly: it pays when many rows share it at every step.
     bool pack = rows >= kRowsWorthPacking;
-    hidden_.emplace_back(in.weight_hh, in.bias_hh, pack), input_.emplace_back(in.weight_ih, in.bias_ih, pack);
-    for (int64_t l = 1; parts && l < parts->depth(); l++) {
-      const auto& layer = parts->layers[l];
-      hidden_.emplace_back(layer.weight_hh, layer.bias_hh, pack);
-      input_.emplace_back(layer.weight_ih, layer.bias_ih, pack);
-    }
+    Int8Weights narrow = int8 ? *int8 : Int8Weights();
+    narrow.cells.resize(parts ? parts->depth() : 1);
+    auto add_cell = [&](size_t l, const auto& cell) {
+      input_.emplace_back(cell.weight_ih, cell.bias_ih, pack, narrow.cells[l].first);
+      hidden_.emplace_back(cell.weight_hh, cell.bias_hh, pack, narrow.cells[l].second);
+    };
+    add_cell(0, in);
+    for (int64_t l = 1; parts && l < parts->depth(); l++) add_cell(l, parts->layers[l]);
     if (parts)
       attention_.emplace(*parts, positions, rows, threads);
     else
       memory_.emplace(in.keys, in.values, in.v, positions);
-    output_ = Linear<T>(in.w_output, in.b_output, pack);
-    if (in.w_query.defined()) query_ = Linear<T>(in.w_query, in.b_query, pack);
-    if (in.w_feed.defined()) feed_ = Linear<T>(in.w_feed, in.b_feed, pack);
-    if (in.w_readout.defined()) readout_ = Linear<T>(in.w_readout, in.b_readout, pack);
+    output_ = Linear<T>(in.w_output, in.b_output, pack, narrow.w_output);
+    if (in.w_query.defined()) query_ = Linear<T>(in.w_query, in.b_query, pack, narrow.w_query);
+    if (in.w_feed.defined()) feed_ = Linear<T>(in.w_feed, in.b_feed, pack, narrow.w_feed);
+    if (in.w_readout.defined()) readout_ = Linear<T>(in.w_readout, in.b_readout, pack, narrow.w_readout);
     embedding_ = in.embedding.contiguous();
     auto make = [&](int64_t width) { return std::vector<T>(rows * width); };
     h_ = make(depth_ * in.hidden), c_ = make(in.c0.defined() ? depth_ * in.hidden : 0), c_next_ = c_;
@@ -356,6 +359,7 @@ class SearchDecoder {
                  int64_t x_stride) {
     const auto& kernel = kernels<T>();
     T* block = logits_[thread].data();
+    auto features = output_.read(rows, x, x_stride);
     auto [first_part, last_part] = split(parts, team.size, team.index);
     for (int64_t p = first_part; p < last_part; p++) {
       auto part = [&](int64_t row) { return row * parts + p; };
@@ -364,7 +368,7 @@ class SearchDecoder {
       auto [begin, end] = output_.part({p, parts, nullptr});
       for (int64_t column = begin; column < end; column += kBlock) {
         int64_t width = std::min(kBlock, end - column);
-        output_.columns(column, column + width, rows, x, x_stride, block, kBlock);
+        output_.columns(column, column + width, features, block, kBlock);
         for (int64_t i = 0; i < rows; i++) {
           T* logits = block + i * kBlock;
           auto& summary = summaries_[part(first + i)];

@@ -19,6 +19,7 @@ COMMANDS = (
     "chat",
     "evaluate",
     "average",
+    "quantize",
     "curves",
     "presets",
     "info",

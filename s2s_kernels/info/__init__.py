@@ -44,6 +44,7 @@ def info() -> dict[str, Any]:
         "triton": _version("triton"),
         "cudnn": torch.backends.cudnn.version() if torch.cuda.is_available() else None,
         "cpu_capability": extension.cpu_capability() if extension else None,
+        "cpu_int8": extension.int8_lanes()[0] if extension else None,
         "threads": torch.get_num_threads(),
         "cores": extension.cores() if extension else None,
         "devices": devices,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from .. import ops
 from ..checks import check_choice, check_integer
 from ..ops.decoder_checks import FEEDS, LOCATIONS, NORMALIZATIONS
+from ..quantize import QuantizedWeights, quantize
 from ..reference import AttentionGRUOutput, AttentionLSTMOutput, SearchOutput, decoder
 from ..reference.additive_attention import valid_positions, zero_invalid
 from .attention import AdditiveAttention, DotAttention
@@ -203,6 +204,26 @@ class _AttentionRecurrent(nn.Module):
     ) -> SearchOutput:
         """As ``beam_search``, by `s2s_kernels.greedy_search`: no dimension n_best, and none of a beam's options."""
         return self._search(ops.greedy_search, state, memory, embedding, output, **options)
+
+    def quantize(self, output: nn.Linear, readout_layer: nn.Linear | None = None) -> QuantizedWeights:
+        """The matrices of a search in 8 bits, for the ``weights=`` of ``beam_search`` and ``greedy_search``.
+
+        Args:
+            output, readout_layer: those of the search.
+
+        Returns:
+            QuantizedWeights, see `s2s_kernels.quantize`. A later change of the weights does not come into it.
+        """
+        cell, query, feed = self.cell, self.attention.query_layer, self.feed_layer
+        return quantize(
+            w_query=None if query is None else query.weight,
+            weight_ih=cell.weight_ih,
+            weight_hh=cell.weight_hh,
+            w_feed=None if feed is None else feed.weight,
+            w_readout=None if readout_layer is None else readout_layer.weight,
+            w_output=output.weight,
+            layers=self._parts().get("layers", ()),
+        )
 
     def _search(
         self,

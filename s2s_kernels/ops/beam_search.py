@@ -8,9 +8,11 @@ from torch import Tensor
 
 from .. import reference, transforms
 from ..checks import of_ops, refuse
+from ..quantize import QuantizedWeights
 from ..reference import SearchOutput
 from . import decoder_search, registration
 from .search_checks import check, tokens
+from .shortlist import shortened, tokens_of
 
 
 def beam_search(
@@ -59,6 +61,8 @@ def beam_search(
     location: Literal["previous", "cumulative", "both"] = "previous",
     first_weights: Tensor | None = None,
     feed: Literal["tanh", "linear", "gate"] = "tanh",
+    weights: Literal["int8"] | QuantizedWeights | None = None,
+    shortlist: Tensor | None = None,
 ) -> SearchOutput:
     """The outputs Y of the largest ``log P(Y) / lp(Y) + cp(Y)`` that a beam finds (Wu et al. 2016, equation 14).
 
@@ -101,6 +105,12 @@ def beam_search(
         readout: "state", "state_context", "state_context_input" or, with order "after" and w_feed, "feed".
         w_readout, b_readout: (R, width of the features) and (R,), or None.
         return_weights: whether attention weights are kept and returned.
+        weights: "int8": the products with w_query, weight_ih, weight_hh, w_feed, w_readout, w_output and the matrices
+            of ``layers`` and ``transition`` are in 8 bits (docs/ops.md), on the CPU. What `s2s_kernels.quantize` made
+            of them: the same, without making them again; the matrices then say only their shapes.
+        shortlist: (K,) int64 or int32, in ascending order, ``eos`` among them: the tokens that a batch's outputs
+            may be made of. What is found is what a search finds whose other logits are -inf, but only these are
+            computed. Read on the host, so not under ``torch.compile(fullgraph=True)``.
 
     All other arguments are the parts of docs/ops.md, with their shapes, from ``layers`` (states are then (L, B, H)) to
     ``feed``; also values (B, S, N, D) of heads. Searches with parts are fused on the CPU; on cuda and Triton they run
@@ -127,8 +137,8 @@ def beam_search(
             "differentiation"
         )
     state = tuple(state) if isinstance(state, (tuple, list)) else (state,)
-    weights = (state, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh)
-    weights += (embedding, w_output, b_output)
+    decoder = (state, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh)
+    decoder += (embedding, w_output, b_output)
     options = {
         "bos": bos,
         "eos": eos,
@@ -155,17 +165,31 @@ def beam_search(
         feed,
     )  # fmt: skip
     plain = parts == decoder_search.PLAIN and scale is not True and getattr(values, "ndim", 3) != 4
-    plain = plain and (w_feed is None or order != "before")
+    plain = plain and (w_feed is None or order != "before") and weights is None
     if not plain:
         options |= zip(decoder_search.PARTS, parts, strict=True)
-    check(*weights, **options)
+    check(*decoder, **options)
     options |= {name: float(options[name]) for name in ("length_penalty", "coverage_penalty")}
     with torch.no_grad():
+        matrices = {"w_query": w_query, "weight_ih": weight_ih, "weight_hh": weight_hh, "w_feed": w_feed}
+        matrices |= {"w_readout": w_readout, "w_output": w_output, "layers": layers, "transition": transition}
+        packed = None
+        if isinstance(weights, QuantizedWeights) or (weights is not None and shortlist is None):
+            packed = decoder_search.in_8_bits(weights, keys, **matrices)
+        if shortlist is not None:
+            among = tokens_of(shortlist, w_output.shape[0], eos, keys)
+            *outputs, options = shortened(shortlist, among, embedding, w_output, b_output, options)
+            decoder = (*decoder[:-3], *outputs)
+            if packed is not None:
+                packed = packed.with_outputs(shortlist)
+            elif weights is not None:
+                packed = decoder_search.in_8_bits(weights, keys, **matrices | {"w_output": outputs[1]})
         if plain:
-            found = registration.run("beam_search", reference.beam_search, keys.device.type, *weights, **options)
+            found = registration.run("beam_search", reference.beam_search, keys.device.type, *decoder, **options)
         else:
-            found = decoder_search.search(*weights, **options)
-    return SearchOutput(*found)
+            found = decoder_search.search(*decoder, packed=packed, **options)
+        ids, *rest = found
+        return SearchOutput(ids if shortlist is None else shortlist.long()[ids], *rest)
 
 
 def check_plain(*weights, order="before", w_feed=None, **options):

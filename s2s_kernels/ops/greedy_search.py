@@ -25,8 +25,7 @@ def greedy_search(
     and a score of -inf.
 
     Args:
-        decoder, options: the arguments of `beam_search` up to ``b_output``, and those from ``lengths`` to
-            ``b_readout``.
+        decoder, options: the arguments of `beam_search` up to ``b_output``, and those from ``lengths`` on.
         bos, eos, max_length, forbidden, limits, return_weights: as in `beam_search`.
 
     Returns:

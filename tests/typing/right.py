@@ -43,6 +43,8 @@ def modules(embedding: nn.Embedding, output: nn.Linear) -> Tensor:
     out = decoder.forward(x, h0, values, lengths=lengths)
     both = lstm.forward(x, (h0, c0), values)
     found = decoder.beam_search(h0, values, embedding, output, bos=1, eos=2, max_length=9)
+    packed: sk.QuantizedWeights = decoder.quantize(output)
+    found = decoder.beam_search(h0, values, embedding, output, bos=1, eos=2, max_length=9, weights=packed)
     best = lstm.greedy_search((h0, c0), values, embedding, output, bos=1, eos=2, max_length=9)
     gru = sk.nn.GRU(3, 5, num_layers=2, bidirectional=True, batch_first=True)
     encoded, _ = gru(x, lengths=lengths)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from ..errors import S2SError
 from ..files import writing
 from .lines import report_cuts
-from .options import DeviceOption, FilesArgument, ModelArgument, pick_device, say, with_search_options
+from .options import DeviceOption, FilesArgument, ModelArgument, pick_device, say, say_of_8_bits, with_search_options
 
 
 @with_search_options
@@ -36,6 +36,7 @@ def evaluate(
     from ..translator import Translator
 
     translator = Translator.load(model, pick_device(device))
+    say_of_8_bits(translator, options)
     begun = begin_record(record, model, translator.config) if record else None  # what is wrong with it is said now
     pairs = read_pairs(files, say, **translator.config.reading)
     with tqdm(total=len(pairs), disable=None, unit="line", leave=False) as bar:

@@ -99,6 +99,14 @@ def with_search_options(command):
     return with_options(SearchOptions, {"beam": "Search"}, **said)(wrapper)
 
 
+def say_of_8_bits(translator, options):
+    """Where 8 bits are asked for, but the search is none that has them."""
+    from ..search.fused_search import step_reason
+
+    if options.quantize == "int8" and (why := step_reason(translator.model, translator.device.type, options)):
+        say(f"s2s: the weights stay float32, not int8: {why}.")
+
+
 FilesArgument = Annotated[
     list[Path], typer.Argument(help="One tab-separated file, or two parallel files: source and target.")
 ]

@@ -10,7 +10,7 @@ import typer
 from ..errors import S2SError
 from ..text.pairs import read_pairs
 from .lines import progress, read_chunks, report_cuts
-from .options import BatchOption, DeviceOption, ModelArgument, pick_device, say, with_search_options
+from .options import BatchOption, DeviceOption, ModelArgument, pick_device, say, say_of_8_bits, with_search_options
 
 
 @with_search_options
@@ -40,6 +40,7 @@ def translate(
 
     how = {"replace_unknown": replace_unknown, "dictionary": words, "batch": batch, "generator": options.generator()}
     translator = Translator.load(model, pick_device(device))
+    say_of_8_bits(translator, options)
     number = 0
     with progress(total) as bar:
         for chunk in chunks:

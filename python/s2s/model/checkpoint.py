@@ -5,16 +5,21 @@
 - source.vocab, target.vocab: JSON for words and characters, else sentencepiece's own format; with
   ``shared_vocab`` there is only the first
 - history.json: one record a validation
+
+A checkpoint of ``s2s quantize`` has version 4, and in model.safetensors, for each matrix of a search, the integers
+(N, K) int8 under its name and ``<name>.scale`` (N,) float32: the weight is their product.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+
+from s2s_kernels.quantize import quantize_matrix
 
 from ..errors import S2SError, shown
 from ..files import AnyPath, read_bytes, read_json, read_set, save_set, to_json, write_file, writing
@@ -24,7 +29,8 @@ from .seq2seq import Seq2Seq, outline
 
 MANIFEST, WEIGHTS, VOCABULARIES = "config.json", "model.safetensors", ("source.vocab", "target.vocab")
 # Fields of the Config that came with a version say so (config.option); version 1 had no checksums.
-FORMAT, VERSION, WITHOUT_CHECKSUMS = "s2s checkpoint", 4, 1
+FORMAT, VERSION, WITHOUT_CHECKSUMS, IN_8_BITS = "s2s checkpoint", 4, 1, 5
+SCALE = ".scale"
 
 
 def save_checkpoint(
@@ -33,13 +39,21 @@ def save_checkpoint(
     source_vocab: AnyVocabulary,
     target_vocab: AnyVocabulary,
     history: Sequence[dict[str, Any]] = (),
+    in_8_bits: Collection[str] = (),
 ) -> None:
-    """Writes the folder, in the place of the checkpoint that is there; at every moment one of the two is whole."""
+    """Writes the folder, in the place of the checkpoint that is there; at every moment one of the two is whole.
+
+    ``in_8_bits``: names of the matrices to write so.
+    """
     folder, config = Path(folder), model.config
     vocabularies = (source_vocab,) if config.shared_vocab else (source_vocab, target_vocab)
-    contents = {WEIGHTS: serialise(model.state_dict())}
+    weights = model.state_dict()
+    for name in in_8_bits:
+        weights[name], weights[name + SCALE] = quantize_matrix(name, weights[name])
+    contents = {WEIGHTS: serialise(weights)}
     contents |= {name: vocab.to_bytes() for name, vocab in zip(VOCABULARIES, vocabularies)}
-    save_set(folder, MANIFEST, {"format": FORMAT, "version": VERSION, "config": config.to_dict()}, contents)
+    version = IN_8_BITS if in_8_bits else VERSION
+    save_set(folder, MANIFEST, {"format": FORMAT, "version": version, "config": config.to_dict()}, contents)
     with writing(folder):
         write_file(folder / "history.json", to_json(list(history)))
 
@@ -80,10 +94,10 @@ def checked_config(values: Any, path: AnyPath) -> Config:
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise S2SError(f"{path.parent} is no checkpoint of s2s.")
     version = values.get("version")
-    if type(version) is not int or not WITHOUT_CHECKSUMS <= version <= VERSION:
+    if type(version) is not int or not WITHOUT_CHECKSUMS <= version <= IN_8_BITS:
         raise S2SError(
             f"{path.parent} is a checkpoint of version {shown(version)}, but this s2s reads versions "
-            f"{WITHOUT_CHECKSUMS} to {VERSION}."
+            f"{WITHOUT_CHECKSUMS} to {IN_8_BITS}."
         )
     try:
         # A field that is missing is a default only where there was no such field yet; a new one needs a new version.
@@ -110,8 +124,23 @@ def load_checkpoint(folder: AnyPath, device: torch.device | str = "cpu") -> tupl
         _, contents = read_set(folder, MANIFEST, names)
     vocabularies = [read_vocabulary(config, contents[name], folder / name) for name in wanted[1:]]
     weights = deserialise(contents[WEIGHTS], folder / WEIGHTS)
+    if values["version"] == IN_8_BITS:
+        weights = wide(weights, folder / WEIGHTS)
     model = model_of(config, vocabularies[0], vocabularies[-1], weights, folder / WEIGHTS)
+    model.in_8_bits = values["version"] == IN_8_BITS
     return model.to(torch.device(device)).eval(), vocabularies[0], vocabularies[-1]
+
+
+def wide(weights: dict[str, torch.Tensor], path: AnyPath) -> dict[str, torch.Tensor]:
+    """In float32 what is there in 8 bits."""
+    found = {name: x for name, x in weights.items() if not name.endswith(SCALE)}
+    for name in [name for name in weights if name not in found]:
+        scale, x = weights[name], found.get(name.removesuffix(SCALE))
+        fits = x is not None and x.dtype == torch.int8 and x.dim() == 2 and scale.shape == x.shape[:1]
+        if not fits or scale.dtype != torch.float32:
+            raise S2SError(f"{path} does not fit the model that it is for: {shown(name)} is of no matrix of 8 bits.")
+        found[name.removesuffix(SCALE)] = x.float() * scale[:, None]
+    return found
 
 
 def model_of(

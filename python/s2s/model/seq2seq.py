@@ -33,6 +33,7 @@ class Seq2Seq(nn.Module):
     def __init__(self, config: Config, source_size: int, target_size: int) -> None:
         super().__init__()
         self.config = config
+        self.in_8_bits = False  # whether its weights were of 8 bits in the file that they come from
         self.encoder = Encoder(source_size, config)
         if config.attention == "fixed":
             self.summary = nn.Linear(config.memory_size, config.memory_size)

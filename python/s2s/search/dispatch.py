@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..errors import S2SError
 from .beam import beam_search
 from .fused_search import fused_search, step_reason
 from .greedy_search import greedy
@@ -31,10 +32,12 @@ def search(
         attention: whether the Hypotheses get their attention weights.
 
     Raises:
-        S2SError: attention or a coverage penalty asked of a model that has no weights.
+        S2SError: 8 bits on a GPU, or attention or a coverage penalty asked of a model that has no weights.
     """
     if attention or options.coverage_penalty:
         need_attention(model)
+    if options.quantize == "int8" and source.device.type != "cpu":
+        raise S2SError(f"quantize is 'int8' on {source.device}, expected the CPU, which has kernels for 8 bits.")
     max_length = options.max_length or model.config.max_length
     common = {
         "no_repeat_ngram": options.no_repeat_ngram,

@@ -33,6 +33,9 @@ class SearchOptions:
     )
     no_repeat_ngram: int = option(0, "No output has the same so many tokens in a row twice; 0 for no such limit.", 0)
     allow_unknown: bool = option(False, "Let outputs have <unk> in them.")
+    quantize: Literal["none", "int8"] = option(
+        "none", "Weights of 8 bits, on a CPU; float32 where a search is no single op (s2s train --explain says)."
+    )
     sample: bool = option(False, "Draw outputs at random.")
     temperature: float = option(1.0, "Of sampling: above 1 more even, below 1 more like greedy search.", 0, 100)
     top_k: int = option(0, "Sample among the k most probable tokens only, 0 for all.", 0)
