@@ -21,7 +21,7 @@ def draw(report, folder):
             figure.savefig(paths[-1], dpi=120)
             plt.close(figure)
 
-    save("telling", ratios(selection.telling(report), title(report)))
+    save("telling", ratios(selection.telling(report.rows), title(report)))
     found = selection.cases(report.rows)
     for dtype, device in dict.fromkeys(key[2:4] for key in found):
         chosen = {key: case for key, case in found.items() if key[2:4] == (dtype, device)}
