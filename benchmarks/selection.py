@@ -1,7 +1,6 @@
 """Rows as the pages and pictures want them: by case, without what says nothing, what was disturbed marked."""
 
 from .cases import FORWARD, TRAINING
-from .report import Report
 
 OURS = "s2s_kernels"
 PEERS = (
@@ -67,12 +66,10 @@ def disturbed(ours: dict, row: dict) -> bool:
     return max(relative(x) for x in (ours["seconds"], row["seconds"], row["ratio"])) > SPREAD
 
 
-def telling(report: Report) -> dict[tuple, dict[str, dict]]:
+def telling(rows: list[dict]) -> dict[tuple, dict[str, dict]]:
     """The cases that the README shows; where none of TELLING is there, as on a GPU, the first undisturbed ones."""
     quiet = {
-        key: case
-        for key, case in cases(report.rows).items()
-        if not any(disturbed(case[OURS], row) for row in peers(case))
+        key: case for key, case in cases(rows).items() if not any(disturbed(case[OURS], row) for row in peers(case))
     }
     wanted = [key for name in TELLING for key in quiet if key[:3] == name]
     return {key: quiet[key] for key in list(wanted or quiet)[:MOST]}

@@ -49,7 +49,7 @@ def short(report):
     """The cases that matter, undisturbed: one line each."""
     head = ["", "case", "dtype", "ms", "eager ÷ ours", "other ÷ ours"]
     lines = []
-    for key, case in telling(report).items():
+    for key, case in telling(report.rows).items():
         ours = case[OURS]
         lines.append(
             [what(key), f"{key[1]}: {dims(ours)}", key[2], milliseconds(ours["seconds"]), *eager_and_others(case)]

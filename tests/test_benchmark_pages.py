@@ -42,7 +42,7 @@ def test_the_pages_are_what_the_results_say(page):
 
 def test_a_disturbed_row_is_marked_and_no_gain():
     made = report([*BUSY, *QUIET, *LOSS])
-    assert [key[:2] for key in selection.telling(made)] == [("attention_gru", "C2"), ("lstm", "C2")]
+    assert [key[:2] for key in selection.telling(made.rows)] == [("attention_gru", "C2"), ("lstm", "C2")]
     everything, short = tables.table("speed", made), tables.table("short", made)
     assert "**9.00 †**" in everything and "† disturbed" in everything and "**2.50**" in everything
     assert "9.00" not in short and "†" not in short and "0.50 nn.LSTM" in short

@@ -25,7 +25,7 @@ def draw(report, folder):
     if suite == "busy":
         save("beside", busy(report, f"{title(report)}, float32"))
         return paths
-    save("telling", ratios(selection.telling(report), title(report)))
+    save("telling", ratios(selection.telling(report.rows), title(report)))
     found = selection.cases(report.rows)
     for dtype, device in dict.fromkeys(key[2:4] for key in found):
         chosen = {key: case for key, case in found.items() if key[2:4] == (dtype, device)}
