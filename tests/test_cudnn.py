@@ -63,7 +63,7 @@ ROUNDED = [pytest.param("cuda", dtype, marks=pytest.mark.gpu) for dtype in DTYPE
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.parametrize(("op", "form"), CASES, ids=str)
 def test_parity(device, op, form, sizes, dtype):
-    inputs = sequence_inputs(op, **dict(zip("BTIH", sizes, strict=True)), **FORMS[form])
+    inputs = sequence_inputs(op, **dict(zip("BTIH", sizes, strict=True)) | FORMS[form])
     assert_parity(op, inputs, dtype, Target(device, "cudnn"))
 
 

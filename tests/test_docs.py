@@ -13,7 +13,7 @@ import s2s_kernels as sk
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-NO_OPS = {"backend", "convert", "info", "nn", "revert", "weights", "__version__"}
+NO_OPS = {"backend", "convert", "info", "nn", "quantize", "QuantizedWeights", "revert", "weights", "__version__"}
 OPS = sorted(set(sk.__all__) - NO_OPS)
 TRAINED = [name for name in OPS if not name.endswith("_search")]
 

@@ -61,7 +61,8 @@ def test_a_wrong_number_is_found(monkeypatch):
         pytest.skip("the reference stands in for the kernels, and both are wrong")
     [(case, error)] = hunt.hunt(of_steps, 0, 50, lambda case: None, derandomize=True)
     assert "lstm_step torch." in str(error) and "h: error" in str(error)
-    assert case.form["B"] in (3, 4)
+    # Hypothesis draws numbers of whatever modules are loaded too, and so from case to case makes it less or more small.
+    assert 2 < case.form["B"] < 9
     again = eval(repr(case), {"Case": Case})
     with pytest.raises(AssertionError, match="h: error"):
         again.run()

@@ -105,8 +105,8 @@ def test_damage(tmp_path):
     out = tmp_path / "narrow"
     assert exit_code("quantize", save(tmp_path / "model"), "--out", out) == 0
     manifest = json.loads((out / "config.json").read_text())
-    assert manifest["version"] == 4
-    (out / "config.json").write_text(json.dumps(manifest | {"version": 3}))
+    assert manifest["version"] == 5
+    (out / "config.json").write_text(json.dumps(manifest | {"version": 4}))
     with pytest.raises(S2SError, match=r"is torch\.int8, expected torch\.float32|is too many"):
         s2s.load(out)
     tensors = load_file(out / WEIGHTS)

@@ -13,6 +13,7 @@
 #endif
 
 #include <algorithm>
+#include <optional>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -159,7 +160,13 @@ class Pool {
 
   void work() {
     ask_for_short_turns();
-    KeepAtenHere always;
+    std::optional<KeepAtenHere> always;
+    {
+      // One after the other: a thread's first question makes ATen look at a pool of its own, which in a child of fork
+      // it replaces then, and two at once find none.
+      std::lock_guard lock(mutex_);
+      always.emplace();
+    }
     for (;;) {
       int32_t turn = turn_.load(), index = 0;
       while (Job* job = join(index)) {
