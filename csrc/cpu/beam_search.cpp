@@ -76,38 +76,38 @@ class BeamSearch {
     std::vector<Barrier> barriers(threads_ + 1);
     Barrier& all = barriers[threads_];
     place_rows(0);
-    run_threads(threads_, {work_ * in_.batch * k_ * steps_, 10.0 * steps_}, barriers,
-                [&](int64_t index, int64_t count) {
-                  decoder_.prepare(index, threads_);
-                  scratch_[index].resize(candidates_);
-                  for (auto [i, end] = split(rows_, count, index); i < end; i++) decoder_.start(i, options_.bos);
-                  all.wait(count);
-                  for (int64_t t = 0; rows_ > 0; t++) {
-                    // Rows and words are divided, which decides how sums are rounded, as for all threads, however
-                    // many have come.
-                    int64_t groups = groups_of(rows_, threads_), parts = threads_ / groups;
-                    int64_t teams = std::min(groups, count), size = count / teams, mine = index / size;
-                    Team team{index % size, size, &barriers[mine]};
-                    auto [group, end_group] = split(groups, teams, std::min(mine, teams));
-                    for (; mine < teams && group < end_group; group++) {
-                      auto [first, last] = split(rows_, groups, group);
-                      if (t == 0) decoder_.make_first_feed(team, index, first, last - first);
-                      decoder_.step(team, index, parts, first, last - first, t == 0);
-                    }
-                    all.wait(count);
-                    // With few rows the first thread is done before the others could have been told.
-                    int64_t choosers = teams == 1 ? 1 : count;
-                    if (index < choosers) {
-                      for (auto [i, end] = split(alive_.size(), choosers, index); i < end; i++)
-                        choose(alive_[i], t, parts, scratch_[index].data());
-                      all.wait(choosers);
-                      if (index == 0) place_rows(t + 1);
-                      all.wait(choosers);
-                      for (auto [i, end] = split(rows_, choosers, index); i < end; i++) advance(i);
-                    }
-                    all.wait(count);
-                  }
-                });
+    const threads::Stages stages{work_ * in_.batch * k_ * steps_, 10.0 * steps_};
+    run_threads(threads_, stages, barriers, [&](int64_t index, int64_t count) {
+      decoder_.prepare(index);
+      scratch_[index].resize(candidates_);
+      for (auto [i, end] = split(rows_, count, index); i < end; i++) decoder_.start(i, options_.bos);
+      all.wait(count);
+      for (int64_t t = 0; rows_ > 0; t++) {
+        // Rows and words are divided, which decides how sums are rounded, as for all threads, however
+        // many have come.
+        int64_t groups = groups_of(rows_, threads_), parts = threads_ / groups;
+        int64_t teams = std::min(groups, count), size = count / teams, mine = index / size;
+        Team team{index % size, size, &barriers[mine]};
+        auto [group, end_group] = split(groups, teams, std::min(mine, teams));
+        for (; mine < teams && group < end_group; group++) {
+          auto [first, last] = split(rows_, groups, group);
+          if (t == 0) decoder_.make_first_feed(team, index, first, last - first);
+          decoder_.step(team, index, parts, first, last - first, t == 0);
+        }
+        all.wait(count);
+        // With few rows the first thread is done before the others could have been told.
+        int64_t choosers = teams == 1 ? 1 : count;
+        if (index < choosers) {
+          for (auto [i, end] = split(alive_.size(), choosers, index); i < end; i++)
+            choose(alive_[i], t, parts, scratch_[index].data());
+          all.wait(choosers);
+          if (index == 0) place_rows(t + 1);
+          all.wait(choosers);
+          for (auto [i, end] = split(rows_, choosers, index); i < end; i++) advance(i);
+        }
+        all.wait(count);
+      }
+    });
   }
 
   // ids (B, n, steps), filled with </s>; lengths and scores (B, n), 0 and -inf; weights (B, n, steps, S), 0 or empty.

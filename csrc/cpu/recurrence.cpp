@@ -74,53 +74,51 @@ void forward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& sa
   int64_t h_stride = h_buffer.stride(0);
   CellKernels<T> cell(gates);
   bool has_cell = gates == kLstm, keep_cells = has_cell && (save || in.resets.defined());
-  run_teams(in.batch, {2.0 * in.batch * steps * hidden * wide, 2.0 * steps},
-            [&](int64_t index, int64_t groups, const Team& team) {
-              Group group(rows, index, groups);
-              T *h = data<T>(h_buffer) + group.offset * h_stride, *c = data<T>(c_buffer) + group.offset * hidden;
-              T* gates_h = data<T>(gates_buffer) + group.offset * wide;
-              auto [begin, end] = team.part(hidden);
-              int64_t count = group.rows.size();
-              auto reset = [&](int64_t i, int64_t step) {
-                int64_t b = group.rows[i];
-                if (!in.resets.defined() || step >= rows.lengths[b]) return;
-                int64_t at = b * steps + rows.time(b, step);
-                if (!in.reset(at)) return;
-                copy_or_zero(h + i * h_stride + begin, in.reset_h, at * hidden + begin, end - begin);
-                if (has_cell) copy_or_zero(c + i * hidden + begin, in.reset_c, at * hidden + begin, end - begin);
-              };
-              for (int64_t i = 0; i < count; i++) {
-                std::copy_n(data<T>(in.h0) + group.rows[i] * hidden + begin, end - begin, h + i * h_stride + begin);
-                if (has_cell)
-                  std::copy_n(data<T>(in.c0) + group.rows[i] * hidden + begin, end - begin, c + i * hidden + begin);
-                reset(i, 0);
-              }
-              team.sync();
-              for (int64_t step = 0; step < group.longest; step++) {
-                int64_t running = group.running(step);
-                weight.apply(team, running, h, h_stride, gates_h, wide, data<T>(in.bias_hh), false);
-                team.sync();
-                for (int64_t i = 0; i < running; i++) {
-                  int64_t b = group.rows[i], at = b * steps + rows.time(b, step);
-                  T *row = data<T>(saved) + at * 4 * hidden, *h_row = h + i * h_stride, *c_row = c + i * hidden;
-                  cell.forward(row, gates_h + i * wide, h_row, c_row, h_row, c_row, save ? row : nullptr, hidden, begin,
-                               end);
-                  std::copy_n(h_row + begin, end - begin, data<T>(output) + at * hidden + begin);
-                  if (keep_cells) std::copy_n(c_row + begin, end - begin, data<T>(cells) + at * hidden + begin);
-                  reset(i, step + 1);
-                }
-                team.sync();
-              }
-              for (int64_t i = 0; i < count; i++) {
-                int64_t b = group.rows[i];
-                std::copy_n(h + i * h_stride + begin, end - begin, data<T>(h_n) + b * hidden + begin);
-                if (has_cell) std::copy_n(c + i * hidden + begin, end - begin, data<T>(c_n) + b * hidden + begin);
-                for (int64_t t = rows.lengths[b]; t < steps; t++) {
-                  std::fill_n(data<T>(output) + (b * steps + t) * hidden + begin, end - begin, T(0));
-                  if (keep_cells) std::fill_n(data<T>(cells) + (b * steps + t) * hidden + begin, end - begin, T(0));
-                }
-              }
-            });
+  const threads::Stages stages{2.0 * in.batch * steps * hidden * wide, 2.0 * steps};
+  run_teams(in.batch, stages, [&](int64_t index, int64_t groups, const Team& team) {
+    Group group(rows, index, groups);
+    T *h = data<T>(h_buffer) + group.offset * h_stride, *c = data<T>(c_buffer) + group.offset * hidden;
+    T* gates_h = data<T>(gates_buffer) + group.offset * wide;
+    auto [begin, end] = team.part(hidden);
+    int64_t count = group.rows.size();
+    auto reset = [&](int64_t i, int64_t step) {
+      int64_t b = group.rows[i];
+      if (!in.resets.defined() || step >= rows.lengths[b]) return;
+      int64_t at = b * steps + rows.time(b, step);
+      if (!in.reset(at)) return;
+      copy_or_zero(h + i * h_stride + begin, in.reset_h, at * hidden + begin, end - begin);
+      if (has_cell) copy_or_zero(c + i * hidden + begin, in.reset_c, at * hidden + begin, end - begin);
+    };
+    for (int64_t i = 0; i < count; i++) {
+      std::copy_n(data<T>(in.h0) + group.rows[i] * hidden + begin, end - begin, h + i * h_stride + begin);
+      if (has_cell) std::copy_n(data<T>(in.c0) + group.rows[i] * hidden + begin, end - begin, c + i * hidden + begin);
+      reset(i, 0);
+    }
+    team.sync();
+    for (int64_t step = 0; step < group.longest; step++) {
+      int64_t running = group.running(step);
+      weight.apply(team, running, h, h_stride, gates_h, wide, data<T>(in.bias_hh), false);
+      team.sync();
+      for (int64_t i = 0; i < running; i++) {
+        int64_t b = group.rows[i], at = b * steps + rows.time(b, step);
+        T *row = data<T>(saved) + at * 4 * hidden, *h_row = h + i * h_stride, *c_row = c + i * hidden;
+        cell.forward(row, gates_h + i * wide, h_row, c_row, h_row, c_row, save ? row : nullptr, hidden, begin, end);
+        std::copy_n(h_row + begin, end - begin, data<T>(output) + at * hidden + begin);
+        if (keep_cells) std::copy_n(c_row + begin, end - begin, data<T>(cells) + at * hidden + begin);
+        reset(i, step + 1);
+      }
+      team.sync();
+    }
+    for (int64_t i = 0; i < count; i++) {
+      int64_t b = group.rows[i];
+      std::copy_n(h + i * h_stride + begin, end - begin, data<T>(h_n) + b * hidden + begin);
+      if (has_cell) std::copy_n(c + i * hidden + begin, end - begin, data<T>(c_n) + b * hidden + begin);
+      for (int64_t t = rows.lengths[b]; t < steps; t++) {
+        std::fill_n(data<T>(output) + (b * steps + t) * hidden + begin, end - begin, T(0));
+        if (keep_cells) std::fill_n(data<T>(cells) + (b * steps + t) * hidden + begin, end - begin, T(0));
+      }
+    }
+  });
 }
 
 // Fills grad_gates (B * T, 4H), rows apart, zero past a row's length, and grad_h, grad_c (B, H), the initial state's;
@@ -137,61 +135,59 @@ void backward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& g
   int64_t gates_stride = gates_buffer.stride(0), grad_stride = grad_gates.stride(0);
   CellKernels<T> cell(gates);
   bool has_cell = gates == kLstm;
-  run_teams(
-      in.batch, {2.0 * in.batch * steps * hidden * wide, 2.0 * steps},
-      [&](int64_t index, int64_t groups, const Team& team) {
-        Group group(rows, index, groups);
-        T *grad_h = data<T>(h_buffer) + group.offset * hidden, *grad_c = data<T>(c_buffer) + group.offset * hidden;
-        T* grad_gates_h = data<T>(gates_buffer) + group.offset * gates_stride;
-        auto [begin, end] = team.part(hidden);
-        int64_t count = group.rows.size();
-        auto take = [&](T* grad, const Tensor& to, int64_t at) {
-          if (to.defined()) std::copy_n(grad + begin, end - begin, data<T>(to) + at * hidden + begin);
-          std::fill_n(grad + begin, end - begin, T(0));
+  const threads::Stages stages{2.0 * in.batch * steps * hidden * wide, 2.0 * steps};
+  run_teams(in.batch, stages, [&](int64_t index, int64_t groups, const Team& team) {
+    Group group(rows, index, groups);
+    T *grad_h = data<T>(h_buffer) + group.offset * hidden, *grad_c = data<T>(c_buffer) + group.offset * hidden;
+    T* grad_gates_h = data<T>(gates_buffer) + group.offset * gates_stride;
+    auto [begin, end] = team.part(hidden);
+    int64_t count = group.rows.size();
+    auto take = [&](T* grad, const Tensor& to, int64_t at) {
+      if (to.defined()) std::copy_n(grad + begin, end - begin, data<T>(to) + at * hidden + begin);
+      std::fill_n(grad + begin, end - begin, T(0));
+    };
+    for (int64_t i = 0; i < count; i++) {
+      int64_t b = group.rows[i];
+      copy_or_zero(grad_h + i * hidden + begin, grad_h_n, b * hidden + begin, end - begin);
+      if (has_cell) copy_or_zero(grad_c + i * hidden + begin, grad_c_n, b * hidden + begin, end - begin);
+      for (int64_t t = rows.lengths[b]; t < steps; t++)
+        for (int64_t gate = 0; gate < 4; gate++)
+          std::fill_n(data<T>(grad_gates) + (b * steps + t) * grad_stride + gate * hidden + begin, end - begin, T(0));
+    }
+    for (int64_t step = group.longest - 1; step >= 0; step--) {
+      int64_t running = group.running(step);
+      for (int64_t i = 0; i < running; i++) {
+        int64_t b = group.rows[i], at = b * steps + rows.time(b, step), before = rows.previous(b, step);
+        auto state = [&](const Tensor& all, const Tensor& first, const Tensor& reset) -> const T* {
+          if (in.reset(at)) return reset.defined() ? data<T>(reset) + at * hidden : zeros.data();
+          return before < 0 ? data<T>(first) + b * hidden : data<T>(all) + (b * steps + before) * hidden;
         };
-        for (int64_t i = 0; i < count; i++) {
-          int64_t b = group.rows[i];
-          copy_or_zero(grad_h + i * hidden + begin, grad_h_n, b * hidden + begin, end - begin);
-          if (has_cell) copy_or_zero(grad_c + i * hidden + begin, grad_c_n, b * hidden + begin, end - begin);
-          for (int64_t t = rows.lengths[b]; t < steps; t++)
-            for (int64_t gate = 0; gate < 4; gate++)
-              std::fill_n(data<T>(grad_gates) + (b * steps + t) * grad_stride + gate * hidden + begin, end - begin,
-                          T(0));
-        }
-        for (int64_t step = group.longest - 1; step >= 0; step--) {
-          int64_t running = group.running(step);
-          for (int64_t i = 0; i < running; i++) {
-            int64_t b = group.rows[i], at = b * steps + rows.time(b, step), before = rows.previous(b, step);
-            auto state = [&](const Tensor& all, const Tensor& first, const Tensor& reset) -> const T* {
-              if (in.reset(at)) return reset.defined() ? data<T>(reset) + at * hidden : zeros.data();
-              return before < 0 ? data<T>(first) + b * hidden : data<T>(all) + (b * steps + before) * hidden;
-            };
-            T *h_row = grad_h + i * hidden, *c_row = grad_c + i * hidden;
-            if (grad_output.defined())
-              kernels<T>().add(h_row + begin, data<T>(grad_output) + at * hidden + begin, end - begin);
-            if (grad_cells.defined())
-              kernels<T>().add(c_row + begin, data<T>(grad_cells) + at * hidden + begin, end - begin);
-            cell.backward(data<T>(saved) + at * 4 * hidden, state(output, in.h0, in.reset_h),
-                          has_cell ? state(cells, in.c0, in.reset_c) : nullptr,
-                          has_cell ? data<T>(cells) + at * hidden : nullptr, h_row, c_row,
-                          data<T>(grad_gates) + at * grad_stride, grad_gates_h + i * gates_stride, hidden, begin, end);
-          }
-          team.sync();
-          weight.apply(team, running, grad_gates_h, gates_stride, grad_h, hidden, nullptr, true);
-          team.sync();
-          for (int64_t i = 0; i < running && in.resets.defined(); i++) {
-            int64_t b = group.rows[i], at = b * steps + rows.time(b, step);
-            if (!in.reset(at)) continue;
-            take(grad_h + i * hidden, grad_reset_h, at);
-            if (has_cell) take(grad_c + i * hidden, grad_reset_c, at);
-          }
-        }
-        for (int64_t i = 0; i < count; i++) {
-          int64_t to = group.rows[i] * hidden + begin;
-          std::copy(grad_h + i * hidden + begin, grad_h + i * hidden + end, data<T>(grad_h0) + to);
-          if (has_cell) std::copy(grad_c + i * hidden + begin, grad_c + i * hidden + end, data<T>(grad_c0) + to);
-        }
-      });
+        T *h_row = grad_h + i * hidden, *c_row = grad_c + i * hidden;
+        if (grad_output.defined())
+          kernels<T>().add(h_row + begin, data<T>(grad_output) + at * hidden + begin, end - begin);
+        if (grad_cells.defined())
+          kernels<T>().add(c_row + begin, data<T>(grad_cells) + at * hidden + begin, end - begin);
+        cell.backward(data<T>(saved) + at * 4 * hidden, state(output, in.h0, in.reset_h),
+                      has_cell ? state(cells, in.c0, in.reset_c) : nullptr,
+                      has_cell ? data<T>(cells) + at * hidden : nullptr, h_row, c_row,
+                      data<T>(grad_gates) + at * grad_stride, grad_gates_h + i * gates_stride, hidden, begin, end);
+      }
+      team.sync();
+      weight.apply(team, running, grad_gates_h, gates_stride, grad_h, hidden, nullptr, true);
+      team.sync();
+      for (int64_t i = 0; i < running && in.resets.defined(); i++) {
+        int64_t b = group.rows[i], at = b * steps + rows.time(b, step);
+        if (!in.reset(at)) continue;
+        take(grad_h + i * hidden, grad_reset_h, at);
+        if (has_cell) take(grad_c + i * hidden, grad_reset_c, at);
+      }
+    }
+    for (int64_t i = 0; i < count; i++) {
+      int64_t to = group.rows[i] * hidden + begin;
+      std::copy(grad_h + i * hidden + begin, grad_h + i * hidden + end, data<T>(grad_h0) + to);
+      if (has_cell) std::copy(grad_c + i * hidden + begin, grad_c + i * hidden + end, data<T>(grad_c0) + to);
+    }
+  });
 }
 
 // Rows (B * T) that the steps of the loop read, for the gradient of a weight: row(b, step) at the time of that step.

@@ -84,8 +84,8 @@ class SearchDecoder {
   }
 
   // Once in every thread, before all else.
-  void prepare(int64_t thread, int64_t count) {
-    int64_t rows = rows_.size();
+  void prepare(int64_t thread) {
+    int64_t rows = rows_.size(), count = logits_.size();
     logits_[thread].resize(std::max(std::min(kRowsOfATeam, rows), rows / count + 1) * kBlock);
   }
 

@@ -3,7 +3,7 @@
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/mm.h>
 
-#include "cell.h"
+#include "step.h"
 
 namespace s2s::cpu {
 
@@ -17,13 +17,6 @@ void linear(const Tensor& a, const Tensor& weight, const Tensor& bias, Tensor to
     at::addmm_out(to, bias, a, weight.t());
   else
     at::mm_out(to, a, weight.t());
-}
-
-template <class F>
-void for_rows(const RecurrenceArguments& in, const F& f) {
-  parallel_for(0, in.batch, 1 + 4096 / (in.hidden + 1), [&](int64_t begin, int64_t end) {
-    for (int64_t b = begin; b < end; b++) f(b);
-  });
 }
 
 }  // namespace
@@ -41,14 +34,16 @@ void single_step_forward(int64_t gates, const RecurrenceArguments& in, const Ten
   dispatch(in.x, [&](auto zero) {
     using T = decltype(zero);
     CellKernels<T> cell(gates);
-    for_rows(in, [&](int64_t b) {
-      T *row = data<T>(saved) + b * 4 * hidden, *h = data<T>(h_n) + b * hidden;
-      T* c = gates == kLstm ? data<T>(c_n) + b * hidden : nullptr;
-      const T* c0 = gates == kLstm ? data<T>(in.c0) + b * hidden : nullptr;
-      cell.forward(row, data<T>(of_h) + b * wide, data<T>(in.h0) + b * hidden, c0, h, c, save ? row : nullptr, hidden,
-                   0, hidden);
-      std::copy_n(h, hidden, data<T>(output) + b * hidden);
-      if (c && save) std::copy_n(c, hidden, data<T>(cells) + b * hidden);
+    for_rows(in, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; b++) {
+        T *row = data<T>(saved) + b * 4 * hidden, *h = data<T>(h_n) + b * hidden;
+        T* c = gates == kLstm ? data<T>(c_n) + b * hidden : nullptr;
+        const T* c0 = gates == kLstm ? data<T>(in.c0) + b * hidden : nullptr;
+        cell.forward(row, data<T>(of_h) + b * wide, data<T>(in.h0) + b * hidden, c0, h, c, save ? row : nullptr, hidden,
+                     0, hidden);
+        std::copy_n(h, hidden, data<T>(output) + b * hidden);
+        if (c && save) std::copy_n(c, hidden, data<T>(cells) + b * hidden);
+      }
     });
   });
 }
@@ -61,15 +56,17 @@ void single_step_backward(int64_t gates, const RecurrenceArguments& in, const Te
   dispatch(in.x, [&](auto zero) {
     using T = decltype(zero);
     CellKernels<T> cell(gates);
-    for_rows(in, [&](int64_t b) {
-      int64_t at = b * hidden;
-      T *h = data<T>(to.h0) + at, *c = gates == kLstm ? data<T>(to.c0) + at : nullptr;
-      copy_or_zero(h, grad_h_n, at, hidden);
-      if (grad_output.defined()) kernels<T>().add(h, data<T>(grad_output) + at, hidden);
-      if (c) copy_or_zero(c, grad_c_n, at, hidden);
-      cell.backward(data<T>(saved) + 4 * at, data<T>(in.h0) + at, c ? data<T>(in.c0) + at : nullptr,
-                    c ? data<T>(cells) + at : nullptr, h, c, data<T>(grad_gates) + b * grad_gates.stride(0),
-                    data<T>(of_h) + b * wide, hidden, 0, hidden);
+    for_rows(in, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; b++) {
+        int64_t at = b * hidden;
+        T *h = data<T>(to.h0) + at, *c = gates == kLstm ? data<T>(to.c0) + at : nullptr;
+        copy_or_zero(h, grad_h_n, at, hidden);
+        if (grad_output.defined()) kernels<T>().add(h, data<T>(grad_output) + at, hidden);
+        if (c) copy_or_zero(c, grad_c_n, at, hidden);
+        cell.backward(data<T>(saved) + 4 * at, data<T>(in.h0) + at, c ? data<T>(in.c0) + at : nullptr,
+                      c ? data<T>(cells) + at : nullptr, h, c, data<T>(grad_gates) + b * grad_gates.stride(0),
+                      data<T>(of_h) + b * wide, hidden, 0, hidden);
+      }
     });
   });
   Tensor of_x = grad_gates.narrow(1, 0, wide), h0 = to.h0, x = in.x.select(1, 0);

@@ -8,8 +8,8 @@
 namespace s2s::cpu {
 
 // f(begin, end) of rows that are worth a thread.
-template <class F>
-void for_rows(const StepArguments& in, const F& f) {
+template <class Arguments, class F>
+void for_rows(const Arguments& in, const F& f) {
   parallel_for(0, in.batch, 1 + 4096 / (in.hidden + 1), f);
 }
 
