@@ -15,6 +15,7 @@ from processes_worker import CASES, curve, stop_late, trainer
 from test_s2s_cli import TINY
 from test_s2s_training import setting
 
+from s2s.cli import run
 from s2s.model.presets import PRESETS
 from s2s.training.state import load_state
 
@@ -116,9 +117,22 @@ def test_who_is_left_says_so_and_ends(tmp_path, gone, how):
 
 @pytest.mark.slow
 def test_a_mistake_is_said_once(tmp_path):
+    """Even where the first process, which says it, comes last: torchrun ends it when another has gone."""
     (tmp_path / "pairs.tsv").write_text("a\tb\n")
+    (tmp_path / "sitecustomize.py").write_text("import os, time\ntime.sleep(2 * (os.environ.get('RANK') == '0'))\n")
+    variables = environment()
+    variables["PYTHONPATH"] += f":{tmp_path}"
     for words, message in ((["none.tsv"], "none.tsv does not exist"), (["pairs.tsv", "--cell", "x"], "cell is 'x'")):
         command = [*TORCHRUN, "-m", "s2s", "train", *words, "--out", "m"]
-        done = subprocess.run(command, env=environment(), cwd=tmp_path, capture_output=True, text=True, timeout=240)
+        done = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=240)
         said = [line for line in done.stderr.splitlines() if line.startswith("s2s: ")]
-        assert done.returncode == 1 and len(said) == 1 and message in said[0]
+        assert done.returncode == 1 and len(said) == 1 and message in said[0], done.stderr
+
+
+def test_a_mistake_of_one_process_alone_is_said_by_it(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    monkeypatch.setattr("s2s.cli.FIRST_SPEAKS", 0.0)
+    assert run(["train", "none.tsv", "--out", "m"]) == 1
+    assert "s2s: process 1: the processes cannot meet" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from importlib import import_module
 from typing import NoReturn
 
@@ -26,6 +27,8 @@ COMMANDS = (
     "dates",
     "demo",
 )
+
+FIRST_SPEAKS = 30.0  # seconds in which the first process, as busy as its machine may be, says what all have found
 
 app = typer.Typer(
     add_completion=False,
@@ -61,8 +64,7 @@ def run(arguments: list[str] | None) -> int:
         sys.stdout.flush()
         return code or 0
     except S2SError as error:
-        if rank() == 0 or isinstance(error, PeerError):  # else the first of the processes says it
-            say(sentence(str(error)))
+        say_once(str(error), everybody=isinstance(error, PeerError))
     except BrokenPipeError:
         # The reader of our output has gone, as head does; nothing more can be written, not even at exit.
         sys.stdout = None
@@ -76,10 +78,22 @@ def run(arguments: list[str] | None) -> int:
     except Exception as error:
         if not hasattr(error, "format_message"):  # what typer raises for wrong usage
             raise
-        if (message := error.format_message()) and rank() == 0:  # no message where help was printed instead
-            say(sentence(message))
+        if message := error.format_message():  # none where help was printed instead
+            say_once(message)
         return error.exit_code
     return 1
+
+
+def say_once(error: str, everybody: bool = False):
+    """Says what all processes of a training have found, in the first of them; with ``everybody`` in each what it found.
+
+    torchrun ends all of them as soon as one is gone, so that the others wait until it does: one that left earlier
+    would end the first before it has spoken. One that is not ended has found what the first has not, and says so.
+    """
+    if not everybody and rank() > 0:
+        time.sleep(FIRST_SPEAKS)
+        error = f"process {rank()}: {error}"
+    say(sentence(error))
 
 
 def sentence(text: str, most: int = 1000) -> str:
