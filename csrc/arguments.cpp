@@ -129,7 +129,8 @@ StepArguments::StepArguments(int64_t gates, const Tensor& gates_x_, const Tensor
 }
 
 RecurrenceArguments::RecurrenceArguments(int64_t gates, const OptionalTensors& list, const OptionalTensor& lengths,
-                                         Prepare prepare) {
+                                         Prepare prepare, Prepare prepare_matrix) {
+  if (!prepare_matrix) prepare_matrix = prepare;
   size_t states = gates == kLstm ? 2 : 1, plain = 5 + states;
   Reader read(list, list.size() > plain ? plain + 1 + states : plain);
   Tensor x_ = read.required(), h0_ = read.required();
@@ -139,8 +140,8 @@ RecurrenceArguments::RecurrenceArguments(int64_t gates, const OptionalTensors& l
   check_lengths(lengths, x_.size(0), x_.size(1), x_);
   type = x_.scalar_type();
   batch = x_.size(0), steps = x_.size(1), hidden = h0_.size(1);
-  x = prepare(x_), h0 = prepare(h0_), c0 = optional(c0_, prepare);
-  weight_ih = prepare(cell.weight_ih), weight_hh = prepare(cell.weight_hh);
+  x = prepare_matrix(x_), h0 = prepare(h0_), c0 = optional(c0_, prepare);
+  weight_ih = prepare_matrix(cell.weight_ih), weight_hh = prepare_matrix(cell.weight_hh);
   bias_ih = optional(cell.bias_ih, prepare), bias_hh = optional(cell.bias_hh, prepare);
   if (list.size() == plain) return;
   resets = read.required();

@@ -59,7 +59,9 @@ struct RecurrenceArguments {
   at::ScalarType type;              // of the public tensors
   int64_t batch, steps, hidden;
 
-  RecurrenceArguments(int64_t gates, const OptionalTensors& list, const OptionalTensor& lengths, Prepare prepare);
+  // prepare_matrix: x's and the weights' own, if not the same.
+  RecurrenceArguments(int64_t gates, const OptionalTensors& list, const OptionalTensor& lengths, Prepare prepare,
+                      Prepare prepare_matrix = nullptr);
   // What backward is handed beside the inputs.
   void check_backward(const OptionalTensors& grads, at::TensorList outputs, const c10::List<bool>& needs) const;
   // Outputs of the halves: the number of public ones, and what backward reads.
@@ -70,7 +72,7 @@ struct RecurrenceArguments {
   Tensor exact_cells(at::TensorList outputs) const {
     return !c0.defined() ? Tensor() : outputs[resets.defined() && !rounded() ? 3 : shown() + 2];
   }
-  Tensor empty(at::IntArrayRef shape) const { return at::empty(shape, x.options()); }
+  Tensor empty(at::IntArrayRef shape) const { return at::empty(shape, h0.options()); }
 };
 
 // Keys as (B, S, N, A) and v as (N, A). Keys and values are contiguous, in their own dtype.

@@ -99,6 +99,21 @@ def test_lower(level):
 
 
 @pytest.mark.skipif(not extension.built, reason="the compiled extension is not built here")
+@pytest.mark.parametrize("op", ["gru", "lstm"])
+@pytest.mark.parametrize("H, I", [(36, 34), (36, 33), (35, 34), (36, 0)])
+def test_matrices_of_bfloat16_wherever_they_lie(op, H, I):
+    """A row of an even number is read as pairs where it lies; not one that begins at an odd place."""
+    inputs = place(example(op, B=9, H=H, I=I), dtype=torch.bfloat16)
+    expected = call(sk, op, inputs)
+    for name in ("x", "weight_ih", "weight_hh"):
+        apart = inputs[name].new_empty(inputs[name].numel() + 1)[1:].view_as(inputs[name])
+        apart.detach().copy_(inputs[name].detach())
+        for form in (apart, inputs[name].mT.contiguous().mT):
+            for found, wanted in zip(call(sk, op, {**inputs, name: form}), expected, strict=True):
+                torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+
+@pytest.mark.skipif(not extension.built, reason="the compiled extension is not built here")
 @pytest.mark.parametrize("op", ["gru", "lstm", "attention_gru", "attention_lstm", "linear_cross_entropy"])
 def test_products_of_float32_are_as_exact_as_torch_is_told_to_make_them(op):
     if op == "linear_cross_entropy":

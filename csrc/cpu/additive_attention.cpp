@@ -83,9 +83,9 @@ void forward(const Inputs& in, const Positions& positions, const Tensor& context
     } else if (source.count == 0) {
       for (int64_t t = 0; t < task.count; t++) std::fill_n(c + t * context_stride, in.width, T(0));
     } else {
-      std::vector<T> panel(kernel.panel * kTile);
+      Buffer<T> panel(kernel.panel * kTile);
       bool is_long = source.count > kTogether;
-      std::vector<double> sums(is_long ? task.count * in.width : 0);
+      Buffer<double> sums(is_long ? task.count * in.width : 0);
       for (int64_t first = 0; first < source.count; first += kTile) {
         auto part = tile(source, first, kTile);
         for (int64_t j = 0; j < in.width; j += kernel.panel) {
@@ -125,8 +125,7 @@ void backward(const Inputs& in, const Positions& positions, const Tensor& weight
     auto source = memory.source(task.b, task.n);
     int64_t count = source.count, attention = in.attention;
     bool products = grad_context.defined() && task.count >= kProductRows;
-    std::vector<T> scratch(2 * attention), panel(products ? kernel.panel * in.width : 0),
-        grad_scores(task.count * count);
+    Buffer<T> scratch(2 * attention), panel(products ? kernel.panel * in.width : 0), grad_scores(task.count * count);
     Queries<T> queries{
         .queries = data<T>(in.query) + row * attention, .stride = in.heads * attention, .count = task.count};
 
@@ -171,7 +170,7 @@ void backward(const Inputs& in, const Positions& positions, const Tensor& weight
     // The gradients of the queries and of v are summed by tiles first: one long sum would lose digits.
     thread_local LongSum<T> of_queries, of_v;
     of_queries.reset(task.count * attention), of_v.reset(attention);
-    std::vector<T>&sums = of_queries.part, &grad_v = of_v.part;
+    Buffer<T>&sums = of_queries.part, &grad_v = of_v.part;
     for (int64_t first = 0; first < count; first += kTile) {
       std::fill(grad_v.begin(), grad_v.end(), T(0));
       if (task.count == 1) {

@@ -235,7 +235,7 @@ class BeamSearch {
   std::vector<int64_t> prefix_count_, finished_count_, first_row_;
   // By row: which row of the step before it goes on from; the sum of its attention weights.
   std::vector<int64_t> from_;
-  std::vector<T> attended_, attended_next_, step_weights_;
+  Buffer<T> attended_, attended_next_, step_weights_;
   std::vector<std::vector<Extension<T>>> scratch_;  // by thread
   std::vector<int64_t> alive_;
   int64_t rows_ = 0;

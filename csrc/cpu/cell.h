@@ -20,10 +20,13 @@ struct CellKernels {
         backward(gates == kGru ? kernels<T>().gru_backward : kernels<T>().lstm_backward) {}
 };
 
-// x W^T + b for all steps at once, into the first columns of the gates (B, T, 4H).
+// x W^T + b for all steps at once, into the first columns of the gates (B, T, 4H). x and the weight: of to_multiply, or
+// of to_compute.
 template <class T>
 void hoist(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& saved, bool pairs) {
-  product(RowBlocks<const T>::of(x), weight.t(), RowBlocks<T>::of(saved), pairs, bias);
+  if (lies_in_pairs(x) && lies_in_pairs(weight)) return product_of_pairs(x, weight, saved, bias);
+  Tensor wide = to_compute(x);
+  product(RowBlocks<const T>::of(wide), to_compute(weight).t(), RowBlocks<T>::of(saved), pairs, bias);
 }
 
 // grad = or += the gradient of weight_hh from those of the gates, rows of 4H, and the states before each step.

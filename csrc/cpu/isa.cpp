@@ -83,8 +83,11 @@ const Tables& tables() {
 
 const PairKernels* pair_kernels() {
 #ifdef S2S_AMX
-  static const PairKernels tiles{amx_bf16::gemm_of_tiles, amx_bf16::transposed_of_tiles, avx512_bf16::pairs.pair_rows,
-                                 avx512_bf16::pairs.pair_columns};
+  static const PairKernels tiles = [] {
+    PairKernels all = avx512_bf16::pairs;
+    all.gemm = amx_bf16::gemm_of_tiles, all.gemm_transposed = amx_bf16::transposed_of_tiles;
+    return all;
+  }();
   if (level() == 4) return &tiles;
 #endif
 #if defined(__x86_64__)

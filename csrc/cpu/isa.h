@@ -77,6 +77,9 @@ struct Kernels {
   void (*tanh_rows)(T* x, int64_t n);                     // x = tanh(x)
   void (*tanh_backward)(T* grad, const T* y, int64_t n);  // grad *= 1 - y^2
   void (*add)(T* to, const T* from, int64_t n);           // to += from
+  // Rounded to 16 bits.
+  void (*to_bfloat16)(const T* from, int64_t n, BFloat16* to);
+  void (*to_float16)(const T* from, int64_t n, Float16* to);
 
   // In place: compact scores (+ bias at their positions, where given) to compact weights.
   void (*softmax)(T* scores, const int64_t* positions, int64_t count, const T* bias);
@@ -160,6 +163,8 @@ using Pair = uint32_t;
 // and the panels count pairs.
 struct PairKernels {
   Gemm<Pair, float> gemm, gemm_transposed;
+  // As that of Kernels.
+  void (*pack)(const Pair* from, int64_t k_stride, int64_t n_stride, int64_t k, int64_t n, Pair* panel);
   // Rows of k numbers to rows of (k + 1) / 2 pairs; an odd one is paired with zero.
   void (*pair_rows)(int64_t m, int64_t k, const float* a, int64_t lda, Pair* out);
   // Rows 2p and 2p + 1 of k rows of n numbers to one row of n pairs, `stride` apart.

@@ -60,8 +60,8 @@ class WeightBlock {
  private:
   int64_t width_;
   bool pairs_;
-  std::vector<T> packed_;
-  std::vector<Pair> packed_pairs_, grad_pairs_;
+  Buffer<T> packed_;
+  Buffer<Pair> packed_pairs_, grad_pairs_;
 };
 
 struct Inputs {
@@ -127,7 +127,7 @@ double run(const Inputs& in, Needs<3> needs, const Tensor& grad_features, const 
                        [&](int64_t i, int64_t w) { data<T>(expected)[i] = block[w * stride + i] + (b ? b[w] : T(0)); });
           });
     });
-    std::vector<T> top(padded), scale(padded);
+    Buffer<T> top(padded), scale(padded);
     for (int64_t i = 0; i < rows; i++) {
       const T* all = data<T>(seen) + i;
       T largest = all[0], exponentials = 0, everything = 0;
@@ -146,7 +146,7 @@ double run(const Inputs& in, Needs<3> needs, const Tensor& grad_features, const 
       T* part = needs[0] ? data<T>(parts) + index * most * in.width : nullptr;
       if (part) std::fill_n(part, rows * in.width, T(0));
       WeightBlock<T> weights(in.width, in.pairs);
-      std::vector<T> hits(kWords);  // how often a word is a target
+      Buffer<T> hits(kWords);  // how often a word is a target
       blocks(index, [&](int64_t word, int64_t words, T* block, const T* b) {
         T* sums = data<T>(grad_bias) + word;
         kernel.words_backward(block, stride, b, words, rows, top.data(), scale.data(), off, sums);

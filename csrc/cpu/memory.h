@@ -78,10 +78,10 @@ class LongSum {
       for (int64_t j = 0; j < width; j++) to[j] = static_cast<T>(sums_[i + j]);
   }
 
-  std::vector<T> part;
+  Buffer<T> part;
 
  private:
-  std::vector<double> sums_;
+  Buffer<double> sums_;
 };
 
 // weights . values

@@ -47,14 +47,14 @@ static_assert(kSlab % kDepth == 0 && kSlab % kDepthOfGradients == 0);
 template <class T>
 struct Plain {
   using Element = T;
-  static constexpr int64_t rows = 48;
+  static constexpr int64_t rows = 48, numbers = 1;
   static int64_t size(int64_t k) { return k; }
   static auto gemm(bool transposed) { return transposed ? kernels<T>().gemm_transposed : kernels<T>().gemm; }
 
   // Rows of a (m, k), or columns of its transpose (k, m); and their stride. Columns are copied: a few of each row are
   // read for every panel of B, and rows lie on as many pages.
   static std::pair<const T*, int64_t> block(bool transposed, int64_t m, int64_t k, const T* a, int64_t stride,
-                                            std::vector<T>& buffer) {
+                                            Buffer<T>& buffer) {
     if (!transposed) return spread(m, k, a, stride, buffer);
     buffer.resize(std::max<size_t>(buffer.size(), m * k));
     for (int64_t p = 0; p < k; p++) std::copy_n(a + p * stride, m, buffer.data() + p * m);
@@ -63,20 +63,20 @@ struct Plain {
 
   // A panel of k rows in place.
   template <class Pack>
-  static void panel(int64_t, int64_t, const Pack& pack, std::vector<T>&, T* out) {
+  static void panel(int64_t, int64_t, const Pack& pack, Buffer<T>&, T* out) {
     pack(out);
   }
 };
 
-// or as pairs of bfloat16.
+// or as pairs of bfloat16;
 struct Paired {
   using Element = Pair;
-  static constexpr int64_t rows = 64;  // of which a matrix unit takes 32 at once
+  static constexpr int64_t rows = 64, numbers = 1;  // of rows a matrix unit takes 32 at once
   static int64_t size(int64_t k) { return pairs_of(k); }
   static auto gemm(bool transposed) { return transposed ? pair_kernels()->gemm_transposed : pair_kernels()->gemm; }
 
   static std::pair<const Pair*, int64_t> block(bool transposed, int64_t m, int64_t k, const float* a, int64_t stride,
-                                               std::vector<Pair>& buffer) {
+                                               Buffer<Pair>& buffer) {
     buffer.resize(m * pairs_of(k));
     if (transposed)
       pair_kernels()->pair_columns(k, m, a, stride, buffer.data(), m);
@@ -86,55 +86,74 @@ struct Paired {
   }
 
   template <class Pack>
-  static void panel(int64_t k, int64_t width, const Pack& pack, std::vector<float>& buffer, Pair* out) {
+  static void panel(int64_t k, int64_t width, const Pack& pack, Buffer<float>& buffer, Pair* out) {
     buffer.resize(k * width);
     pack(buffer.data());
     pair_kernels()->pair_columns(k, width, buffer.data(), width, out, width);
   }
 };
 
+// or as pairs that are there already: k, and what is between rows of A, counts them.
+struct Lying {
+  using Element = Pair;
+  static constexpr int64_t rows = Paired::rows, numbers = 2;
+  static int64_t size(int64_t k) { return k; }
+  static auto gemm(bool transposed) { return Paired::gemm(transposed); }
+
+  static std::pair<const Pair*, int64_t> block(bool, int64_t, int64_t, const Pair* a, int64_t stride, Buffer<Pair>&) {
+    return {a, stride};
+  }
+
+  template <class Pack>
+  static void panel(int64_t, int64_t, const Pack& pack, Buffer<float>&, Pair* out) {
+    pack(out);
+  }
+};
+
 // The loops around the kernel. pack(p, depth, column, width, out): rows p.. and columns column.. of B as a panel.
 // transposed: a is (k, m), its rows a.stride apart, and c has one group of m rows.
-template <class Way, class T, class Pack>
-void blocked(bool transposed, const RowBlocks<const T>& a, const RowBlocks<T>& c, int64_t n, int64_t k,
+template <class Way, class A, class T, class Pack>
+void blocked(bool transposed, const RowBlocks<const A>& a, const RowBlocks<T>& c, int64_t n, int64_t k,
              const Pack& pack, const T* bias, bool accumulate) {
   using E = typename Way::Element;
   auto gemm = Way::gemm(transposed);
   int64_t panel = kernels<T>().panel, panels = (n + panel - 1) / panel;
   int64_t blocks_of_group = (c.count + Way::rows - 1) / Way::rows, blocks = c.groups * blocks_of_group;
   if (blocks == 0 || panels == 0) return;
-  double work = 2.0 * c.groups * c.count * n * k;
+  double work = 2.0 * c.groups * c.count * n * k * Way::numbers;
   int64_t threads = work < 2e6 ? 1 : num_threads();
   int64_t column_parts = std::min(threads, panels);
   // Each part packs its B, and copies its A where that is transposed: then the longer side is the one to divide.
   if (transposed && c.count > n) column_parts = std::max<int64_t>(threads / std::min(threads, blocks), 1);
   column_parts = std::min(column_parts, panels);
   int64_t row_parts = std::min(std::max<int64_t>(threads / column_parts, 1), blocks);
-  int64_t deepest = transposed ? kDepthOfGradients : kDepth;
+  constexpr int64_t slab_of = kSlab / Way::numbers;
+  int64_t deepest = (transposed ? kDepthOfGradients : kDepth) / Way::numbers;
   auto tasks = [&](int64_t begin, int64_t end) {
     // Kept for the next product: fresh memory would cost more than what is written to it.
-    thread_local std::vector<E> b, rows_of_a;
-    thread_local std::vector<T> wide;
-    b.resize(std::max<size_t>(b.size(), std::min(kPanels, panels) * panel * Way::size(std::min(k, kSlab))));
+    thread_local Buffer<E> b, rows_of_a;
+    thread_local Buffer<T> wide;
+    b.resize(std::max<size_t>(b.size(), std::min(kPanels, panels) * panel * Way::size(std::min(k, slab_of))));
     for (int64_t task = begin; task < end; task++) {
       auto [first_panel, last_panel] = split(panels, column_parts, task % column_parts);
       auto [first_block, last_block] = split(blocks, row_parts, task / column_parts);
       for (int64_t from = first_panel; from < last_panel; from += kPanels)
-        for (int64_t slab = 0; slab == 0 || slab < k; slab += kSlab) {
-          int64_t to = std::min(from + kPanels, last_panel), column = from * panel, slab_k = std::min(kSlab, k - slab);
+        for (int64_t slab = 0; slab == 0 || slab < k; slab += slab_of) {
+          int64_t to = std::min(from + kPanels, last_panel), column = from * panel;
+          int64_t slab_k = std::min(slab_of, k - slab);
           int64_t width = std::min(n, to * panel) - column, b_width = (to - from) * panel;
           for (int64_t p = 0; p < slab_k; p += deepest)
             for (int64_t i = from; i < to; i++) {
               int64_t depth = std::min(deepest, slab_k - p);
               E* out = b.data() + Way::size(p) * b_width + (i - from) * panel * Way::size(depth);
               Way::panel(
-                  depth, panel, [&](T* to) { pack(slab + p, depth, i * panel, std::min(panel, n - i * panel), to); },
+                  depth, panel, [&](auto* to) { pack(slab + p, depth, i * panel, std::min(panel, n - i * panel), to); },
                   wide, out);
             }
           for (int64_t block = first_block; block < last_block; block++) {
             auto [row, next_row] = split(c.count, blocks_of_group, block % blocks_of_group);
             int64_t group = block / blocks_of_group, rows = next_row - row;
-            const T* from_a =
+            const A* from_a =
                 a.first + (transposed ? row + slab * a.stride : group * a.group_stride + row * a.stride + slab);
             auto [a_block, a_stride] = Way::block(transposed, rows, slab_k, from_a, a.stride, rows_of_a);
             T* c_block = c.first + group * c.group_stride + row * c.stride + column;
@@ -170,6 +189,18 @@ void product(const RowBlocks<const T>& a, const Tensor& b, const RowBlocks<T>& c
   bool even = a.even() && c.even();
   products::blocked<T>(pairs, false, even ? a.merged() : a, even ? c.merged() : c, b.size(1), b.size(0), pack,
                        data<T>(bias), false);
+}
+
+// The same of numbers that lie in pairs: c = a w^T (+ bias), a (.., k), w (n, k).
+inline void product_of_pairs(const Tensor& a, const Tensor& w, const Tensor& c, const Tensor& bias) {
+  const Pair* from = bits<const Pair>(w);
+  int64_t n = w.size(0), k = w.size(1) / 2;
+  auto to = RowBlocks<float>::of(c).merged();
+  auto pack = [&](int64_t p, int64_t depth, int64_t column, int64_t width, Pair* out) {
+    pair_kernels()->pack(from + p + column * k, 1, k, depth, width, out);
+  };
+  products::blocked<products::Lying>(false, RowBlocks<const Pair>{bits<const Pair>(a), to.count, k}, to, n, k, pack,
+                                     data<float>(bias), false);
 }
 
 // c (m, n) = the sum over all rows p of a_p (m) times b_p (n), or +=: the gradient of a weight. The rows of a are even,

@@ -15,8 +15,8 @@ namespace s2s::cpu {
 namespace {
 
 struct Inputs : RecurrenceArguments {
-  Inputs(int64_t gates, const OptionalTensors& list, const OptionalTensor& lengths)
-      : RecurrenceArguments(gates, list, lengths, to_compute) {}
+  Inputs(int64_t gates, const OptionalTensors& list, const OptionalTensor& lengths, Prepare prepare_matrix = to_compute)
+      : RecurrenceArguments(gates, list, lengths, to_compute, prepare_matrix) {}
 
   bool pairs() const { return in_pairs(type); }
   // Whether there is a reset before time `at` of (B * T).
@@ -64,14 +64,43 @@ struct Group {
   }
 };
 
+// The states after all steps: as they are computed, where backward wants them so, and as they are shown.
 template <class T>
-void forward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& saved, const Tensor& output,
+class Output {
+ public:
+  Output(const Tensor& exact, const Tensor& shown)
+      : exact_(data<T>(exact)),
+        bfloat16_(shown.scalar_type() == at::kBFloat16 ? bits<BFloat16>(shown) : nullptr),
+        float16_(shown.scalar_type() == at::kHalf ? bits<Float16>(shown) : nullptr) {}
+
+  void write(int64_t at, const T* from, int64_t n) const {
+    if (exact_) std::copy_n(from, n, exact_ + at);
+    if (bfloat16_) kernels<T>().to_bfloat16(from, n, bfloat16_ + at);
+    if (float16_) kernels<T>().to_float16(from, n, float16_ + at);
+  }
+  void clear(int64_t at, int64_t n) const {
+    if (exact_) std::fill_n(exact_ + at, n, T(0));
+    if (bfloat16_) std::fill_n(bfloat16_ + at, n, BFloat16{});
+    if (float16_) std::fill_n(float16_ + at, n, Float16{});
+  }
+
+ private:
+  T* exact_;
+  BFloat16* bfloat16_;
+  Float16* float16_;
+};
+
+template <class T>
+void forward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& saved, const Output<T>& output,
              const Tensor& h_n, const Tensor& c_n, const Tensor& cells, bool save) {
   int64_t hidden = in.hidden, steps = in.steps, wide = gates * hidden;
   auto weight = Packed<T>::transposed(in.weight_hh, in.pairs());
-  Tensor h_buffer = rows_apart(in.x, {in.batch, hidden}), c_buffer = in.empty({in.batch, hidden});
+  Tensor h_buffer = rows_apart(in.h0, {in.batch, hidden}), c_buffer = in.empty({in.batch, hidden});
   Tensor gates_buffer = in.empty({in.batch, wide});
   int64_t h_stride = h_buffer.stride(0);
+  // h as the product reads it, rounded once, not by each of the threads that share it.
+  bool round_h = in.pairs() && hidden % 2 == 0;
+  Tensor rounded_h = round_h ? rows_apart(nothing(h_buffer).to(at::kBFloat16), {in.batch, hidden}) : Tensor();
   CellKernels<T> cell(gates);
   bool has_cell = gates == kLstm, keep_cells = has_cell && (save || in.resets.defined());
   const threads::Stages stages{2.0 * in.batch * steps * hidden * wide, 2.0 * steps};
@@ -80,7 +109,13 @@ void forward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& sa
     T *h = data<T>(h_buffer) + group.offset * h_stride, *c = data<T>(c_buffer) + group.offset * hidden;
     T* gates_h = data<T>(gates_buffer) + group.offset * wide;
     auto [begin, end] = team.part(hidden);
+    int64_t rounded_stride = round_h ? rounded_h.stride(0) : 0;
+    BFloat16* rounded = round_h ? bits<BFloat16>(rounded_h) + group.offset * rounded_stride : nullptr;
     int64_t count = group.rows.size();
+    auto round = [&](int64_t i) {
+      if (round_h)
+        kernels<T>().to_bfloat16(h + i * h_stride + begin, end - begin, rounded + i * rounded_stride + begin);
+    };
     auto reset = [&](int64_t i, int64_t step) {
       int64_t b = group.rows[i];
       if (!in.resets.defined() || step >= rows.lengths[b]) return;
@@ -93,19 +128,25 @@ void forward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& sa
       std::copy_n(data<T>(in.h0) + group.rows[i] * hidden + begin, end - begin, h + i * h_stride + begin);
       if (has_cell) std::copy_n(data<T>(in.c0) + group.rows[i] * hidden + begin, end - begin, c + i * hidden + begin);
       reset(i, 0);
+      round(i);
     }
     team.sync();
     for (int64_t step = 0; step < group.longest; step++) {
       int64_t running = group.running(step);
-      weight.apply(team, running, h, h_stride, gates_h, wide, data<T>(in.bias_hh), false);
+      if (round_h)
+        weight.apply(team, running, reinterpret_cast<const Pair*>(rounded), rounded_stride / 2, gates_h, wide,
+                     data<T>(in.bias_hh), false);
+      else
+        weight.apply(team, running, h, h_stride, gates_h, wide, data<T>(in.bias_hh), false);
       team.sync();
       for (int64_t i = 0; i < running; i++) {
         int64_t b = group.rows[i], at = b * steps + rows.time(b, step);
         T *row = data<T>(saved) + at * 4 * hidden, *h_row = h + i * h_stride, *c_row = c + i * hidden;
         cell.forward(row, gates_h + i * wide, h_row, c_row, h_row, c_row, save ? row : nullptr, hidden, begin, end);
-        std::copy_n(h_row + begin, end - begin, data<T>(output) + at * hidden + begin);
+        output.write(at * hidden + begin, h_row + begin, end - begin);
         if (keep_cells) std::copy_n(c_row + begin, end - begin, data<T>(cells) + at * hidden + begin);
         reset(i, step + 1);
+        round(i);
       }
       team.sync();
     }
@@ -114,7 +155,7 @@ void forward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& sa
       std::copy_n(h + i * h_stride + begin, end - begin, data<T>(h_n) + b * hidden + begin);
       if (has_cell) std::copy_n(c + i * hidden + begin, end - begin, data<T>(c_n) + b * hidden + begin);
       for (int64_t t = rows.lengths[b]; t < steps; t++) {
-        std::fill_n(data<T>(output) + (b * steps + t) * hidden + begin, end - begin, T(0));
+        output.clear((b * steps + t) * hidden + begin, end - begin);
         if (keep_cells) std::fill_n(data<T>(cells) + (b * steps + t) * hidden + begin, end - begin, T(0));
       }
     }
@@ -126,7 +167,7 @@ void forward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& sa
 template <class T>
 void backward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& grad_output, const Tensor& grad_h_n,
               const Tensor& grad_c_n, const Tensor& grad_cells, const Tensor& saved, const Tensor& output,
-              const Tensor& cells, const std::vector<T>& zeros, const Tensor& grad_gates, const Tensor& grad_h0,
+              const Tensor& cells, const Buffer<T>& zeros, const Tensor& grad_gates, const Tensor& grad_h0,
               const Tensor& grad_c0, const Tensor& grad_reset_h, const Tensor& grad_reset_c) {
   int64_t hidden = in.hidden, steps = in.steps, wide = gates * hidden;
   auto weight = Packed<T>::straight(in.weight_hh, in.pairs());
@@ -193,7 +234,7 @@ void backward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& g
 // Rows (B * T) that the steps of the loop read, for the gradient of a weight: row(b, step) at the time of that step.
 // Past a row's length zeros stand for what may be NaN.
 template <class T, class Row>
-RowPointers<T> rows_read(const Inputs& in, const Rows& rows, const std::vector<T>& zeros, const Row& row) {
+RowPointers<T> rows_read(const Inputs& in, const Rows& rows, const Buffer<T>& zeros, const Row& row) {
   RowPointers<T> all(in.batch * in.steps, zeros.data());
   for (int64_t b = 0; b < in.batch; b++)
     for (int64_t step = 0; step < rows.lengths[b]; step++) all[b * in.steps + rows.time(b, step)] = row(b, step);
@@ -204,37 +245,36 @@ RowPointers<T> rows_read(const Inputs& in, const Rows& rows, const std::vector<T
 
 Tensors recurrence_forward(int64_t gates, const OptionalTensors& inputs, const OptionalTensor& lengths, bool reverse,
                            bool save) {
-  Inputs in(gates, inputs, lengths);
+  Inputs in(gates, inputs, lengths, to_multiply);
   Rows rows(lengths, in.batch, in.steps, reverse);
   bool has_cell = gates == kLstm;
-  Tensor saved = in.empty({in.batch, in.steps, 4 * in.hidden}), output = in.empty({in.batch, in.steps, in.hidden});
+  Tensor saved = in.empty({in.batch, in.steps, 4 * in.hidden});
+  // Backward reads what the loop computed, not its rounding to 16 bits.
+  bool single = is_single_step(in, lengths);
+  Tensor exact = save || single || !in.rounded() ? in.empty({in.batch, in.steps, in.hidden}) : nothing(in.h0);
+  Tensor output = in.rounded() ? at::empty({in.batch, in.steps, in.hidden}, in.h0.options().dtype(in.type)) : exact;
   Tensor h_n = in.empty({in.batch, in.hidden}), c_n = in.empty({in.batch, in.hidden});
   bool show_cells = has_cell && in.resets.defined();
-  Tensor cells = has_cell && (save || show_cells) ? in.empty({in.batch, in.steps, in.hidden}) : nothing(in.x);
-  if (is_single_step(in, lengths))
-    single_step_forward(gates, in, saved, output, h_n, c_n, cells, save);
-  else
-    dispatch(in.x, [&](auto zero) {
+  Tensor cells = has_cell && (save || show_cells) ? in.empty({in.batch, in.steps, in.hidden}) : nothing(in.h0);
+  if (single) {
+    single_step_forward(gates, in, saved, exact, h_n, c_n, cells, save);
+    output = converted(exact, in.type);
+  } else {
+    dispatch(in.h0, [&](auto zero) {
       using T = decltype(zero);
       hoist<T>(in.x, in.weight_ih, in.bias_ih, saved, in.pairs());
-      forward<T>(gates, in, rows, saved, output, h_n, c_n, cells, save);
+      forward<T>(gates, in, rows, saved, {exact, output}, h_n, c_n, cells, save);
     });
-  if (!save) saved = nothing(in.x);
-  // Backward reads what the loop computed, not its rounding to 16 bits.
-  Tensor exact = save && in.rounded() ? output : nothing(in.x);
+  }
+  if (!save) saved = nothing(in.h0);
+  if (!save || !in.rounded()) exact = nothing(in.h0);
   if (show_cells) {
-    Tensor exact_cells = save && in.rounded() ? cells : nothing(in.x);
-    return {converted(output, in.type),
-            converted(h_n, in.type),
-            converted(c_n, in.type),
-            converted(cells, in.type),
-            saved,
-            exact,
+    Tensor exact_cells = save && in.rounded() ? cells : nothing(in.h0);
+    return {output,     converted(h_n, in.type), converted(c_n, in.type), converted(cells, in.type), saved, exact,
             exact_cells};
   }
-  if (has_cell)
-    return {converted(output, in.type), converted(h_n, in.type), converted(c_n, in.type), saved, exact, cells};
-  return {converted(output, in.type), converted(h_n, in.type), saved, exact};
+  if (has_cell) return {output, converted(h_n, in.type), converted(c_n, in.type), saved, exact, cells};
+  return {output, converted(h_n, in.type), saved, exact};
 }
 
 Tensors recurrence_backward(int64_t gates, const OptionalTensors& grads, const OptionalTensors& inputs,
@@ -263,7 +303,7 @@ Tensors recurrence_backward(int64_t gates, const OptionalTensors& grads, const O
   auto run = [&](auto zero) {
     using T = decltype(zero);
     int64_t hidden = in.hidden, inputs = in.x.size(2);
-    std::vector<T> padding(std::max(hidden, inputs));
+    Buffer<T> padding(std::max(hidden, inputs));
     backward<T>(gates, in, rows, grad_output, grad_h_n, grad_c_n, grad_cells, saved, output, cells, padding, grad_gates,
                 grad_h0, grad_c0, grad_reset_h, grad_reset_c);
     auto all = RowBlocks<const T>::of(grad_gates);

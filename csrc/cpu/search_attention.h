@@ -13,7 +13,7 @@ class SearchAttention {
  public:
   SearchAttention(const decoder::Inputs& in, const Positions& positions, int64_t rows, int64_t threads)
       : in_(in), positions_(positions), attention_(in, positions), scratch_(threads), parts_(threads) {
-    auto track = [&](bool kept) { return std::vector<T>(kept ? rows * in.source : 0); };
+    auto track = [&](bool kept) { return Buffer<T>(kept ? rows * in.source : 0); };
     tracks_[kPrevious] = track(in.kernel && in.location != decoder::Location::kCumulative);
     tracks_[kSum] = track(in.sums());
     tracks_[kMoving] = track(in.normalization == decoder::Normalization::kForward);
@@ -60,7 +60,7 @@ class SearchAttention {
 
  private:
   enum Track { kPrevious, kSum, kMoving, kTracks };
-  using Tracks = std::vector<T>[kTracks];
+  using Tracks = Buffer<T>[kTracks];
 
   T* at(Tracks& tracks, Track which, int64_t row) {
     return tracks[which].empty() ? nullptr : tracks[which].data() + row * in_.source;
@@ -70,7 +70,7 @@ class SearchAttention {
   const Positions& positions_;
   decoder::Attention<T, T> attention_;
   std::vector<decoder::Scratch<T>> scratch_;  // by thread
-  std::vector<std::vector<T>> parts_;         // by thread: what only a backward pass would read
+  std::vector<Buffer<T>> parts_;              // by thread: what only a backward pass would read
   Tracks tracks_, made_;
 };
 

@@ -73,7 +73,7 @@ class SearchDecoder {
     if (in.w_feed.defined()) feed_ = Linear<T>(in.w_feed, in.b_feed, pack, narrow.w_feed);
     if (in.w_readout.defined()) readout_ = Linear<T>(in.w_readout, in.b_readout, pack, narrow.w_readout);
     embedding_ = in.embedding.contiguous();
-    auto make = [&](int64_t width) { return std::vector<T>(rows * width); };
+    auto make = [&](int64_t width) { return Buffer<T>(rows * width); };
     h_ = make(depth_ * in.hidden), c_ = make(in.c0.defined() ? depth_ * in.hidden : 0), c_next_ = c_;
     lower_ = make((transition() ? 1 : depth_ - 1) * in.hidden), asking_ = make(asks_c() ? 2 * in.hidden : 0);
     fed_ = make(fed_stride_), both_ = make(both_stride_), feed_next_ = make(feed_.outputs());
@@ -397,12 +397,12 @@ class SearchDecoder {
   Tensor embedding_;
   // By layer and row: h, c; what a step makes of h below the top layer. By row: [c ; h] of the top layer, where both
   // ask; [x ; feed], what the cell reads; [h' ; context ; x], of which readout and feed read the beginning.
-  std::vector<T> h_, c_, c_next_, lower_, asking_, fed_, both_, feed_next_, gates_x_, gates_h_, queries_, weights_,
+  Buffer<T> h_, c_, c_next_, lower_, asking_, fed_, both_, feed_next_, gates_x_, gates_h_, queries_, weights_,
       features_;
   std::vector<LogitsSummary<T>> summaries_;
-  std::vector<T> values_, eos_logits_;
+  Buffer<T> values_, eos_logits_;
   std::vector<int64_t> ids_;
-  std::vector<std::vector<T>> logits_;  // by thread
+  std::vector<Buffer<T>> logits_;  // by thread
 };
 
 }  // namespace s2s::cpu

@@ -43,7 +43,7 @@ inline Three step_backward(int64_t gates, const StepArguments& in, const Optiona
     const T *x = data<T>(in.gates_x), *g = data<T>(in.gates_h), *state = data<T>(in.state);
     T *to_h = data<T>(h), *to_c = data<T>(c), *to_x = data<T>(of_x), *to_g = data<T>(of_h);
     for_rows(in, [&](int64_t begin, int64_t end) {
-      std::vector<T> saved(4 * hidden), h_after(hidden), c_after(hidden), grad_x(4 * hidden), grad_g(4 * hidden);
+      Buffer<T> saved(4 * hidden), h_after(hidden), c_after(hidden), grad_x(4 * hidden), grad_g(4 * hidden);
       for (int64_t b = begin; b < end; b++) {
         const T* before = state + b * hidden;
         cell.forward(x + b * wide, g + b * wide, before, before, h_after.data(), c_after.data(), saved.data(), hidden,

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "../arguments.h"
+#include "buffer.h"
 #include "dense.h"
 #include "isa.h"
 #include "pages.h"
@@ -22,6 +23,14 @@ inline at::ScalarType compute_type(const Tensor& x) {
 
 inline Tensor to_compute(const Tensor& x) { return compact(x, compute_type(x)); }
 inline Tensor to_compute(const OptionalTensor& x) { return given(x) ? to_compute(*x) : Tensor(); }
+
+// A matrix for products: one of bfloat16 stays as it lies where its rows can be read as pairs (`lies_in_pairs`).
+inline Tensor to_multiply(const Tensor& x) {
+  if (!pair_kernels() || x.scalar_type() != at::kBFloat16 || x.size(-1) % 2) return to_compute(x);
+  Tensor rows = compact(x, at::kBFloat16);
+  return reinterpret_cast<uintptr_t>(rows.const_data_ptr()) % sizeof(Pair) ? to_compute(x) : rows;
+}
+inline bool lies_in_pairs(const Tensor& x) { return x.scalar_type() == at::kBFloat16; }
 
 template <class T>
 T* data(const Tensor& x) {
@@ -82,7 +91,7 @@ inline Tensor rows_apart(const Tensor& like, std::vector<int64_t> shape) {
 
 // (m, k) rows that a kernel reads side by side, and their stride: copied to `buffer` where they share sets.
 template <class T>
-std::pair<const T*, int64_t> spread(int64_t m, int64_t k, const T* a, int64_t lda, std::vector<T>& buffer) {
+std::pair<const T*, int64_t> spread(int64_t m, int64_t k, const T* a, int64_t lda, Buffer<T>& buffer) {
   constexpr int64_t line = 64 / sizeof(T);
   if (m < 4 || !share_sets(lda * sizeof(T)) || k < 16 * line) return {a, lda};
   int64_t stride = k + line;
@@ -100,7 +109,7 @@ template <class T>
 class Packed {
  public:
   Packed() = default;
-  // B = w^T, for x W^T.
+  // B = w^T, for x W^T; w may be one of to_multiply.
   static Packed transposed(const Tensor& w, bool pairs = false) {
     return {w, w.size(1), w.size(0), w.stride(1), w.stride(0), pairs};
   }
@@ -109,8 +118,10 @@ class Packed {
     return {w, w.size(0), w.size(1), w.stride(0), w.stride(1), pairs};
   }
 
-  // C (m, n) = A (m, k) B + bias, or +=; each thread of the team makes its part of the columns.
-  void apply(const Team& team, int64_t m, const T* a, int64_t lda, T* c, int64_t ldc, const T* bias,
+  // C (m, n) = A (m, k) B + bias, or +=; each thread of the team makes its part of the columns. A's rows are of T, or
+  // of pairs if B is.
+  template <class E>
+  void apply(const Team& team, int64_t m, const E* a, int64_t lda, T* c, int64_t ldc, const T* bias,
              bool accumulate) const {
     const auto& kernel = kernels<T>();
     auto [first, last] = team.part((n_ + kernel.panel - 1) / kernel.panel);
@@ -125,15 +136,13 @@ class Packed {
     if constexpr (std::is_same_v<T, float>) {
       if (pairs_) {
         int64_t k = pairs_of(k_);
-        thread_local std::vector<Pair> rows;
+        thread_local Buffer<Pair> rows;
         rows.resize(std::max<size_t>(rows.size(), m * k));
         pair_kernels()->pair_rows(m, k_, a, lda, rows.data());
-        const Pair* panels = reinterpret_cast<const Pair*>(panels_.const_data_ptr<int32_t>());
-        pair_kernels()->gemm(m, end - begin, k, rows.data(), k, panels + begin * k, c, ldc, bias, accumulate);
-        return;
+        return columns(begin, end, m, rows.data(), k, c, ldc, bias, accumulate);
       }
     }
-    thread_local std::vector<T> rows;
+    thread_local Buffer<T> rows;
     std::tie(a, lda) = spread(m, k_, a, lda, rows);
     const auto& kernel = kernels<T>();
     const T* panels = data<T>(panels_) + begin * k_;
@@ -146,6 +155,15 @@ class Packed {
                     accumulate || p > 0);
   }
 
+  void columns(int64_t begin, int64_t end, int64_t m, const Pair* a, int64_t lda, T* c, int64_t ldc, const T* bias,
+               bool accumulate) const {
+    if (m == 0 || begin >= end) return;
+    if constexpr (std::is_same_v<T, float>) {
+      const Pair* panels = bits<const Pair>(panels_) + begin * pairs_of(k_);
+      pair_kernels()->gemm(m, end - begin, pairs_of(k_), a, lda, panels, c, ldc, bias, accumulate);
+    }
+  }
+
  private:
   Packed(const Tensor& w, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride, bool pairs)
       : k_(k), n_(n), pairs_(pairs) {
@@ -153,11 +171,15 @@ class Packed {
     int64_t panel = kernel.panel, panels = (n + panel - 1) / panel;
     int64_t size = panel * (pairs ? pairs_of(k) : k);
     panels_ = in_large_pages(panels * size, w.options().dtype(pairs ? at::kInt : w.scalar_type()));
+    if (lies_in_pairs(w)) {
+      pack_pairs(w);
+      return;
+    }
     const T* from = data<T>(w);
     char* out = panels_.numel() ? static_cast<char*>(panels_.mutable_data_ptr()) : nullptr;
     // Shares of 12288 numbers and more, which are worth waking a thread.
     parallel_for(0, panels, 1 + 12288 / (k * panel + 1), [&](int64_t begin, int64_t end) {
-      std::vector<T> wide(pairs ? k * panel : 0);
+      Buffer<T> wide(pairs ? k * panel : 0);
       for (int64_t p = begin; p < end; p++) {
         char* packed = out + p * size * panels_.element_size();
         T* to = pairs ? wide.data() : reinterpret_cast<T*>(packed);
@@ -165,6 +187,16 @@ class Packed {
         if constexpr (std::is_same_v<T, float>)
           if (pairs) pair_kernels()->pair_columns(k, panel, to, panel, reinterpret_cast<Pair*>(packed), panel);
       }
+    });
+  }
+
+  // Of w (n, k).
+  void pack_pairs(const Tensor& w) {
+    const Pair* from = bits<const Pair>(w);
+    int64_t k = pairs_of(k_), panel = kernels<T>().panel;
+    parallel_for(0, (n_ + panel - 1) / panel, 1 + 12288 / (k * panel + 1), [&](int64_t begin, int64_t end) {
+      for (int64_t p = begin * panel; p < std::min(end * panel, n_); p += panel)
+        pair_kernels()->pack(from + p * k, 1, k, k, std::min(panel, n_ - p), bits<Pair>(panels_) + p * k);
     });
   }
 

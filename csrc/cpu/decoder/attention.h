@@ -13,11 +13,11 @@ namespace s2s::cpu::decoder {
 // Memory of a thread for one row at a time.
 template <class T>
 struct Scratch {
-  std::vector<T> keys, grad_keys, panels;  // (S, A) and its packed form
-  std::vector<T> history, grad_history;    // (C, S + K - 1): with zeros around
-  std::vector<T> windows;                  // (S, K)
-  std::vector<T> features, grad_features;  // (S, F), between the convolution and the dense layer
-  std::vector<T> score, seen, grad_v;
+  Buffer<T> keys, grad_keys, panels;  // (S, A) and its packed form
+  Buffer<T> history, grad_history;    // (C, S + K - 1): with zeros around
+  Buffer<T> windows;                  // (S, K)
+  Buffer<T> features, grad_features;  // (S, F), between the convolution and the dense layer
+  Buffer<T> score, seen, grad_v;
 };
 
 // Weights so far of one row of the batch, as the next step reads them: (S) each.
@@ -33,7 +33,7 @@ struct HistoryGradient {
 
 // B (k, n) in panels, for kernels<T>().gemm.
 template <class T>
-void pack_panels(const T* from, int64_t k_stride, int64_t n_stride, int64_t k, int64_t n, std::vector<T>& out) {
+void pack_panels(const T* from, int64_t k_stride, int64_t n_stride, int64_t k, int64_t n, Buffer<T>& out) {
   const auto& kernel = kernels<T>();
   int64_t panels = (n + kernel.panel - 1) / kernel.panel;
   out.resize(panels * kernel.panel * k);
@@ -44,8 +44,8 @@ void pack_panels(const T* from, int64_t k_stride, int64_t n_stride, int64_t k, i
 
 // gemm of any depth.
 template <class T>
-void deep_gemm(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const std::vector<T>& panels, T* c,
-               int64_t ldc, bool accumulate) {
+void deep_gemm(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const Buffer<T>& panels, T* c, int64_t ldc,
+               bool accumulate) {
   const auto& kernel = kernels<T>();
   if (k <= kDeepest) return kernel.gemm(m, n, k, a, lda, panels.data(), c, ldc, nullptr, accumulate);
   for (int64_t column = 0; column < n; column += kernel.panel)
@@ -247,7 +247,7 @@ class Attention {
   }
 
   // to (m, n) += a^T b of a (S, m), its rows lda apart, and b (S, n), which lies in panels.
-  void add_outer(int64_t m, int64_t n, const T* a, int64_t lda, const std::vector<T>& b, T* to) const {
+  void add_outer(int64_t m, int64_t n, const T* a, int64_t lda, const Buffer<T>& b, T* to) const {
     const auto& kernel = kernels<T>();
     for (int64_t column = 0; column < n; column += kernel.panel)
       for (int64_t p = 0; p < in_.source; p += kDeepest)  // in parts: a long sum would lose digits
@@ -324,8 +324,8 @@ class Attention {
   const E *keys_, *values_;
   const T *v_, *b_score_, *located_keys_;
   // In panels: by channel (K, A or F) and back; (F, A) and back.
-  std::vector<std::vector<T>> to_keys_, to_history_;
-  std::vector<T> dense_, dense_back_;
+  std::vector<Buffer<T>> to_keys_, to_history_;
+  Buffer<T> dense_, dense_back_;
 };
 
 }  // namespace s2s::cpu::decoder

@@ -113,7 +113,7 @@ void loop(const Inputs& in, const Attention<T, E>& attention, const Weights<T>& 
     auto [attend_begin, attend_end] = team.part(rows * in.heads);
     auto [row_begin, row_end] = team.part(rows);
     Scratch<T> scratch;
-    std::vector<T> later(in.source);
+    Buffer<T> later(in.source);
     auto buffer = [&](const Tensor& x) { return Rows<T>{data<T>(x) + first * x.stride(0), x.stride(0)}; };
     auto of_layer = [&](const Tensor& x, int64_t l) {
       return Rows<T>{data<T>(x) + (l * in.batch + first) * hidden, hidden};

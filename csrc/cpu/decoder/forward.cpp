@@ -63,7 +63,7 @@ void run(const Inputs& in, const Positions& positions, const Tensors& out, const
     auto [attend_begin, attend_end] = team.part(rows * in.heads);
     auto [row_begin, row_end] = team.part(rows);
     Scratch<T> scratch;
-    std::vector<T> rest(in.source);  // parts that nobody keeps
+    Buffer<T> rest(in.source);  // parts that nobody keeps
     auto buffer = [&](const Tensor& x) { return Rows<T>{data<T>(x) + first * x.size(-1), x.size(-1)}; };
     auto gates_of = [&](int64_t l) { return Rows<T>{data<T>(buffers.gates) + (l * in.batch + first) * wide, wide}; };
     auto mask = [&](const Tensor& x, int64_t t) { return step_rows<const T>(x, first, t); };

@@ -33,7 +33,7 @@ void sum_of_outer(const Team& team, int64_t rows, int64_t width, int64_t depth, 
   if (begin >= end) return;
   if (depth == 0 && !accumulate)
     for (int64_t row = 0; row < rows; row++) std::fill(out + row * ldo + begin, out + row * ldo + end, T(0));
-  thread_local std::vector<T> packed;
+  thread_local Buffer<T> packed;
   packed.resize(deepest * (last - first) * panel);
   for (int64_t p = 0; p < depth; p += deepest) {
     int64_t deep = std::min(deepest, depth - p);

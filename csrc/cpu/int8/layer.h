@@ -16,8 +16,8 @@ struct Int8Rows {
   const float* scales = nullptr;
 
   static Int8Rows of(int64_t m, int64_t k, const float* x, int64_t x_stride) {
-    thread_local std::vector<uint8_t> bytes;
-    thread_local std::vector<float> scales;
+    thread_local Buffer<uint8_t> bytes;
+    thread_local Buffer<float> scales;
     int64_t stride = int8_groups(k) * kInt8Group;
     bytes.resize(std::max<size_t>(bytes.size(), m * stride)), scales.resize(std::max<size_t>(scales.size(), m));
     int8_kernels().quantize(m, k, x, x_stride, bytes.data(), stride, scales.data());

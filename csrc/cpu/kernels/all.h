@@ -19,6 +19,8 @@ constexpr Kernels<T> table() {
           .tanh_rows = tanh_rows<T>,
           .tanh_backward = tanh_backward<T>,
           .add = add<T>,
+          .to_bfloat16 = round_to<T, BFloat16>,
+          .to_float16 = round_to<T, Float16>,
           .softmax = softmax<T>,
           .scatter = scatter<T>,
           .gather = gather<T>,

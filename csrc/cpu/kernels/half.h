@@ -37,4 +37,10 @@ S2S_FORMULA void store(float x, Float16* to) {
   to->bits = (size > 0x7f800000 ? 0x7e00 : rounded) | sign;
 }
 
+template <class T, class E>
+void round_to(const T* from, int64_t n, E* to) {
+#pragma omp simd
+  for (int64_t j = 0; j < n; j++) store(static_cast<float>(from[j]), to + j);
+}
+
 }  // namespace

@@ -35,5 +35,6 @@ void pair_columns(int64_t k, int64_t n, const float* a, int64_t lda, Pair* out, 
 
 extern const PairKernels pairs{.gemm = gemm<Pair, false>,
                                .gemm_transposed = gemm<Pair, true>,
+                               .pack = pack<Pair>,
                                .pair_rows = pair_rows,
                                .pair_columns = pair_columns};

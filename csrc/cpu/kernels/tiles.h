@@ -5,6 +5,7 @@
 namespace {
 
 constexpr int64_t kSide = 16, kRowsAtOnce = 2 * kSide;
+constexpr int64_t kMostRows = 4 * kRowsAtOnce;  // that go through a panel, one tile after the other
 
 struct alignas(64) TileConfiguration {
   uint8_t palette = 1, first_row = 0, reserved[14] = {};
@@ -24,15 +25,11 @@ void configure(int64_t rows) {
   _tile_loadconfig(&tiles);
 }
 
-// The sums += 16 pairs of each row, A's `lda` apart, B's a panel.
+// The sums += 16 pairs of each row, A's `lda` apart, B's a panel. The next are not fetched ahead, as gemm.h does: here
+// that gains nothing.
 template <bool two>
 S2S_FORMULA void multiply(const Pair* a, int64_t lda, const Pair* b) {
   constexpr int64_t b_stride = kPanel<float> * sizeof(Pair);
-  if constexpr (two) {  // see gemm.h
-#pragma GCC unroll 32
-    for (int64_t at = 0; at < kSide * b_stride; at += kLine)
-      __builtin_prefetch(reinterpret_cast<const char*>(b) + 2 * kBytesAhead + at);
-  }
   _tile_loadd(6, b, b_stride);
   _tile_loadd(4, a, lda * sizeof(Pair));
   _tile_dpbf16ps(0, 4, 6);
@@ -45,58 +42,78 @@ S2S_FORMULA void multiply(const Pair* a, int64_t lda, const Pair* b) {
   }
 }
 
-// What is left of k after whole tiles: rows of 16 pairs, the last of them zeros.
+// What is left of k after whole tiles, as tiles: rows of 16 pairs, the last of them zeros.
 struct Rest {
-  alignas(64) Pair a[kRowsAtOnce * kSide], b[kSide * kPanel<float>];
+  alignas(64) Pair a[kMostRows * kSide], b[kSide * kPanel<float>];
 };
 
-// sums (rows, panel) = A (rows, k) times a panel.
+// sums (rows, panel), `stride` apart, = a bias, if any, + A (rows, k) times a panel. rest_a, rest_b: null, or the rest.
 template <bool two>
-void multiply_panel(int64_t k, const Pair* a, int64_t lda, const Pair* packed, Rest& rest, float* sums) {
-  constexpr int64_t panel = kPanel<float>, stride = panel * sizeof(float);
-  _tile_zero(0);
-  _tile_zero(1);
-  if constexpr (two) {
-    _tile_zero(2);
-    _tile_zero(3);
+void multiply_panel(int64_t whole, const Pair* a, int64_t lda, const Pair* packed, const Pair* rest_a,
+                    const Pair* rest_b, const float* bias, float* sums, int64_t stride) {
+  constexpr int64_t panel = kPanel<float>;
+  if (bias) {  // the same row for all of them
+    _tile_loadd(0, bias, 0);
+    _tile_loadd(1, bias + kSide, 0);
+    if constexpr (two) {
+      _tile_loadd(2, bias, 0);
+      _tile_loadd(3, bias + kSide, 0);
+    }
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    if constexpr (two) {
+      _tile_zero(2);
+      _tile_zero(3);
+    }
   }
-  int64_t p = 0;
-  for (; p + kSide <= k; p += kSide) multiply<two>(a + p, lda, packed + p * panel);
-  if (p < k) {
-    for (int64_t i = 0; i < (k - p) * panel; i++) rest.b[i] = packed[p * panel + i];
-    multiply<two>(rest.a, kSide, rest.b);
-  }
-  _tile_stored(0, sums, stride);
-  _tile_stored(1, sums + kSide, stride);
+  for (int64_t p = 0; p < whole; p += kSide) multiply<two>(a + p, lda, packed + p * panel);
+  if (rest_a) multiply<two>(rest_a, kSide, rest_b);
+  int64_t bytes = stride * sizeof(float);
+  _tile_stored(0, sums, bytes);
+  _tile_stored(1, sums + kSide, bytes);
   if constexpr (two) {
-    _tile_stored(2, sums + kSide * panel, stride);
-    _tile_stored(3, sums + kSide * panel + kSide, stride);
+    _tile_stored(2, sums + kSide * stride, bytes);
+    _tile_stored(3, sums + kSide * stride + kSide, bytes);
   }
 }
 
-// `depth`: the rows of a panel, of which k are read.
+// `depth`: the rows of a panel, of which k are read. All rows of A go through a panel while it is near.
 void multiply_rows(int64_t m, int64_t n, int64_t k, const Pair* a, int64_t lda, const Pair* packed, int64_t depth,
                    float* c, int64_t ldc, const float* bias, bool accumulate) {
   constexpr int64_t panel = kPanel<float>;
   static_assert(panel == 2 * kSide);
-  alignas(64) float sums[kRowsAtOnce * panel];
+  alignas(64) float sums[kRowsAtOnce * panel], bias_edge[panel];
   Rest rest{};
-  int64_t whole = k / kSide * kSide;
-  for (int64_t row = 0; row < m; row += kRowsAtOnce, a += kRowsAtOnce * lda, c += kRowsAtOnce * ldc) {
-    int64_t rows = m - row < kRowsAtOnce ? m - row : kRowsAtOnce;
-    if (row == 0 || rows < kRowsAtOnce) configure(rows);
-    for (int64_t i = 0; i < rows && whole < k; i++)
-      for (int64_t p = whole; p < k; p++) rest.a[i * kSide + p - whole] = a[i * lda + p];
-    auto compute = rows > kSide ? multiply_panel<true> : multiply_panel<false>;
+  int64_t whole = k / kSide * kSide, configured = 0;
+  for (int64_t first = 0; first < m; first += kMostRows) {
+    int64_t last = m - first < kMostRows ? m : first + kMostRows;
+    for (int64_t i = first; i < last; i++)
+      for (int64_t p = whole; p < k; p++) rest.a[(i - first) * kSide + p - whole] = a[i * lda + p];
     const Pair* b = packed;
     for (int64_t column = 0; column < n; column += panel, b += panel * depth) {
-      compute(k, a, lda, b, rest, sums);
       int64_t width = n - column < panel ? n - column : panel;
-      for (int64_t i = 0; i < rows; i++) {
-        float* to = c + i * ldc + column;
-        const float *from = accumulate ? to : bias ? bias + column : nullptr, *sum = sums + i * panel;
+      const float* from = bias ? bias + column : nullptr;
+      if (from && width < panel) {
+        for (int64_t j = 0; j < width; j++) bias_edge[j] = from[j];
+        for (int64_t j = width; j < panel; j++) bias_edge[j] = 0;
+        from = bias_edge;
+      }
+      for (int64_t i = 0; i < (k - whole) * panel; i++) rest.b[i] = b[whole * panel + i];
+      for (int64_t row = first; row < last; row += kRowsAtOnce) {
+        int64_t rows = last - row < kRowsAtOnce ? last - row : kRowsAtOnce;
+        if (rows != configured) configure(configured = rows);
+        bool direct = width == panel && !accumulate;
+        float* to = c + row * ldc + column;
+        const Pair* rest_a = whole < k ? rest.a + (row - first) * kSide : nullptr;
+        auto compute = rows > kSide ? multiply_panel<true> : multiply_panel<false>;
+        compute(whole, a + row * lda, lda, b, rest_a, rest.b, from, direct ? to : sums, direct ? ldc : panel);
+        if (direct) continue;
+        for (int64_t i = 0; i < rows; i++) {
 #pragma omp simd
-        for (int64_t j = 0; j < width; j++) to[j] = from ? sum[j] + from[j] : sum[j];
+          for (int64_t j = 0; j < width; j++)
+            to[i * ldc + j] = accumulate ? sums[i * panel + j] + to[i * ldc + j] : sums[i * panel + j];
+        }
       }
     }
   }
