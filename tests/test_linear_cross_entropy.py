@@ -61,7 +61,7 @@ def assert_parity(*args, **options):
 
 
 # Fewer rows than a vector, an odd number, several chunks; words and widths that are no multiple of anything.
-SHAPES = [(1, 1, 2), (3, 5, 2), (37, 19, 101), (150, 64, 1000), (700, 33, 203), (257, 32, 400)]
+SHAPES = [(1, 1, 2), (3, 5, 2), (37, 19, 101), (37, 34, 101), (150, 64, 1000), (700, 33, 203), (257, 32, 400)]
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

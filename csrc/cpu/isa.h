@@ -169,6 +169,8 @@ struct PairKernels {
   void (*pair_rows)(int64_t m, int64_t k, const float* a, int64_t lda, Pair* out);
   // Rows 2p and 2p + 1 of k rows of n numbers to one row of n pairs, `stride` apart.
   void (*pair_columns)(int64_t k, int64_t n, const float* a, int64_t lda, Pair* out, int64_t stride);
+  // The same of rows of bfloat16.
+  void (*interleave)(int64_t k, int64_t n, const BFloat16* a, int64_t lda, Pair* out, int64_t stride);
 };
 
 // Null where the CPU has none. Panels are as wide as those of kernels<float>().

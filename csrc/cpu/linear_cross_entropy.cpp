@@ -18,8 +18,8 @@ namespace s2s::cpu {
 namespace {
 
 // At most, in a chunk and in a block. Larger chunks read the weight and its gradient less often; of a large vocabulary
-// they have fewer rows, so that the logits stay under 16 MB.
-constexpr int64_t kRows = 320, kLeastRows = 64, kLogits = 1 << 22, kWords = 192;
+// they have fewer rows, so that the logits stay under 48 MB.
+constexpr int64_t kRows = 320, kLeastRows = 64, kLogits = 3 << 22, kWords = 192;
 constexpr int64_t kDepth = 128;  // rows summed one after the other in the gradient of the weight, see product.h
 
 // Words v.. of the weight as packed panels, for the gradient of the features.
@@ -28,14 +28,21 @@ class WeightBlock {
  public:
   explicit WeightBlock(int64_t width, bool pairs) : width_(width), pairs_(pairs) {}
 
-  void pack(const T* weight, int64_t words) {
+  void pack(const Tensor& weight, int64_t word, int64_t words) {
     const auto& kernel = kernels<T>();
     int64_t panel = kernel.panel, panels = (width_ + panel - 1) / panel;
-    packed_.resize(panels * panel * words);
     if (pairs_) packed_pairs_.resize(panels * panel * pairs_of(words));
+    if (lies_in_pairs(weight)) {
+      for (int64_t i = 0; i < panels; i++)
+        interleave(bits<const BFloat16>(weight) + word * width_ + i * panel, words, std::min(panel, width_ - i * panel),
+                   packed_pairs_.data() + i * panel * pairs_of(words));
+      return;
+    }
+    const T* from = data<T>(weight) + word * width_;
+    packed_.resize(panels * panel * words);
     for (int64_t i = 0; i < panels; i++) {
       T* to = packed_.data() + i * panel * words;
-      kernel.pack(weight + i * panel, width_, 1, words, std::min(panel, width_ - i * panel), to);
+      kernel.pack(from + i * panel, width_, 1, words, std::min(panel, width_ - i * panel), to);
       if constexpr (std::is_same_v<T, float>)
         if (pairs_)
           pair_kernels()->pair_columns(words, panel, to, panel, packed_pairs_.data() + i * panel * pairs_of(words),
@@ -58,6 +65,13 @@ class WeightBlock {
   }
 
  private:
+  // A panel, so many of whose columns there are.
+  void interleave(const BFloat16* from, int64_t words, int64_t columns, Pair* to) const {
+    int64_t panel = kernels<T>().panel;
+    if (columns < panel) std::fill_n(to, panel * pairs_of(words), Pair{0});
+    pair_kernels()->interleave(words, columns, from, width_, to, panel);
+  }
+
   int64_t width_;
   bool pairs_;
   Buffer<T> packed_;
@@ -86,7 +100,15 @@ double run(const Inputs& in, Needs<3> needs, const Tensor& grad_features, const 
   Tensor expected = at::empty({stride}, options);
   bool learning = needs[0] || needs[1] || needs[2];
   const int64_t* targets = in.targets.const_data_ptr<int64_t>();
-  const T *weight = data<T>(in.weight), *bias = data<T>(in.bias);
+  const T* bias = data<T>(in.bias);
+  // Logits of words, from rows of the weight.
+  auto multiply = [&](const Packed<T>& features, int64_t rows, int64_t word, int64_t words, T* to) {
+    auto columns = [&](const auto* from, int64_t width) {
+      features.columns(0, rows, words, from + word * width, width, to, stride, nullptr, false);
+    };
+    if (lies_in_pairs(in.weight)) return columns(bits<const Pair>(in.weight), in.width / 2);
+    columns(static_cast<const T*>(data<T>(in.weight)), in.width);
+  };
   T on = 1 - in.smoothing, off = in.smoothing / in.words;
   double loss = 0;
   for (int64_t chunk = 0; chunk < chunks; chunk++) {
@@ -121,7 +143,7 @@ double run(const Inputs& in, Needs<3> needs, const Tensor& grad_features, const 
       std::fill_n(sum, 2 * stride, T(0));
       blocks(
           index, [&, maximum = maximum, sum = sum, total = total](int64_t word, int64_t words, T* block, const T* b) {
-            features.columns(0, padded, words, weight + word * in.width, in.width, block, stride, nullptr, false);
+            multiply(features, padded, word, words, block);
             kernel.add_words(block, stride, b, words, padded, maximum, sum, off ? total : nullptr);
             at_targets(word, words,
                        [&](int64_t i, int64_t w) { data<T>(expected)[i] = block[w * stride + i] + (b ? b[w] : T(0)); });
@@ -159,7 +181,7 @@ double run(const Inputs& in, Needs<3> needs, const Tensor& grad_features, const 
           parts_of_features[i].columns(0, in.width, words, block + i * kDepth, stride,
                                        data<T>(grad_weight) + word * in.width, in.width, nullptr, chunk + i > 0);
         if (part) {
-          weights.pack(weight + word * in.width, words);
+          weights.pack(in.weight, word, words);
           weights.apply(block, stride, words, rows, part);
         }
       });
@@ -189,7 +211,7 @@ Four linear_cross_entropy_forward(const Tensor& features, const Tensor& weight, 
                     ", expected a number from 0 to 1");
   auto type = features.scalar_type();
   Inputs in{.features = to_compute(features),
-            .weight = to_compute(weight),
+            .weight = to_multiply(weight),
             .bias = to_compute(bias),
             .targets = targets.to(at::kLong).contiguous(),
             .smoothing = label_smoothing,

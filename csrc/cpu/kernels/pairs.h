@@ -31,10 +31,23 @@ void pair_columns(int64_t k, int64_t n, const float* a, int64_t lda, Pair* out, 
   }
 }
 
+void interleave(int64_t k, int64_t n, const BFloat16* a, int64_t lda, Pair* out, int64_t stride) {
+  for (int64_t p = 0; p < k; p += 2, out += stride) {
+    const BFloat16 *low = a + p * lda, *high = low + lda;
+    if (p + 1 == k) {
+      for (int64_t j = 0; j < n; j++) out[j] = low[j].bits;
+    } else {
+#pragma omp simd
+      for (int64_t j = 0; j < n; j++) out[j] = low[j].bits | Pair{high[j].bits} << 16;
+    }
+  }
+}
+
 }  // namespace
 
 extern const PairKernels pairs{.gemm = gemm<Pair, false>,
                                .gemm_transposed = gemm<Pair, true>,
                                .pack = pack<Pair>,
                                .pair_rows = pair_rows,
-                               .pair_columns = pair_columns};
+                               .pair_columns = pair_columns,
+                               .interleave = interleave};
