@@ -14,9 +14,9 @@ from contextlib import contextmanager
 
 import torch
 
-from . import report
+from . import parity, report
 from .cases import TRAINING
-from .runtimes import RUNTIMES, layer_of
+from .runtimes import RUNTIMES, jax_attention_gru, layer_of
 
 LEVELS = (0, 2, 4, 8)  # busy processes
 SHAPES = ((16, 20, 128), (64, 50, 512), (1, 50, 256), (1, 50, 512))  # B, T and H, which is I too
@@ -61,7 +61,16 @@ def scan_step(name, implementation):
     op, case = name.split()
     run = next(r for r in suites.runs("cpu", torch.get_num_threads()) if r.key.startswith(f"{op}/{case}/float32"))
     found = {i.name: i for i in run.case.implementations}
-    return make_step(run, found["eager" if implementation == "torch.nn" else implementation], TRAINING)
+    if implementation != "jax.lax.scan":
+        return make_step(run, found["eager" if implementation == "torch.nn" else implementation], TRAINING)
+    outputs, grads = make_step(run, found["eager"], TRAINING)()
+    step = jax_attention_gru(run.inputs(), parity.cotangents(run.case, outputs))
+    made = step()
+    for name, expected in zip(found["eager"].prepare(run.inputs()).leaves, grads, strict=True):
+        error = (torch.tensor(made[name].__array__()) - expected).norm() / expected.norm()
+        if error > 1e-4:
+            raise ValueError(f"the gradient of {name} differs from eager PyTorch's by {error:.1g} of its size")
+    return step
 
 
 def serve(pipe, threads):
@@ -146,7 +155,7 @@ def main(options):
         for row, busy, together in plan:
             if options.max_seconds and time.monotonic() - begin > options.max_seconds:
                 break
-            names = list(RUNTIMES)[:2] if row in SCANS else list(RUNTIMES)
+            names = list(RUNTIMES)[:3] if row in SCANS else list(RUNTIMES)
             where = dict.fromkeys(names, one) if together else servers
             found.rows.extend(measure(row, names, where, busy, together))
             done += 1

@@ -57,6 +57,45 @@ def jax(op, layer, x):
     return lambda: run(x).block_until_ready()
 
 
+def jax_attention_gru(inputs, cotangents):
+    """The attention decoder forward and backward: a call gives the gradients of ``inputs``, by their names."""
+    import jax
+    from jax import numpy as jnp
+
+    inputs, grads = (
+        {name: jnp.asarray(x.detach().float().numpy()) for name, x in of.items()} for of in (inputs, cotangents)
+    )
+    hidden = inputs["h0"].shape[1]
+
+    def loss(p):
+        width = p["x"].shape[-1]
+        gates_x = p["x"] @ p["weight_ih"][:, :width].T + p["bias_ih"]
+
+        def attend(h):
+            query = h @ p["w_query"].T + p["b_query"]
+            scores = jnp.tanh(query[:, None] + p["keys"]) @ p["v"]
+            return jnp.einsum("bs,bsd->bd", jax.nn.softmax(scores, -1), p["values"])
+
+        def step(state, gates):
+            h, context = state
+            gates_h = h @ p["weight_hh"].T + p["bias_hh"]
+            gates = gates + context @ p["weight_ih"][:, width:].T
+            r, z = jnp.split(jax.nn.sigmoid(gates[:, : 2 * hidden] + gates_h[:, : 2 * hidden]), 2, -1)
+            n = jnp.tanh(gates[:, 2 * hidden :] + r * gates_h[:, 2 * hidden :])
+            h = n + z * (h - n)
+            context = attend(h)
+            return (h, context), (h, context)
+
+        first = attend(p["h0"])
+        states, contexts = jax.lax.scan(step, (p["h0"], first), gates_x.swapaxes(0, 1))[1]
+        contexts = jnp.concatenate([first[None], contexts])
+        made = {"states": states, "contexts": contexts}
+        return sum((y.swapaxes(0, 1) * grads[name]).sum() for name, y in made.items())
+
+    run = jax.jit(jax.grad(loss))
+    return lambda: jax.block_until_ready(run(inputs))
+
+
 def onnx_model(op, layer, x):
     """The layer as one node of ONNX, whose gates have another order; sequence first."""
     from onnx import TensorProto, helper, numpy_helper
