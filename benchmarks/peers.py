@@ -9,6 +9,7 @@ Python GRU is the eager loop below). JoeyNMT is in ``joey.py``.
 """
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -69,6 +70,33 @@ def lstm(x, state, weight_ih, weight_hh, bias_ih, bias_hh, reverse=False):
         h, c = lstm_step(gates_x, F.linear(h, weight_hh, bias_hh), c)
         outputs.append(h)
     return torch.stack(outputs[::-1] if reverse else outputs, 1), (h, c)
+
+
+def scanned(op):
+    """``gru`` or ``lstm`` on torch's own scan over time, compiled: one step is, not each of them."""
+
+    @partial(torch.compile, fullgraph=True, dynamic=False)
+    def over_time(gates, state, weight_hh, bias_hh, reverse):
+        from torch._higher_order_ops.scan import scan
+
+        def step(state, gates_x):
+            gates_h = F.linear(state[0], weight_hh, bias_hh)
+            if op == "gru":
+                state = (gru_step(gates_x, gates_h, state[0]),)
+            else:
+                state = lstm_step(gates_x, gates_h, state[1])
+            return tuple(x.clone() for x in state), state[0].clone()  # the default compiler finds aliases otherwise
+
+        return scan(step, state, gates, reverse=reverse)
+
+    def layer(x, state, weight_ih, weight_hh, bias_ih, bias_hh, reverse=False):
+        # Outside of what is compiled: its gradients would become those of the step's weights (PyTorch 2.14).
+        gates = F.linear(x, weight_ih, bias_ih).transpose(0, 1)
+        first = (state,) if op == "gru" else (state[0], state[1].clone())  # not one tensor of zeros twice: refused
+        last, outputs = over_time(gates, first, weight_hh, bias_hh, reverse)
+        return outputs.transpose(0, 1), last[0] if op == "gru" else last
+
+    return layer
 
 
 def attention_scan(step, x, state, keys, values, v, w_query, b_query, weight_ih, weight_hh, bias_ih, bias_hh,
@@ -236,6 +264,14 @@ def both_directions(layer, states):
     return function
 
 
+def compiled_scans(op, states):
+    def prepare(inputs):
+        torch._dynamo.reset()
+        return functional(both_directions(scanned(op), states))(inputs)
+
+    return prepare
+
+
 def recurrent_inputs(op, B, S, E, H, lengths=False):
     """x (B, S, E), the weights of both directions and perhaps the lengths; S is the time here."""
     first, second = (helpers.sequence_inputs(op, B=B, T=S, I=E, H=H, seed=seed) for seed in (0, 1))
@@ -262,4 +298,5 @@ def recurrences(op, lengths=False):
     if not lengths:
         eager_layer = both_directions(gru if op == "gru" else lstm, states)
         implementations += eager(functional(eager_layer)) + compiled(eager_layer, LOOP)
+        implementations += (Implementation("torch scan, torch.compile", compiled_scans(op, states), suites=LOOP),)
     return functional(both_directions(getattr(sk.reference, op), states)), implementations
