@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 
 from s2s_kernels import extension
-from s2s_kernels.info.plan import ARCHS, DTYPES, GATES, plan
+from s2s_kernels.info.plan import ARCHS, DTYPES, plan
 
 ROOT = Path(__file__).parents[1]
+OPS = ("gru", "lstm")
 pytestmark = pytest.mark.skipif(not extension.built, reason="a plan is made by the compiled extension, not built here")
 MULTIPROCESSORS, SHARED = {"sm_80": 108, "sm_90": 132}, {"sm_80": 163 << 10, "sm_90": 227 << 10}
 
 
 def test_shape_p():
     """B = 64, H = 512: 32 slices a group, which keep 48 KB of a GRU's weights and 64 KB of an LSTM's."""
-    gru, lstm = (plan(op, 64, 50, 512, "bfloat16", "sm_90") for op in GATES)
+    gru, lstm = (plan(op, 64, 50, 512, "bfloat16", "sm_90") for op in OPS)
     assert all((made["groups"], made["slices"], made["tiles"]) == (4, 32, 1) for made in (gru, lstm))
     sums, states = 4 * 8 * 16 * 16, 4 * 256  # of a gate's columns; of each state
     assert gru["forward"]["shared_bytes"] == (48 << 10) + 3 * sums + states
@@ -34,7 +35,7 @@ def test_shape_p():
 def test_every_plan_covers_the_batch_and_fits():
     planned = 0
     sizes = product((1, 15, 16, 17, 64, 100, 1000), (16, 48, 256, 512, 1024, 2048, 2112))
-    for (B, H), op, dtype, arch in product(sizes, GATES, DTYPES, ARCHS):
+    for (B, H), op, dtype, arch in product(sizes, OPS, DTYPES, ARCHS):
         made = plan(op, B, 10, H, dtype, arch)
         if made["refusal"]:
             continue
@@ -124,7 +125,9 @@ def test_the_command():
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["attention_gru", "B=1", "T=1", "H=16"], "op is 'attention_gru', expected one of gru, lstm"),
+        (["gru_step", "B=1", "T=1", "H=16"], "op is 'gru_step', expected one of gru, lstm, attention_gru, attention_l"),
+        (["attention_gru", "B=1", "T=1", "H=16"], "S is not given, expected as in: attention_gru B=64 T=50 S=50 H=512"),
+        (["attention_gru", "B=1", "D=1"], "'D=1' is no argument of a plan, expected B=, T=, S=, H=, A=, dtype= or "),
         (["gru", "B=1", "T=1"], "H is not given, expected as in: gru B=64 T=50 H=512"),
         (["gru", "B=1", "T=-1", "H=16"], "T is '-1', expected an integer that is not negative"),
         (["gru", "B=1", "T=1", "H=16", "S=3"], "'S=3' is no argument of a plan, expected B=, T=, H=, dtype= or arch="),

@@ -14,6 +14,7 @@
 #include "feed.cuh"
 #include "glue.h"
 #include "ops.h"
+#include "persistent_attention/persistent_attention_host.h"
 
 namespace s2s::cuda {
 
@@ -113,7 +114,19 @@ Tensors forward(int64_t gates, const OptionalTensors& inputs, const OptionalTens
   cell.exact_output = data(exact_states);
   cell.saved = data(saved), cell.cells = data(cells);
 
-  for (int64_t t = 0; t <= steps; t++) {
+  // All steps as one launch, and then all attention once more: of all queries together it costs little.
+  Tensor all_queries = run_persistent_forward(gates, in, in.lengths, in.mask, cell);
+  if (all_queries.defined()) {
+    attend.queries = steps + 1;
+    splits = attention_splits(attend);
+    parts = splits > 1 ? in.accumulate({batch * (steps + 1), splits, in.width + 2}) : Tensor();
+    attend.query = data(all_queries), attend.query_strides = Inputs::strides(steps + 1, asked);
+    attend.context = data(contexts), attend.exact_context = exact ? data(exact_contexts) : nullptr;
+    attend.exact_weights = data(exact_weights), attend.weights = in.rounded() ? data(weights) : nullptr;
+    attend.query_copy = data(queries), attend.parts = data(parts);
+    attention_forward(attend, type, stream);
+  }
+  for (int64_t t = 0; !all_queries.defined() && t <= steps; t++) {
     product_out(sums.select(1, 0), rounded_h, weight, bias);
     attend.context = data(contexts, t), attend.exact_context = exact ? data(exact_contexts, t) : nullptr;
     attend.exact_weights = data(exact_weights, t), attend.weights = in.rounded() ? data(weights, t) : nullptr;

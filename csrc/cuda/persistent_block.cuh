@@ -58,4 +58,19 @@ struct PersistentBlock {
   }
 };
 
+// What a launch's `kernel` makes of the number of gates and a zero of the type, over all blocks of its division.
+template <class P, class F>
+void launch_persistent(int64_t gates, const P& p, Type type, cudaStream_t stream, const F& kernel) {
+  dispatch(type, [&](auto zero) {
+    if constexpr (std::is_same_v<decltype(zero), double>) {
+      throw std::runtime_error("s2s_kernels: no persistent kernel computes in float64");
+    } else {
+      auto of_gru = kernel(std::integral_constant<int, 3>(), zero),
+           of_lstm = kernel(std::integral_constant<int, 4>(), zero);
+      launch_together(gates == 3 ? of_gru : of_lstm, p.division.groups * p.division.slices, kThreads,
+                      p.division.shared_bytes, stream, p);
+    }
+  });
+}
+
 }  // namespace s2s::cuda

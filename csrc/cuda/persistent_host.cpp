@@ -5,13 +5,16 @@
 
 namespace s2s::cuda {
 
-std::optional<PersistentLaunch> persistent_launch(int64_t gates, const RecurrenceArguments& in, bool forward) {
+bool persistent_wanted(bool measured_faster) {
   const char* value = std::getenv("S2S_CUDA_PERSISTENT");
   std::string_view asked = value ? value : "";
-  if (asked == "0") return {};
+  return asked == "1" || (measured_faster && asked != "0");
+}
+
+std::optional<PersistentLaunch> persistent_launch(int64_t gates, const RecurrenceArguments& in, bool forward) {
   plan::Gpu gpu = gpu_of(in.x);
   plan::Sequence sequence{gates, in.batch, in.steps, in.hidden, type_of(in.x), in.resets.defined()};
-  if (asked != "1" && !plan::measured_faster(sequence, gpu)) return {};
+  if (!persistent_wanted(plan::measured_faster(sequence, gpu))) return {};
   plan::Plan plan = plan::make(sequence, gpu);
   if (!plan.refusal.empty()) return {};
   const plan::Launch& launch = forward ? plan.forward : plan.backward;

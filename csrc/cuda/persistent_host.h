@@ -17,8 +17,11 @@ struct PersistentLaunch {
   Division division;
 };
 
-// None where no plan is (../plan.h says why), or none is wanted: S2S_CUDA_PERSISTENT=1 takes every plan there is, 0
-// none; unset, those that a measurement says are faster.
+// Whether a plan is to be taken: S2S_CUDA_PERSISTENT=1 takes every plan there is, 0 none; unset, those that a
+// measurement says are faster.
+bool persistent_wanted(bool measured_faster);
+
+// None where no plan is (../plan.h says why), or none is wanted.
 std::optional<PersistentLaunch> persistent_launch(int64_t gates, const RecurrenceArguments& in, bool forward);
 
 }  // namespace s2s::cuda

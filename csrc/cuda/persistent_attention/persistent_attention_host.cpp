@@ -1,0 +1,73 @@
+#include "persistent_attention_host.h"
+
+#include "../../plan_attention.h"
+#include "../persistent_host.h"
+#include "persistent_attention.cuh"
+
+namespace s2s::cuda {
+
+namespace {
+
+struct Launch {
+  Tensor exchange, arrived;
+  Division division;
+  void* exchanged(int64_t bytes) const { return static_cast<char*>(data(exchange)) + bytes; }
+};
+
+Launch allocate(const plan::DecoderPlan& plan, const plan::DecoderLaunch& half, const Tensor& like) {
+  Launch made{at::empty({half.exchange_bytes}, like.options().dtype(at::kByte)),
+              at::zeros({plan.groups}, like.options().dtype(at::kInt))};
+  made.division = {static_cast<int>(plan.groups), static_cast<int>(plan.slices),
+                   static_cast<int>(plan.tiles),  half.shared_bytes,
+                   data(made.exchange),           static_cast<unsigned*>(data(made.arrived))};
+  return made;
+}
+
+// What a caller's tensor is, where 16 bytes may be read from.
+Tensor aligned16(const Tensor& x) { return reinterpret_cast<uintptr_t>(data(x)) % 16 ? x.clone() : x; }
+
+struct Source {
+  Tensor keys, values;
+  PersistentSource about;
+
+  Source(const AttentionRecurrenceArguments& in, const Tensor& lengths, const Tensor& mask,
+         const plan::DecoderPlan& plan, const plan::DecoderLaunch& half)
+      : keys(aligned16(in.keys)), values(product(rows(in.values), in.weight_feed().t())) {
+    about = {in.source, in.attention, data(keys), data(in.v), data(values), int64_data(lengths), bool_data(mask)};
+    about.parts = static_cast<int>(plan.parts), about.span = static_cast<int>(plan.span);
+    about.weights_at = half.weights_at, about.values_at = half.values_at, about.keys_at = half.keys_at;
+  }
+};
+
+// With its refusal where it is not wanted.
+plan::DecoderPlan planned(int64_t gates, const AttentionRecurrenceArguments& in) {
+  plan::Decoder decoder{{gates, in.batch, in.steps, in.hidden, type_of(in.x)}, in.source, in.attention, in.heads};
+  decoder.has_feed = in.w_feed.defined();
+  plan::Gpu gpu = gpu_of(in.x);
+  if (!persistent_wanted(plan::measured_faster(decoder, gpu))) return {"not wanted"};
+  return plan::make(decoder, gpu);
+}
+
+}  // namespace
+
+Tensor run_persistent_forward(int64_t gates, const AttentionRecurrenceArguments& in, const Tensor& lengths,
+                              const Tensor& mask, const CellForward& cell) {
+  plan::DecoderPlan plan = planned(gates, in);
+  if (!plan.refusal.empty()) return {};
+  Launch launch = allocate(plan, plan.forward, in.x);
+  Source source(in, lengths, mask, plan, plan.forward);
+  Tensor queries = in.empty({in.batch, in.steps + 1, in.attention});
+  Tensor first = in.first_feed.defined() ? product(in.first_feed, in.weight_feed().t()) : Tensor();
+  PersistentAttentionForward p{cell};
+  p.cell.more_gates = nullptr;
+  p.weight = data(in.weight_hh), p.bias = data(in.bias_hh);
+  p.w_query = data(in.w_query), p.b_query = data(in.b_query);
+  p.first_gates = data(first), p.queries = data(queries);
+  p.source = source.about, p.division = launch.division;
+  p.exchanged_queries = launch.exchanged(plan.forward.second_at);
+  p.exchanged_scores = static_cast<float*>(launch.exchanged(plan.forward.third_at));
+  persistent_attention_forward(gates, p, type_of(in.x), current_stream(in.x));
+  return queries;
+}
+
+}  // namespace s2s::cuda
