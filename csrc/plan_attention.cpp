@@ -69,6 +69,32 @@ DecoderLaunch forward(const Decoder& s, const Gpu& gpu, const DecoderPlan& plan)
   return b.made;
 }
 
+DecoderLaunch backward(const Decoder& s, const Gpu& gpu, const DecoderPlan& plan) {
+  Builder b{s, gpu, plan};
+  const Chip& chip = chip_of(gpu);
+  int64_t deep = s.gates * s.hidden, states = s.gates == 4 ? 2 : 1;
+  b.take(kTile * deep * b.size + 4 * (kWarps * kTile * kTile + states * plan.tiles * kThreads));
+  b.made.w_query_at = b.take(kTile * s.attention * b.size);
+  int64_t attending = plan.span + std::max(kWarps * plan.span, (kWarps + 2) * b.columns);
+  b.made.weights_at = b.take(4 * std::max(attending, kTile * s.gates * kTile));
+  b.source();
+  int64_t operand = b.rows * deep * b.size, queries = b.rows * s.attention * b.size;
+  int64_t parts = 4 * plan.slices * plan.span;  // of a row
+  b.exchange(2 * operand);
+  b.made.second_at = b.exchange(queries);
+  b.made.third_at = b.exchange(b.rows * parts);
+  b.made.read_bytes = operand + queries + b.items * parts;
+  b.made.barriers = 2;
+  double attend = kOperand + 2 * kSums + microseconds(chip, b.score_cycles() + b.items * parts / kOthers);
+  double values = microseconds(chip, b.value_cycles());
+  auto product = [&](int64_t depth) {
+    return plan.tiles * (kOperand + kSums + microseconds(chip, product_cycles(chip, kTile, depth, b.size)));
+  };
+  // The gates' product is made while the others still attend, behind the second barrier.
+  b.made.step_us = kBarrier + plan.tiles * values + attend + std::max(kBarrier, product(deep)) + product(s.attention);
+  return b.made;
+}
+
 }  // namespace
 
 DecoderPlan make(const Decoder& s, const Gpu& gpu) {
@@ -88,7 +114,9 @@ DecoderPlan make(const Decoder& s, const Gpu& gpu) {
   plan.span = (packs + 1 - packs % 2) * pack;
   plan.parts = std::clamp(plan.slices / std::min(plan.tiles * kTile, s.batch), int64_t{1}, s.attention / kTile);
   plan.forward = forward(s, gpu, plan);
-  if (plan.forward.shared_bytes > gpu.shared_bytes) return refuse(too_large(plan.forward.shared_bytes, gpu).refusal);
+  plan.backward = backward(s, gpu, plan);
+  int64_t shared = std::max(plan.forward.shared_bytes, plan.backward.shared_bytes);
+  if (shared > gpu.shared_bytes) return refuse(too_large(shared, gpu).refusal);
   return plan;
 }
 

@@ -14,7 +14,8 @@ struct Decoder : Sequence {
 struct DecoderLaunch : Launch {
   int64_t barriers;  // of a group, a step
   // In a block's shared memory, bytes from its beginning; -1: read from global memory at each step.
-  int64_t weights_at, values_at, keys_at;
+  int64_t weights_at, values_at, keys_at;  // weights: of attention; backward: what a phase needs
+  int64_t w_query_at;                      // backward; forward it lies with the other weights
   // In exchanged memory, bytes: after the state, or its gates' gradients, what a step hands on next, and after that.
   int64_t second_at, third_at;
 };

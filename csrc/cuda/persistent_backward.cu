@@ -21,8 +21,8 @@ __global__ void __launch_bounds__(kThreads, 1) persistent_backward_kernel(Persis
     int64_t t = a.reverse ? step : a.steps - 1 - step;
     for (int tile = 0; tile < block.tiles; tile++) {
       int64_t b = block.batch_row(tile);
-      float grad_gates_h[gates] = {}, grad_c = gates == 4 ? block.c(tile) : 0.0f;
-      if (b < a.batch) backward_element<gates, T>(a, t, b, j, block.h(tile), grad_c, grad_gates_h);
+      float grad_gates_h[gates] = {}, grad_gates_x[gates], grad_c = gates == 4 ? block.c(tile) : 0.0f;
+      if (b < a.batch) backward_element<gates, T>(a, t, b, j, block.h(tile), grad_c, grad_gates_h, grad_gates_x);
       if (gates == 4) block.c(tile) = grad_c;
 #pragma unroll
       for (int i = 0; i < gates; i++) block.give(step, tile, i, grad_gates_h[i]);

@@ -72,9 +72,6 @@ def text(arguments: dict[str, Any], found: dict[str, Any]) -> str:
     ]
     for half in ("forward", "backward"):
         of = found[half]
-        if not of["shared_bytes"]:
-            lines.append(f"  {half:<8}  the loop of launches")
-            continue
         lines.append(
             f"  {half:<8}  {of['shared_bytes']:,} bytes of shared memory a block; {of['exchange_bytes']:,} exchanged, "
             f"{of['read_bytes']:,} read a block and step; predicted {of['step_us']:.2f} us a step, "

@@ -32,6 +32,25 @@ struct PersistentAttentionForward {
   float* exchanged_scores;  // (groups, parts, tiles * 16, span)
 };
 
+// `cell` and `weight` are PersistentBackward's.
+struct PersistentAttentionBackward {
+  CellBackward cell;
+  const void *weight, *w_query;  // T
+  // Of the T + 1 queries of a row, Acc: (B, T + 1, A) and (B, T + 1, S).
+  const void *queries, *weights;
+  const void* given_scores;  // as weights: what is known of the scores' gradients, from those of outputs; null: zeros
+  void* grad_scores;         // as weights: all of them
+  void* grad_queries;        // T
+  Strides grad_query_strides;
+  bool has_first;  // the first step is fed no context
+  PersistentSource source;
+  Division division;
+  int64_t w_query_at;            // in a block's shared memory, bytes from its beginning
+  void* exchanged_grad_queries;  // T (groups, tiles, 16, A), as an operand
+  float* exchanged_parts;        // (groups, slices, tiles * 16, span): of the weights' gradients, a part each slice
+};
+
 void persistent_attention_forward(int64_t gates, const PersistentAttentionForward& p, Type type, cudaStream_t stream);
+void persistent_attention_backward(int64_t gates, const PersistentAttentionBackward& p, Type type, cudaStream_t stream);
 
 }  // namespace s2s::cuda

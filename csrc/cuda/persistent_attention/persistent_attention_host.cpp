@@ -1,6 +1,5 @@
 #include "persistent_attention_host.h"
 
-#include "../../plan_attention.h"
 #include "../persistent_host.h"
 #include "persistent_attention.cuh"
 
@@ -39,21 +38,19 @@ struct Source {
   }
 };
 
-// With its refusal where it is not wanted.
-plan::DecoderPlan planned(int64_t gates, const AttentionRecurrenceArguments& in) {
+}  // namespace
+
+std::optional<plan::DecoderPlan> persistent_plan(int64_t gates, const AttentionRecurrenceArguments& in) {
   plan::Decoder decoder{{gates, in.batch, in.steps, in.hidden, type_of(in.x)}, in.source, in.attention, in.heads};
   decoder.has_feed = in.w_feed.defined();
   plan::Gpu gpu = gpu_of(in.x);
-  if (!persistent_wanted(plan::measured_faster(decoder, gpu))) return {"not wanted"};
-  return plan::make(decoder, gpu);
+  if (!persistent_wanted(plan::measured_faster(decoder, gpu))) return {};
+  plan::DecoderPlan plan = plan::make(decoder, gpu);
+  return plan.refusal.empty() ? std::optional(plan) : std::nullopt;
 }
 
-}  // namespace
-
-Tensor run_persistent_forward(int64_t gates, const AttentionRecurrenceArguments& in, const Tensor& lengths,
-                              const Tensor& mask, const CellForward& cell) {
-  plan::DecoderPlan plan = planned(gates, in);
-  if (!plan.refusal.empty()) return {};
+Tensor run_persistent_forward(const plan::DecoderPlan& plan, int64_t gates, const AttentionRecurrenceArguments& in,
+                              const Tensor& lengths, const Tensor& mask, const CellForward& cell) {
   Launch launch = allocate(plan, plan.forward, in.x);
   Source source(in, lengths, mask, plan, plan.forward);
   Tensor queries = in.empty({in.batch, in.steps + 1, in.attention});
@@ -68,6 +65,24 @@ Tensor run_persistent_forward(int64_t gates, const AttentionRecurrenceArguments&
   p.exchanged_scores = static_cast<float*>(launch.exchanged(plan.forward.third_at));
   persistent_attention_forward(gates, p, type_of(in.x), current_stream(in.x));
   return queries;
+}
+
+void run_persistent_backward(const plan::DecoderPlan& plan, int64_t gates, const AttentionRecurrenceArguments& in,
+                             const Tensor& lengths, const Tensor& mask, const CellBackward& cell,
+                             const PersistentQueries& all) {
+  Launch launch = allocate(plan, plan.backward, in.x);
+  Source source(in, lengths, mask, plan, plan.backward);
+  PersistentAttentionBackward p{cell};
+  p.weight = data(in.weight_hh), p.w_query = data(in.w_query);
+  p.queries = data(all.queries), p.weights = data(all.weights);
+  p.given_scores = data(all.given_scores), p.grad_scores = data(all.grad_scores);
+  p.grad_queries = data(all.grad_queries);
+  p.grad_query_strides = {all.grad_queries.stride(0), all.grad_queries.stride(1)};
+  p.has_first = in.first_feed.defined(), p.w_query_at = plan.backward.w_query_at;
+  p.source = source.about, p.division = launch.division;
+  p.exchanged_grad_queries = launch.exchanged(plan.backward.second_at);
+  p.exchanged_parts = static_cast<float*>(launch.exchanged(plan.backward.third_at));
+  persistent_attention_backward(gates, p, type_of(in.x), current_stream(in.x));
 }
 
 }  // namespace s2s::cuda

@@ -16,7 +16,7 @@ struct SourceBlock {
   int64_t batch, hidden, first_row;
   int slice, slices, rows;  // rows: of the group
   T *values, *keys;         // in shared memory: (rows, gates, 16, span) and (items, S, columns); null: not there
-  float* weights;           // in shared memory: (16, span), of one tile
+  float* weights;           // in shared memory: (16, span), of one tile; backward: whatever a phase needs
 
   // A row and a part of it that this block scores: number `number` of its own.
   struct Item {
@@ -78,10 +78,16 @@ struct SourceBlock {
   // V columns of a key, from wherever they are; zeros where it does not count.
   template <class A>
   __device__ void load_key(const Item& item, bool counts, int64_t i, int column, A (&to)[V]) const {
-    if (keys)
-      load<V>(keys_of(item) + (counts ? i : 0) * item.columns + column, to);
-    else
-      load_if<V>(counts, key_of(item, i) + column, to);
+    if (!keys) return load_if<V>(counts, key_of(item, i) + column, to);
+#pragma unroll
+    for (int k = 0; k < V; k++) to[k] = A(0);
+    if (counts) load<V>(keys_of(item) + i * item.columns + column, to);
+  }
+
+  // Where element (row of the group, column of A) lies in the left operand of a product A deep.
+  __device__ int64_t operand_at(int row, int column) const {
+    return static_cast<int64_t>(row / kTile) * kTile * s.attention + column / kTile * kTile * kTile +
+           TileSums<T, kTile>::left(row % kTile, column % kTile);
   }
 
   // What the gates take of a tile's context, a sum of what they take of the values: for one row and unit.
@@ -119,6 +125,50 @@ struct SourceBlock {
       for (int k = 0; k < kTogether; k++)
 #pragma unroll
         for (int gate = 0; gate < gates; gate++) sums[gate] += w[k] * static_cast<float>(x[k][gate]);
+    }
+  }
+
+  // Backward: what these units' gradients of the gates, `grads` (16, gates, 16) in shared memory, make of the gradients
+  // of a tile's weights, to give(row, position, sum). Row and lane are those of the thread; all threads.
+  template <class F>
+  __device__ void sum_gates(int tile, int row, int lane, const float* grads, const F& give) const {
+    constexpr int kColumns = gates * kTile;
+    const float* grad = grads + row * kColumns;
+    int64_t b = first_row + tile * kTile + row;
+    if (!values) {
+      const T* from = static_cast<const T*>(s.values) + b * s.source * gates * hidden + slice * kTile;
+      for (int i = lane; i < s.span; i += kTile) {
+        bool counts = b < batch && is_valid(b, i);
+        float sum = 0;
+#pragma unroll
+        for (int k = 0; k < kColumns; k += V) {
+          float x[V];
+          load_if<V>(counts, from + (static_cast<int64_t>(i) * gates + k / kTile) * hidden + k % kTile, x);
+#pragma unroll
+          for (int n = 0; n < V; n++) sum += grad[k + n] * x[n];
+        }
+        give(row, i, sum);
+      }
+      return;
+    }
+    // Lanes of a row share its positions, and where those are few, the columns too.
+    int packs = s.span / V, ways = packs <= 4 ? 4 : packs <= 8 ? 2 : 1, each = kTile / ways, way = lane / each;
+    for (int first = 0; first < packs; first += each) {
+      int pack = first + lane % each;
+      const T* from = values + (tile * kTile + row) * kColumns * s.span + pack * V;
+      float sums[V] = {};
+      for (int k = way; pack < packs && k < kColumns; k += ways) {
+        float x[V];
+        load<V>(from + k * s.span, x);
+#pragma unroll
+        for (int n = 0; n < V; n++) sums[n] += grad[k] * x[n];
+      }
+      for (int offset = each; offset < kTile; offset *= 2)
+#pragma unroll
+        for (int n = 0; n < V; n++) sums[n] += __shfl_xor_sync(0xffffffffu, sums[n], offset);
+#pragma unroll
+      for (int n = 0; n < V; n++)
+        if (way == 0 && pack < packs) give(row, pack * V + n, sums[n]);
     }
   }
 };
