@@ -53,7 +53,7 @@ DecoderLaunch forward(const Decoder& s, const Gpu& gpu, const DecoderPlan& plan)
   const Chip& chip = chip_of(gpu);
   int64_t wide = (s.gates + 1) * kTile, states = s.gates == 4 ? 2 : 1;  // the last columns are the query's
   b.take(wide * s.hidden * b.size);
-  int64_t sums = 4 * kWarps * kTile * wide, sums_at = b.take(sums), weights = 4 * kTile * plan.span;
+  int64_t sums = 4 * (kWarps / 2) * kTile * wide, sums_at = b.take(sums), weights = 4 * kTile * plan.span;
   b.take(4 * (states + s.gates) * plan.tiles * kThreads);
   b.made.weights_at = weights <= sums ? sums_at : b.take(weights);  // the sums have been read by then
   b.source();

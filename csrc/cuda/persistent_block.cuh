@@ -8,9 +8,9 @@
 namespace s2s::cuda {
 
 // N columns of the product, `parts` times the state deep.
-template <class T, int N>
+template <class T, int N, int places = kWarps>
 struct PersistentBlock {
-  using Product = BlockProduct<T, N>;
+  using Product = BlockProduct<T, N, places>;
 
   int slices, slice, parts, tiles, unit, row;
   int64_t first_row, j;
@@ -31,7 +31,7 @@ struct PersistentBlock {
     product.right = reinterpret_cast<T*>(shared_memory());
     product.partial = reinterpret_cast<float*>(product.right + depth * Product::kRight);
     product.depth = depth;
-    states = product.partial + kWarps * kTile * N + threadIdx.x;
+    states = product.partial + places * kTile * N + threadIdx.x;
     exchange.base = static_cast<T*>(d.exchange) + static_cast<int64_t>(group) * 2 * d.tiles * depth * Product::kLeft;
     barrier = {d.arrived + group, static_cast<unsigned>(slices)};
   }
