@@ -169,9 +169,11 @@ DECODER = {
         CUDA + "tile.cuh", "    __syncthreads();\n    if (warp < places)", "    if (warp < places)",
         "a wrong state|other bits",
     ),
-    "keys in shared memory of another row": (SOURCE, "keys + item.number * s.source", "keys + 0 * s.source", "a wrong"),
+    "keys in shared memory of another row": (
+        SOURCE, "keys + item.number * s.source", "keys + 0 * s.source", "a wrong|other bits",
+    ),
     "values in shared memory of another tile": (
-        SOURCE, "values[((row * gates + gate)", "values[((row % kTile * gates + gate)", "a wrong state",
+        SOURCE, "values[((row * gates + gate)", "values[((row % kTile * gates + gate)", "a wrong state|other bits",
     ),
     "values that do not count kept": (SOURCE, "b < batch && is_valid(b, at);", "b < batch;", "a wrong state"),
     "backward: no wait for the gates": (
@@ -191,7 +193,7 @@ DECODER = {
     "backward: sums of a warp left out": (
         BACKWARD, "is_fed && k < kWarps; k++", "is_fed && k < 1; k++", "a wrong gradient",
     ),
-    "a block's shared memory too small": (PLAN, "(items * s.source", "((items - 1) * s.source", "heap-buffer-overflow"),
+    "a block's shared memory too small": (PLAN, "fits(items * s", "fits((items - 1) * s", "heap-buffer-overflow"),
     "scores exchanged in too little": (PLAN, "b.exchange(scores)", "b.exchange(scores / 2)", "heap-buffer-overflow"),
     "parts exchanged in too little": (PLAN, "b.rows * parts)", "b.rows / 2 * parts)", "heap-buffer-overflow"),
 }  # fmt: skip
