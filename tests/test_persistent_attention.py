@@ -119,6 +119,21 @@ def test_what_does_not_count_may_hold_anything(launches, kernel, op, stays):
     assert not found[0]["contexts"][1:].any() and found[0]["contexts"][0].any()
 
 
+def test_keys_that_no_16_bytes_begin_at(launches, kernel):
+    inputs = place(made("attention_gru"), kernel.device, torch.bfloat16)
+    found = []
+    for offset in (0, 1):
+        memory = torch.empty(inputs["keys"].numel() + 1, device=kernel.device, dtype=torch.bfloat16)
+        keys = memory[offset : offset + inputs["keys"].numel()].view(inputs["keys"].shape)
+        keys.copy_(inputs["keys"])
+        cotangents = [torch.ones_like(y) for y in call(sk, "attention_gru", inputs)]
+        run = lambda keys=keys, to=cotangents: outputs_and_gradients(sk, "attention_gru", inputs | {"keys": keys}, to)
+        results, count = launches(run)
+        assert count in (None, 2)
+        found.append(results)
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
 LOOPS = {
     "float64": ({}, torch.float64),
     "H is no multiple of 16": ({"H": 40}, torch.float32),
