@@ -17,13 +17,7 @@ std::optional<PersistentLaunch> persistent_launch(int64_t gates, const Recurrenc
   if (!persistent_wanted(plan::measured_faster(sequence, gpu))) return {};
   plan::Plan plan = plan::make(sequence, gpu);
   if (!plan.refusal.empty()) return {};
-  const plan::Launch& launch = forward ? plan.forward : plan.backward;
-  PersistentLaunch made{at::empty({launch.exchange_bytes}, in.x.options().dtype(at::kByte)),
-                        at::zeros({plan.groups}, in.x.options().dtype(at::kInt))};
-  made.division = {static_cast<int>(plan.groups), static_cast<int>(plan.slices),
-                   static_cast<int>(plan.tiles),  launch.shared_bytes,
-                   data(made.exchange),           static_cast<unsigned*>(data(made.arrived))};
-  return made;
+  return PersistentLaunch(plan, forward ? plan.forward : plan.backward, in.x);
 }
 
 }  // namespace s2s::cuda

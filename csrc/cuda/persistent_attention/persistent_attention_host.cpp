@@ -7,19 +7,8 @@ namespace s2s::cuda {
 
 namespace {
 
-struct Launch {
-  Tensor exchange, arrived;
-  Division division;
-  void* exchanged(int64_t bytes) const { return static_cast<char*>(data(exchange)) + bytes; }
-};
-
-Launch allocate(const plan::DecoderPlan& plan, const plan::DecoderLaunch& half, const Tensor& like) {
-  Launch made{at::empty({half.exchange_bytes}, like.options().dtype(at::kByte)),
-              at::zeros({plan.groups}, like.options().dtype(at::kInt))};
-  made.division = {static_cast<int>(plan.groups), static_cast<int>(plan.slices),
-                   static_cast<int>(plan.tiles),  half.shared_bytes,
-                   data(made.exchange),           static_cast<unsigned*>(data(made.arrived))};
-  return made;
+void* exchanged(const PersistentLaunch& launch, int64_t bytes) {
+  return static_cast<char*>(launch.division.exchange) + bytes;
 }
 
 // What a caller's tensor is, where 16 bytes may be read from.
@@ -51,7 +40,7 @@ std::optional<plan::DecoderPlan> persistent_plan(int64_t gates, const AttentionR
 
 Tensor run_persistent_forward(const plan::DecoderPlan& plan, int64_t gates, const AttentionRecurrenceArguments& in,
                               const Tensor& lengths, const Tensor& mask, const CellForward& cell) {
-  Launch launch = allocate(plan, plan.forward, in.x);
+  PersistentLaunch launch(plan, plan.forward, in.x);
   Source source(in, lengths, mask, plan, plan.forward);
   Tensor queries = in.empty({in.batch, in.steps + 1, in.attention});
   Tensor first = in.first_feed.defined() ? product(in.first_feed, in.weight_feed().t()) : Tensor();
@@ -61,8 +50,8 @@ Tensor run_persistent_forward(const plan::DecoderPlan& plan, int64_t gates, cons
   p.w_query = data(in.w_query), p.b_query = data(in.b_query);
   p.first_gates = data(first), p.queries = data(queries);
   p.source = source.about, p.division = launch.division;
-  p.exchanged_queries = launch.exchanged(plan.forward.second_at);
-  p.exchanged_scores = static_cast<float*>(launch.exchanged(plan.forward.third_at));
+  p.exchanged_queries = exchanged(launch, plan.forward.second_at);
+  p.exchanged_scores = static_cast<float*>(exchanged(launch, plan.forward.third_at));
   persistent_attention_forward(gates, p, type_of(in.x), current_stream(in.x));
   return queries;
 }
@@ -70,7 +59,7 @@ Tensor run_persistent_forward(const plan::DecoderPlan& plan, int64_t gates, cons
 void run_persistent_backward(const plan::DecoderPlan& plan, int64_t gates, const AttentionRecurrenceArguments& in,
                              const Tensor& lengths, const Tensor& mask, const CellBackward& cell,
                              const PersistentQueries& all) {
-  Launch launch = allocate(plan, plan.backward, in.x);
+  PersistentLaunch launch(plan, plan.backward, in.x);
   Source source(in, lengths, mask, plan, plan.backward);
   PersistentAttentionBackward p{cell};
   p.weight = data(in.weight_hh), p.w_query = data(in.w_query);
@@ -80,8 +69,8 @@ void run_persistent_backward(const plan::DecoderPlan& plan, int64_t gates, const
   p.grad_query_strides = {all.grad_queries.stride(0), all.grad_queries.stride(1)};
   p.has_first = in.first_feed.defined(), p.w_query_at = plan.backward.w_query_at;
   p.source = source.about, p.division = launch.division;
-  p.exchanged_grad_queries = launch.exchanged(plan.backward.second_at);
-  p.exchanged_parts = static_cast<float*>(launch.exchanged(plan.backward.third_at));
+  p.exchanged_grad_queries = exchanged(launch, plan.backward.second_at);
+  p.exchanged_parts = static_cast<float*>(exchanged(launch, plan.backward.third_at));
   persistent_attention_backward(gates, p, type_of(in.x), current_stream(in.x));
 }
 
