@@ -6,7 +6,16 @@ import sys
 
 import pytest
 import torch
-from helpers import OUTPUTS, assert_parity, call, outputs_and_gradients, place, scan_inputs
+from helpers import (
+    OUTPUTS,
+    assert_parity,
+    call,
+    is_float,
+    leaves,
+    outputs_and_gradients,
+    place,
+    scan_inputs,
+)
 
 import s2s_kernels as sk
 
@@ -117,6 +126,34 @@ def test_what_does_not_count_may_hold_anything(launches, kernel, op, stays):
         found.append(results)
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
     assert not found[0]["contexts"][1:].any() and found[0]["contexts"][0].any()
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("use", [("states",), ("weights",), ("contexts", "h_n")], ids=str)
+def test_parity_of_a_loss_of_some_outputs(launches, kernel, op, use):
+    """Where no gradient of an output reaches the scores but through the states, or that alone does."""
+    inputs = made(op, mask=True, first=True)
+    _, count = launches(lambda: assert_parity(op, inputs, torch.bfloat16, kernel, use=use), multiprocessors=2)
+    assert count in (None, 2)
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("halves", ["01", "10"])
+def test_either_half_alone(launches, monkeypatch, kernel, op, halves):
+    """The other is the loop of launches: they save and read the same."""
+    inputs = leaves(place(made(op, lengths=torch.int64), kernel.device, torch.float32))
+    wanted = [x for x in inputs.values() if is_float(x)]
+
+    def gradients(forward, backward):
+        monkeypatch.setenv("S2S_CUDA_PERSISTENT", forward)
+        outputs = call(sk, op, inputs)
+        monkeypatch.setenv("S2S_CUDA_PERSISTENT", backward)
+        return torch.autograd.grad([y.sum() + (y * y).sum() for y in outputs], wanted)
+
+    expected, _ = launches(lambda: gradients("0", "0"))
+    found, count = launches(lambda: gradients(*halves))
+    assert count in (None, 1)
+    assert all(torch.allclose(x, y, rtol=1e-4, atol=1e-4) for x, y in zip(found, expected, strict=True))
 
 
 def test_keys_that_no_16_bytes_begin_at(launches, kernel):
