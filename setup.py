@@ -143,7 +143,7 @@ def extension(torch, cxx, cuda_home):
     make, flags = cpp_extension.CppExtension, {}
     if cuda_home:
         make = cpp_extension.CUDAExtension
-        sources += sorted(glob("csrc/cuda/*.cpp") + glob("csrc/cuda/*.cu"))
+        sources += sorted(glob("csrc/cuda/**/*.cpp", recursive=True) + glob("csrc/cuda/**/*.cu", recursive=True))
         flags["nvcc"] = ["-O3", "-std=c++17", "-lineinfo", "--compiler-options", "-fvisibility=hidden"]
         # Flags of torch's forbid what the kernels read and write 16-bit numbers with.
         flags["nvcc"] += ["-U__CUDA_NO_HALF_CONVERSIONS__", "-U__CUDA_NO_BFLOAT16_CONVERSIONS__"]

@@ -6,30 +6,52 @@
 #include "cpu/threads/limits.h"
 #include "cpu/threads/pool.h"
 #include "ops.h"
-#include "plan.h"
+#include "plan_attention.h"
 
 namespace {
 
-// Of python -m s2s_kernels.info --plan.
-pybind11::dict plan(int64_t gates, int64_t batch, int64_t steps, int64_t hidden, const std::string& dtype,
-                    const std::string& arch) {
-  using s2s::cuda::Type;
-  Type type = dtype == "float32"    ? Type::kFloat
-              : dtype == "float64"  ? Type::kDouble
-              : dtype == "bfloat16" ? Type::kBFloat16
-                                    : Type::kHalf;
-  auto gpu = s2s::plan::gpu(arch);
-  s2s::plan::Sequence sequence{gates, batch, steps, hidden, type};
-  auto made = s2s::plan::make(sequence, gpu);
+// Of python -m s2s_kernels.info --plan: what plans of sequences and of decoders say alike.
+template <class Plan, class What>
+pybind11::dict said_of(const Plan& made, const What& what, const s2s::plan::Gpu& gpu) {
   pybind11::dict said;
   said["refusal"] = made.refusal, said["multiprocessors"] = gpu.multiprocessors;
-  said["measured_faster"] = s2s::plan::measured_faster(sequence, gpu);
+  said["measured_faster"] = s2s::plan::measured_faster(what, gpu);
   said["groups"] = made.groups, said["slices"] = made.slices, said["tiles"] = made.tiles;
   for (const auto& [name, launch] : {std::pair("forward", made.forward), std::pair("backward", made.backward)}) {
     pybind11::dict of;
     of["shared_bytes"] = launch.shared_bytes, of["exchange_bytes"] = launch.exchange_bytes;
     of["read_bytes"] = launch.read_bytes, of["step_us"] = launch.step_us;
     said[name] = of;
+  }
+  return said;
+}
+
+s2s::plan::Sequence sequence(int64_t gates, int64_t batch, int64_t steps, int64_t hidden, const std::string& dtype) {
+  using s2s::cuda::Type;
+  Type type = dtype == "float32"    ? Type::kFloat
+              : dtype == "float64"  ? Type::kDouble
+              : dtype == "bfloat16" ? Type::kBFloat16
+                                    : Type::kHalf;
+  return {gates, batch, steps, hidden, type};
+}
+
+pybind11::dict plan(int64_t gates, int64_t batch, int64_t steps, int64_t hidden, const std::string& dtype,
+                    const std::string& arch) {
+  auto gpu = s2s::plan::gpu(arch);
+  auto of = sequence(gates, batch, steps, hidden, dtype);
+  return said_of(s2s::plan::make(of, gpu), of, gpu);
+}
+
+pybind11::dict plan_attention(int64_t gates, int64_t batch, int64_t steps, int64_t source, int64_t hidden,
+                              int64_t attention, const std::string& dtype, const std::string& arch) {
+  auto gpu = s2s::plan::gpu(arch);
+  s2s::plan::Decoder of{sequence(gates, batch, steps, hidden, dtype), source, attention, 1, false};
+  auto made = s2s::plan::make(of, gpu);
+  auto said = said_of(made, of, gpu);
+  said["parts"] = made.parts;
+  for (const auto& [name, launch] : {std::pair("forward", made.forward), std::pair("backward", made.backward)}) {
+    said[name]["barriers"] = launch.barriers;
+    said[name]["values_stay"] = launch.values_at >= 0, said[name]["keys_stay"] = launch.keys_at >= 0;
   }
   return said;
 }
@@ -45,6 +67,8 @@ PYBIND11_MODULE(_C, m) {
   m.def("use_own_threads", &s2s::cpu::threads::use_own_threads, arg("always"), "For tests: never libgomp's threads.");
   m.def("pretend_cores", &s2s::cpu::threads::pretend_cores, arg("count"), "For tests: so many cores; 0 as there are.");
   m.def("plan", &plan, arg("gates"), arg("batch"), arg("steps"), arg("hidden"), arg("dtype"), arg("arch"));
+  m.def("plan_attention", &plan_attention, arg("gates"), arg("batch"), arg("steps"), arg("source"), arg("hidden"),
+        arg("attention"), arg("dtype"), arg("arch"));
   m.def("int8_lanes", &s2s::cpu::int8_lanes, "Instruction sets of products in 8 bits that run here, the best first.");
   m.def("pretend_int8_lane", &s2s::cpu::pretend_int8_lane, arg("name"), "For tests: one of those; '' the best.");
   m.def("int8_linear", &s2s::cpu::int8_linear, arg("x"), arg("panels"), arg("outputs"), arg("weight"),

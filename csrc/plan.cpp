@@ -1,26 +1,12 @@
 #include "plan.h"
 
-#include <algorithm>
-#include <array>
 #include <stdexcept>
+
+#include "plan_chips.h"
 
 namespace s2s::plan {
 
 namespace {
-
-constexpr int64_t kTile = 16, kWarps = 8, kThreads = 256;  // as in csrc/cuda
-
-struct Chip {
-  const char* name;
-  Gpu gpu;
-  double gigahertz;
-  double products;  // multiplications of 16 bits a cycle and multiprocessor, by mma.sync
-};
-
-constexpr std::array<Chip, 2> kChips = {{
-    {"sm_80", {80, 108, 163 << 10}, 1.41, 1024},
-    {"sm_90", {90, 132, 227 << 10}, 1.75, 1270},
-}};
 
 // Rows that say: on this architecture, for this cell and these sizes, one launch is faster. To be filled by
 // measurement alone.
@@ -32,24 +18,11 @@ struct Row {
 };
 constexpr std::array<Row, 0> kMeasured = {};
 
-int64_t size_of(cuda::Type type) { return type == cuda::Type::kFloat ? 4 : 2; }
-
-// What one step takes, assumed from what others have measured of these chips: a release, and an acquire that sees it,
-// are about three trips to the L2 cache; a tile then waits for its operand, and for two barriers of the block around
-// the sums. Products wait for whichever is slower of tensor cores and shared memory, at 128 bytes a cycle; other
-// blocks' parts come at 64.
-double step_us(const Chip& chip, int64_t tiles, int64_t columns, int64_t depth, int64_t size) {
-  constexpr double kBarrier = 1.1, kOperand = 0.4, kSums = 0.35;
-  double products = static_cast<double>(kTile * columns * depth) / (size == 4 ? 128 : chip.products);
-  double weights = static_cast<double>(columns * depth * size) / 128;
-  double operand = static_cast<double>(kTile * depth * size) / 64;
-  return kBarrier + tiles * (kOperand + kSums + (std::max(products, weights) + operand) / (1000 * chip.gigahertz));
-}
-
 Launch launch(const Chip& chip, const Plan& plan, int64_t columns, int64_t depth, int64_t states, int64_t size) {
   int64_t operand = plan.tiles * kTile * depth * size;
   return {columns * depth * size + 4 * (kWarps * kTile * columns + states * plan.tiles * kThreads),
-          plan.groups * 2 * operand, operand, step_us(chip, plan.tiles, columns, depth, size)};
+          plan.groups * 2 * operand, operand,
+          kBarrier + plan.tiles * (kOperand + kSums + microseconds(chip, product_cycles(chip, columns, depth, size)))};
 }
 
 }  // namespace
@@ -60,7 +33,7 @@ Gpu gpu(const std::string& name) {
   throw std::invalid_argument("arch is " + name + ", expected sm_80 or sm_90");
 }
 
-Plan make(const Sequence& s, const Gpu& gpu) {
+Plan divide(const Sequence& s, const Gpu& gpu, int64_t barriers) {
   auto refuse = [](const std::string& why) { return Plan{why}; };
   auto text = [](int64_t number) { return std::to_string(number); };
   if (s.type == cuda::Type::kDouble) return refuse("dtype is float64, expected float32, bfloat16 or float16");
@@ -76,19 +49,29 @@ Plan make(const Sequence& s, const Gpu& gpu) {
   if (plan.slices > gpu.multiprocessors)
     return refuse("H is " + text(s.hidden) + ", which takes " + text(plan.slices) +
                   " blocks that run at once, and the GPU has " + text(gpu.multiprocessors) + " multiprocessors");
-  if (s.steps > INT32_MAX / plan.slices) return refuse("T is " + text(s.steps) + ", which overflows the barrier");
+  if (s.steps > INT32_MAX / plan.slices / barriers)
+    return refuse("T is " + text(s.steps) + ", which overflows the barrier");
   // As many groups as there is room for, then as few as do not make the largest larger.
   int64_t all = (s.batch + kTile - 1) / kTile, most = std::min(all, gpu.multiprocessors / plan.slices);
   plan.tiles = (all + most - 1) / most;
   plan.groups = (all + plan.tiles - 1) / plan.tiles;
-  const Chip& chip = gpu.capability < 90 ? kChips[0] : kChips[1];
+  return plan;
+}
+
+Plan too_large(int64_t bytes, const Gpu& gpu) {
+  return {"a block would hold " + std::to_string(bytes) + " bytes of weights and sums, and the GPU lets it have " +
+          std::to_string(gpu.shared_bytes)};
+}
+
+Plan make(const Sequence& s, const Gpu& gpu) {
+  Plan plan = divide(s, gpu, 1);
+  if (!plan.refusal.empty()) return plan;
+  const Chip& chip = chip_of(gpu);
   int64_t states = s.gates == 4 ? 2 : 1;
   plan.forward = launch(chip, plan, s.gates * kTile, s.hidden, states, size_of(s.type));
   plan.backward = launch(chip, plan, kTile, s.gates * s.hidden, states, size_of(s.type));
   int64_t shared = std::max(plan.forward.shared_bytes, plan.backward.shared_bytes);
-  if (shared > gpu.shared_bytes)
-    return refuse("a block would hold " + text(shared) + " bytes of weights and sums, and the GPU lets it have " +
-                  text(gpu.shared_bytes));
+  if (shared > gpu.shared_bytes) return too_large(shared, gpu);
   return plan;
 }
 

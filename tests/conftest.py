@@ -1,4 +1,5 @@
 import os
+import sys
 from functools import partial
 
 import pytest
@@ -81,6 +82,23 @@ def search_anywhere(anywhere, monkeypatch):
     """``anywhere``, and the tensors of a search are on its device."""
     monkeypatch.setitem(search_tests.under_test, "device", anywhere.device)
     return anywhere
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """Asks for one launch, sets the emulated GPU, and counts its launches (None on a GPU)."""
+    monkeypatch.setenv("S2S_CUDA_PERSISTENT", "1")
+
+    def run(function, *, seed=0, multiprocessors=8, shared=227 << 10):
+        emulation = sys.modules.get("cuda_emulation")
+        if not emulation:
+            return function(), None
+        library = emulation.library()
+        library.emulation_set(seed, multiprocessors, shared)
+        before = library.emulation_launches_together()
+        return function(), library.emulation_launches_together() - before
+
+    return run
 
 
 def pytest_report_header():

@@ -16,10 +16,10 @@ import torch
 ROOT = Path(__file__).parents[1]
 SOURCES = [
     *(ROOT / "tests" / "emulation").glob("*.cpp"),
-    *(path for path in (ROOT / "csrc" / "cuda").glob("*.cpp") if path.stem not in ("stream", "registry")),
+    *(path for path in (ROOT / "csrc" / "cuda").rglob("*.cpp") if path.stem not in ("stream", "registry")),
     ROOT / "csrc" / "arguments.cpp",
     ROOT / "csrc" / "checks.cpp",
-    ROOT / "csrc" / "plan.cpp",
+    *(ROOT / "csrc").glob("plan*.cpp"),
 ]
 FOLDER = ROOT / "build" / f"cuda-emulation-torch{torch.__version__}"
 

@@ -57,9 +57,10 @@ def test_of_the_op(name):
     assert int(re.search(r"(\d+) passed", output)[1]) > 20, output
 
 
-def test_one_launch_for_all_steps():
-    """gru and lstm again, where all blocks are alive at once and run in three orders."""
-    status, output = run(str(TESTS / "test_persistent.py"))
+@pytest.mark.parametrize("name", ["persistent", "persistent_attention"])
+def test_one_launch_for_all_steps(name):
+    """The recurrences again, where all blocks are alive at once and run in three orders."""
+    status, output = run(str(TESTS / f"test_{name}.py"))
     assert status == 0, output
     assert int(re.search(r"(\d+) passed", output)[1]) > 60 and "skipped" not in output, output
 

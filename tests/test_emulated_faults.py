@@ -26,8 +26,8 @@ pytestmark = [
 
 def build(program, *flags, planted=None):
     """The program of tests/emulation/programs; planted: (file, text, what stands there instead). Kept in build/."""
-    files = [*(ROOT / "csrc").glob("plan.*"), *(ROOT / "csrc" / "math").iterdir(), *(ROOT / "csrc" / "cuda").iterdir()]
-    files += [path for path in (ROOT / "tests" / "emulation").rglob("*") if path.is_file()]
+    folders = (ROOT / "csrc" / "math", ROOT / "csrc" / "cuda", ROOT / "tests" / "emulation")
+    files = [*(ROOT / "csrc").glob("plan*"), *(path for of in folders for path in of.rglob("*") if path.is_file())]
     texts = {path.relative_to(ROOT): path.read_text() for path in sorted(files)}
     if planted:
         file, text, instead = planted
@@ -42,7 +42,8 @@ def build(program, *flags, planted=None):
     for path, text in texts.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
-    sources = [f"programs/{program}.cpp", "fibers.cpp", "memory.cpp", "../../csrc/plan.cpp"]
+    sources = [f"programs/{program}.cpp", "fibers.cpp", "memory.cpp"]
+    sources += ["../../csrc/plan.cpp", "../../csrc/plan_attention.cpp"]
     command = ["c++", "-std=c++20", "-O0", "-g1", "-U_FORTIFY_SOURCE", "-Wno-attributes", *flags, f"-I{INCLUDE}"]
     command += [*sources, "-o", str(folder / "program")]
     done = subprocess.run(command, cwd=folder / "tests" / "emulation", capture_output=True, text=True, timeout=600)
@@ -143,14 +144,71 @@ PERSISTENT = {
 }  # fmt: skip
 
 
+ATTENTION = CUDA + "persistent_attention/persistent_attention_"
+FORWARD, BACKWARD, PLAN = ATTENTION + "forward.cu", ATTENTION + "backward.cu", "csrc/plan_attention.cpp"
+SOURCE, BLOCK = CUDA + "persistent_attention/source_block.cuh", CUDA + "persistent_block.cuh"
+DECODER = {
+    "forward: no wait for the state": (FORWARD, "    block.barrier.wait();  // for the state\n", "", "race: "),
+    "forward: no wait for the queries": (FORWARD, "    block.barrier.wait();  // for the queries\n", "", "race: "),
+    "forward: no wait for the scores": (FORWARD, "    block.barrier.wait();  // for the scores\n", "", "race: "),
+    "forward: queries never released": (
+        FORWARD, "break;\n    block.barrier.arrive();", "break;\n    block.barrier.expected += block.slices;",
+        "deadlock: .*wait for the group's barrier",
+    ),
+    "forward: released before all have written": (
+        FORWARD, "block.product.partial);\n    block.barrier.arrive();",
+        "block.product.partial);\n    if (threadIdx.x == 0) release_add(block.barrier.arrived, 1);"
+        "\n    block.barrier.expected += block.slices;", UNORDERED,
+    ),
+    "forward: a part of the scores left out": (FORWARD, "part < source.s.parts", "part < 1", "a wrong state"),
+    "forward: softmax of a lane's own": (FORWARD, "    total = warp_sum(total);\n", "", "a wrong state"),
+    "forward: weights written over while they are read": (
+        FORWARD, "if (tile > 0) __syncthreads();", "", "a wrong state|other bits",
+    ),
+    "forward: sums added before they are there": (
+        CUDA + "tile.cuh", "    __syncthreads();\n    if (warp < places)", "    if (warp < places)",
+        "a wrong state|other bits",
+    ),
+    "keys in shared memory of another row": (
+        SOURCE, "keys + item.number * s.source", "keys + 0 * s.source", "a wrong|other bits",
+    ),
+    "values in shared memory of another tile": (
+        SOURCE, "values[((row * gates + gate)", "values[((row % kTile * gates + gate)", "a wrong state|other bits",
+    ),
+    "values that do not count kept": (SOURCE, "b < batch && is_valid(b, at);", "b < batch;", "a wrong state"),
+    "backward: no wait for the gates": (
+        BACKWARD, "      block.barrier.wait();  // for the gradients of the gates\n", "", "race: ",
+    ),
+    "backward: no wait for the queries": (
+        BACKWARD, "    block.barrier.wait();  // for the gradients of the queries\n", "", "race: ",
+    ),
+    "backward: queries never released": (
+        BACKWARD, "p.has_first));\n    block.barrier.arrive();",
+        "p.has_first));\n    block.barrier.expected += block.slices;", "deadlock: .*wait for the group's barrier",
+    ),
+    "backward: one buffer for all steps": (BLOCK, "(step % 2 * tiles", "(0 * tiles", UNORDERED),
+    "backward: a slice's part left out": (BACKWARD, "slice < source.slices", "slice < 1", "a wrong gradient"),
+    "backward: softmax without its mean": (BACKWARD, "double(grads[i]) - mean", "double(grads[i])", "a wrong gradient"),
+    "backward: rows that are not there": (BACKWARD, "source.first_row + row >= a.batch &&", "false &&", "nobody wrote"),
+    "backward: sums of a warp left out": (
+        BACKWARD, "is_fed && k < kWarps; k++", "is_fed && k < 1; k++", "a wrong gradient",
+    ),
+    "a block's shared memory too small": (PLAN, "fits(items * s", "fits((items - 1) * s", "heap-buffer-overflow"),
+    "scores exchanged in too little": (PLAN, "b.exchange(scores)", "b.exchange(scores / 2)", "heap-buffer-overflow"),
+    "parts exchanged in too little": (PLAN, "b.rows * parts)", "b.rows / 2 * parts)", "heap-buffer-overflow"),
+}  # fmt: skip
+PROGRAMS = {"persistent": PERSISTENT, "persistent_attention": DECODER}
+
+
 @pytest.mark.parametrize("flags", [[], [ADDRESS]], ids=["plain", "AddressSanitizer"])
-def test_the_persistent_kernels_as_they_are(flags):
-    assert run(build("persistent", *flags)) == (0, "")
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_persistent_kernels_as_they_are(program, flags):
+    assert run(build(program, *flags)) == (0, "")
 
 
-@pytest.mark.parametrize("row", PERSISTENT)
-def test_a_fault_in_the_persistent_kernels(row):
-    *planted, expected = PERSISTENT[row]
+@pytest.mark.parametrize(("program", "row"), [(name, row) for name, rows in PROGRAMS.items() for row in rows])
+def test_a_fault_in_the_persistent_kernels(program, row):
+    *planted, expected = PROGRAMS[program][row]
     flags = [ADDRESS] if "overflow" in expected else []
-    status, said = run(build("persistent", *flags, planted=planted))
+    status, said = run(build(program, *flags, planted=planted))
     assert status != 0 and re.search(expected, said), said

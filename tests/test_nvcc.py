@@ -15,7 +15,7 @@ import torch
 from torch.utils import cpp_extension
 
 ROOT = Path(__file__).parents[1]
-KERNELS = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
+KERNELS = sorted((ROOT / "csrc" / "cuda").rglob("*.cu"))
 NVCC = next(
     (
         found
@@ -56,7 +56,7 @@ def test_compiles_without_spills(source, arch, tmp_path):
 
 def test_no_torch_header_in_a_kernel():
     """nvcc takes most of a minute over torch's headers."""
-    for path in (ROOT / "csrc" / "cuda").glob("*.cu*"):
+    for path in (ROOT / "csrc" / "cuda").rglob("*.cu*"):
         included = re.findall(r"#include [<\"]([^>\"]+)", path.read_text())
         assert not [name for name in included if name.startswith(("ATen", "c10", "torch"))], path.name
 

@@ -23,22 +23,6 @@ CASES = {
 }
 
 
-@pytest.fixture
-def launches(monkeypatch):
-    """Asks for one launch, sets the emulated GPU, and counts its launches (None on a GPU)."""
-    monkeypatch.setenv("S2S_CUDA_PERSISTENT", "1")
-
-    def run(function, *, seed=0, multiprocessors=8):
-        if not emulation:
-            return function(), None
-        library = emulation.library()
-        library.emulation_set(seed, multiprocessors)
-        before = library.emulation_launches_together()
-        return function(), library.emulation_launches_together() - before
-
-    return run
-
-
 @pytest.mark.parametrize("op", ["gru", "lstm"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("case", CASES)

@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 
 from s2s_kernels import extension
-from s2s_kernels.info.plan import ARCHS, DTYPES, GATES, plan
+from s2s_kernels.info.plan import ARCHS, DTYPES, plan
 
 ROOT = Path(__file__).parents[1]
+OPS = ("gru", "lstm")
 pytestmark = pytest.mark.skipif(not extension.built, reason="a plan is made by the compiled extension, not built here")
 MULTIPROCESSORS, SHARED = {"sm_80": 108, "sm_90": 132}, {"sm_80": 163 << 10, "sm_90": 227 << 10}
 
 
 def test_shape_p():
     """B = 64, H = 512: 32 slices a group, which keep 48 KB of a GRU's weights and 64 KB of an LSTM's."""
-    gru, lstm = (plan(op, 64, 50, 512, "bfloat16", "sm_90") for op in GATES)
+    gru, lstm = (plan(op, 64, 50, 512, "bfloat16", "sm_90") for op in OPS)
     assert all((made["groups"], made["slices"], made["tiles"]) == (4, 32, 1) for made in (gru, lstm))
     sums, states = 4 * 8 * 16 * 16, 4 * 256  # of a gate's columns; of each state
     assert gru["forward"]["shared_bytes"] == (48 << 10) + 3 * sums + states
@@ -34,7 +35,7 @@ def test_shape_p():
 def test_every_plan_covers_the_batch_and_fits():
     planned = 0
     sizes = product((1, 15, 16, 17, 64, 100, 1000), (16, 48, 256, 512, 1024, 2048, 2112))
-    for (B, H), op, dtype, arch in product(sizes, GATES, DTYPES, ARCHS):
+    for (B, H), op, dtype, arch in product(sizes, OPS, DTYPES, ARCHS):
         made = plan(op, B, 10, H, dtype, arch)
         if made["refusal"]:
             continue
@@ -47,6 +48,43 @@ def test_every_plan_covers_the_batch_and_fits():
             assert 1 < made[half]["step_us"] < 100 * made["tiles"]
         assert not made["measured_faster"]  # nothing has been measured
     assert planned > 150
+
+
+def test_the_decoder_at_shape_p():
+    """Weights, values and half a row's keys of a GRU stay in a block's shared memory; of an LSTM's, keys do not."""
+    arguments = {"S": 50, "A": 512}
+    gru, lstm = (plan(f"attention_{op}", 64, 50, 512, "bfloat16", "sm_90", **arguments) for op in OPS)
+    assert all((made["groups"], made["slices"], made["tiles"], made["parts"]) == (4, 32, 1, 2) for made in (gru, lstm))
+    span, half_a_row = 56, 50 * 256 * 2  # 50 positions, as 7 loads of 16 bytes
+    scores, state, query = 2 * 16 * span * 4, 16 * 512 * 2, 256 * 2
+    for made, gates, states in ((gru, 3, 1), (lstm, 4, 2)):
+        columns, values, keys = 16 * (gates + 1), 16 * gates * 16 * span * 2, half_a_row * (gates == 3)
+        forward, backward = made["forward"], made["backward"]
+        kept = columns * 512 * 2 + 4 * (4 * 16 * columns + 256 * (states + gates))
+        assert forward["shared_bytes"] == kept + values + keys
+        kept = columns * 512 * 2 + 4 * (8 * 16 * 16 + 256 * states + span + 10 * 256)
+        assert backward["shared_bytes"] == kept + values + keys
+        assert forward["read_bytes"] == state + scores + query and forward["exchange_bytes"] == 4 * (3 * state + scores)
+        assert (forward["barriers"], backward["barriers"]) == (3, 2)
+        assert all(half["values_stay"] and half["keys_stay"] == (gates == 3) for half in (forward, backward))
+        assert backward["step_us"] < forward["step_us"] < 7
+
+
+def test_every_plan_of_a_decoder_fits():
+    planned = 0
+    sizes = product((1, 17, 64, 300), (1, 50, 333), (16, 256, 512, 1024), (16, 256, 1024))
+    for (B, S, H, A), op, dtype, arch in product(sizes, OPS, DTYPES, ARCHS):
+        made = plan(f"attention_{op}", B, 10, H, dtype, arch, S=S, A=A)
+        if made["refusal"]:
+            continue
+        planned += 1
+        rows = min(16 * made["tiles"], B)
+        assert 1 <= made["parts"] <= A // 16 and (made["parts"] == 1 or made["parts"] * rows <= made["slices"])
+        assert made["groups"] * made["slices"] <= MULTIPROCESSORS[arch]
+        for half in ("forward", "backward"):
+            assert 0 < made[half]["shared_bytes"] <= SHARED[arch] and made[half]["step_us"] > 1
+        assert not made["measured_faster"]
+    assert planned > 300
 
 
 REFUSALS = {
@@ -64,20 +102,35 @@ REFUSALS = {
         "a block would hold 296960 bytes of weights and sums, and the GPU lets it have 232448",
     ),
     "too many steps": (("gru", 4, 2**31 - 1, 512), "T is 2147483647, which overflows the barrier"),
+    "too many steps of three": (("attention_gru", 4, 2**25, 512), "T is 33554432, which overflows the barrier"),
+    "no source": (("attention_gru", 4, 5, 32), "there is nothing to attend to: S is 0"),
+    "a part of a tile of keys": (
+        ("attention_gru", 4, 5, 32, "float16", "sm_90", 3, 24),
+        "A is 24, expected a multiple of 16",
+    ),
+    "more queries than units": (
+        ("attention_lstm", 4, 5, 32, "float16", "sm_90", 3, 48),
+        "A is 48, expected H, which is 32, at most",
+    ),
+    "a decoder of too many weights": (
+        ("attention_gru", 128, 50, 1024, "bfloat16", "sm_80", 50, 1024),
+        "a block would hold 188640 bytes of weights and sums, and the GPU lets it have 166912",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", REFUSALS)
 def test_refusals(case):
     arguments, why = REFUSALS[case]
-    assert plan(*arguments)["refusal"] == why
+    sizes = dict(zip(("S", "A"), arguments[6:], strict=False))
+    assert plan(*arguments[:6], **sizes)["refusal"] == why
 
 
 def test_refused_gpus_and_resets(tmp_path):
     if not shutil.which("c++"):
         pytest.skip("no C++ compiler")
     (tmp_path / "ask.cpp").write_text("""
-        #include "csrc/plan.h"
+        #include "csrc/plan_attention.h"
         #include <cstdio>
         using namespace s2s::plan;
         int main() {
@@ -86,6 +139,9 @@ def test_refused_gpus_and_resets(tmp_path):
             std::printf("%s;", make(s, gpu).refusal.c_str());
           s.resets = true;
           std::printf("%s;", make(s, gpu("sm_90")).refusal.c_str());
+          s.resets = false;
+          for (Decoder d : {Decoder{s, 50, 512, 2, false}, Decoder{s, 50, 512, 1, true}, Decoder{s, 50, 512, 1, false}})
+            std::printf("%s;", make(d, gpu("sm_90")).refusal.c_str());
           try {
             gpu("sm_70");
           } catch (const std::invalid_argument& error) {
@@ -93,13 +149,16 @@ def test_refused_gpus_and_resets(tmp_path):
           }
         }""")
     command = ["c++", "-std=c++20", "-include", "stdexcept", f"-I{ROOT}", str(tmp_path / "ask.cpp")]
-    subprocess.run([*command, str(ROOT / "csrc" / "plan.cpp"), "-o", str(tmp_path / "ask")], check=True)
+    subprocess.run([*command, *map(str, (ROOT / "csrc").glob("plan*.cpp")), "-o", str(tmp_path / "ask")], check=True)
     said = subprocess.run([tmp_path / "ask"], check=True, capture_output=True, text=True).stdout.split(";")
     assert said == [
         "the GPU is sm_75, expected sm_80 or newer",
         "the GPU is divided by MIG",
         "",
         "there are resets",
+        "there are 2 heads, expected 1",
+        "w_feed is given",
+        "",
         "arch is sm_70, expected sm_80 or sm_90",
     ]
 
@@ -117,6 +176,9 @@ def test_the_command():
     status, said, _ = info("--plan", "lstm", "B=64", "T=50", "H=40")
     assert status == 0 and said.splitlines()[0].startswith("sm_80 ") and said.splitlines()[1].startswith("sm_90 ")
     assert said.count("no plan, the loop of launches runs: H is 40, expected a multiple of 16") == 2
+    status, said, _ = info("--plan", "attention_lstm", *["B=64", "T=50", "S=50", "H=512", "A=512", "arch=sm_90"])
+    assert status == 0 and "128 blocks: 4 groups x 32 slices of 16 units; 16 rows a group\n" in said
+    assert "  3 barriers a group and step; values in shared memory, keys read at every step\n" in said
     status, said, _ = info("--json", "--plan", "lstm", "B=64", "T=50", "H=512")
     assert status == 0 and json.loads(said)["sm_80"]["groups"] == 2
 
@@ -124,7 +186,9 @@ def test_the_command():
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["attention_gru", "B=1", "T=1", "H=16"], "op is 'attention_gru', expected one of gru, lstm"),
+        (["gru_step", "B=1", "T=1", "H=16"], "op is 'gru_step', expected one of gru, lstm, attention_gru, attention_l"),
+        (["attention_gru", "B=1", "T=1", "H=16"], "S is not given, expected as in: attention_gru B=64 T=50 S=50 H=512"),
+        (["attention_gru", "B=1", "D=1"], "'D=1' is no argument of a plan, expected B=, T=, S=, H=, A=, dtype= or "),
         (["gru", "B=1", "T=1"], "H is not given, expected as in: gru B=64 T=50 H=512"),
         (["gru", "B=1", "T=-1", "H=16"], "T is '-1', expected an integer that is not negative"),
         (["gru", "B=1", "T=1", "H=16", "S=3"], "'S=3' is no argument of a plan, expected B=, T=, H=, dtype= or arch="),

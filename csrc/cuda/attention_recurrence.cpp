@@ -14,6 +14,7 @@
 #include "feed.cuh"
 #include "glue.h"
 #include "ops.h"
+#include "persistent_attention/persistent_attention_host.h"
 
 namespace s2s::cuda {
 
@@ -113,7 +114,20 @@ Tensors forward(int64_t gates, const OptionalTensors& inputs, const OptionalTens
   cell.exact_output = data(exact_states);
   cell.saved = data(saved), cell.cells = data(cells);
 
-  for (int64_t t = 0; t <= steps; t++) {
+  // All steps as one launch, and then all attention once more: of all queries together it costs little.
+  auto plan = persistent_plan(gates, in);
+  if (plan) {
+    Tensor all_queries = run_persistent_forward(*plan, gates, in, in.lengths, in.mask, cell);
+    attend.queries = steps + 1;
+    splits = attention_splits(attend);
+    parts = splits > 1 ? in.accumulate({batch * (steps + 1), splits, in.width + 2}) : Tensor();
+    attend.query = data(all_queries), attend.query_strides = Inputs::strides(steps + 1, asked);
+    attend.context = data(contexts), attend.exact_context = exact ? data(exact_contexts) : nullptr;
+    attend.exact_weights = data(exact_weights), attend.weights = in.rounded() ? data(weights) : nullptr;
+    attend.query_copy = data(queries), attend.parts = data(parts);
+    attention_forward(attend, type, stream);
+  }
+  for (int64_t t = 0; !plan && t <= steps; t++) {
     product_out(sums.select(1, 0), rounded_h, weight, bias);
     attend.context = data(contexts, t), attend.exact_context = exact ? data(exact_contexts, t) : nullptr;
     attend.exact_weights = data(exact_weights, t), attend.weights = in.rounded() ? data(weights, t) : nullptr;
@@ -191,7 +205,28 @@ Tensors backward(int64_t gates, const OptionalTensors& grads, const OptionalTens
   attend.more_grad_context_strides = {context, 0};
   attend.grad_query_strides = Inputs::strides(steps + 1, in.merged);
 
-  for (int64_t t = steps; t >= 0; t--) {
+  auto plan = persistent_plan(gates, in);
+  if (plan) {
+    // What the outputs' gradients give to those of all scores, at once; the rest comes step by step, in one launch.
+    Tensor given = grad_contexts.defined() || grad_weights.defined() ? in.accumulate(grad_scores.sizes()) : Tensor();
+    if (given.defined()) {
+      AttentionBackward all = attend;
+      all.queries = steps + 1, all.query = data(queries), all.weights = data(outputs[exact + 2]);
+      all.grad_context = data(grad_contexts), all.grad_weights = data(grad_weights), all.grad_scores = data(given);
+      attention_backward(all, type, stream);
+    }
+    Tensor grad_queries = grad_sums.narrow(2, wide, asked);
+    run_persistent_backward(*plan, gates, in, in.lengths, in.mask, cell,
+                            {queries, outputs[exact + 2], given, grad_scores, grad_queries});
+    from_product.zero_();
+    // Contexts get the rest of their gradients, as what all steps but a caller's first were fed.
+    Tensor all_grad_fed = product(rows(grad_gates_x), in.weight_feed()).view({batch, steps, in.feed});
+    int64_t first = in.has_first;
+    begin_as(grads.get(1), sum_grad_contexts);
+    sum_grad_contexts.narrow(1, first, steps - first).add_(all_grad_fed.narrow(1, first, steps - first));
+    grad_fed = all_grad_fed.select(1, 0);
+  }
+  for (int64_t t = steps; !plan && t >= 0; t--) {
     if (t < steps) {
       cell.t = t;
       cell_backward(gates, cell, type, stream);

@@ -77,8 +77,8 @@ __global__ void __launch_bounds__(kThreads) cell_backward_kernel(CellBackward a)
     if (gates == 4 && a.grad_reset_c) static_cast<T*>(a.grad_reset_c)[to] = static_cast<T>(c);
     h = c = 0;
   }
-  A grad_gates_h[gates];
-  backward_element<gates, T>(a, a.t, b, j, h, c, grad_gates_h);
+  A grad_gates_h[gates], grad_gates_x[gates];
+  backward_element<gates, T>(a, a.t, b, j, h, c, grad_gates_h, grad_gates_x);
   *grad_h = h;
   if (gates == 4) *grad_c = c;
 }

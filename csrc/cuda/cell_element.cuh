@@ -118,10 +118,10 @@ __device__ void no_element(const CellForward& a, int64_t t, int64_t b, int64_t j
 }
 
 // Step t backward: the gradients of the state after it become the direct part of those of the state before it; those
-// of the gates are written, and of h's part kept. Where row b takes no part, they are zeros and the state's stay.
+// of the gates are written and returned. Where row b takes no part, they are zeros and the state's stay.
 template <int gates, class T, class A>
 __device__ void backward_element(const CellBackward& a, int64_t t, int64_t b, int64_t j, A& grad_h, A& grad_c,
-                                 A (&grad_gates_h)[gates]) {
+                                 A (&grad_gates_h)[gates], A (&grad_gates_x)[gates]) {
   int64_t at = (b * a.steps + t) * a.hidden + j;
   int64_t at_x = b * a.grad_gates_x_strides.batch + t * a.grad_gates_x_strides.step + j;
   int64_t at_h = b * a.grad_gates_h_strides.batch + t * a.grad_gates_h_strides.step + j;
@@ -129,7 +129,7 @@ __device__ void backward_element(const CellBackward& a, int64_t t, int64_t b, in
   if (t >= length) {
     A zeros[gates] = {};
 #pragma unroll
-    for (int i = 0; i < gates; i++) grad_gates_h[i] = A(0);
+    for (int i = 0; i < gates; i++) grad_gates_h[i] = grad_gates_x[i] = A(0);
     if (a.grad_gates_x) write<gates, T>(a.grad_gates_x, at_x, a.hidden, zeros);
     write<gates, T>(a.grad_gates_h, at_h, a.hidden, zeros);
     if (a.h_before) static_cast<T*>(a.h_before)[at] = static_cast<T>(A(0));
@@ -157,7 +157,7 @@ __device__ void backward_element(const CellBackward& a, int64_t t, int64_t b, in
   write<gates, T>(a.grad_gates_h, at_h, a.hidden, grad.gates_h);
   if (a.h_before) static_cast<T*>(a.h_before)[at] = static_cast<T>(h_before);
 #pragma unroll
-  for (int i = 0; i < gates; i++) grad_gates_h[i] = grad.gates_h[i];
+  for (int i = 0; i < gates; i++) grad_gates_h[i] = grad.gates_h[i], grad_gates_x[i] = grad.gates_x[i];
 }
 
 }  // namespace s2s::cuda

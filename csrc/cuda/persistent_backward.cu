@@ -21,8 +21,8 @@ __global__ void __launch_bounds__(kThreads, 1) persistent_backward_kernel(Persis
     int64_t t = a.reverse ? step : a.steps - 1 - step;
     for (int tile = 0; tile < block.tiles; tile++) {
       int64_t b = block.batch_row(tile);
-      float grad_gates_h[gates] = {}, grad_c = gates == 4 ? block.c(tile) : 0.0f;
-      if (b < a.batch) backward_element<gates, T>(a, t, b, j, block.h(tile), grad_c, grad_gates_h);
+      float grad_gates_h[gates] = {}, grad_gates_x[gates], grad_c = gates == 4 ? block.c(tile) : 0.0f;
+      if (b < a.batch) backward_element<gates, T>(a, t, b, j, block.h(tile), grad_c, grad_gates_h, grad_gates_x);
       if (gates == 4) block.c(tile) = grad_c;
 #pragma unroll
       for (int i = 0; i < gates; i++) block.give(step, tile, i, grad_gates_h[i]);
@@ -45,13 +45,8 @@ __global__ void __launch_bounds__(kThreads, 1) persistent_backward_kernel(Persis
 }  // namespace
 
 void persistent_backward(int64_t gates, const PersistentBackward& p, Type type, cudaStream_t stream) {
-  dispatch(type, [&](auto zero) {
-    using T = decltype(zero);
-    if constexpr (std::is_same_v<T, double>)
-      throw std::runtime_error("s2s_kernels: no persistent kernel computes in float64");
-    else
-      launch_together(gates == 3 ? persistent_backward_kernel<3, T> : persistent_backward_kernel<4, T>,
-                      p.division.groups * p.division.slices, kThreads, p.division.shared_bytes, stream, p);
+  launch_persistent(gates, p, type, stream, [](auto gates, auto zero) {
+    return persistent_backward_kernel<decltype(gates)::value, decltype(zero)>;
   });
 }
 

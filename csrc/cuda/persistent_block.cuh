@@ -8,9 +8,9 @@
 namespace s2s::cuda {
 
 // N columns of the product, `parts` times the state deep.
-template <class T, int N>
+template <class T, int N, int places = kWarps>
 struct PersistentBlock {
-  using Product = BlockProduct<T, N>;
+  using Product = BlockProduct<T, N, places>;
 
   int slices, slice, parts, tiles, unit, row;
   int64_t first_row, j;
@@ -31,7 +31,7 @@ struct PersistentBlock {
     product.right = reinterpret_cast<T*>(shared_memory());
     product.partial = reinterpret_cast<float*>(product.right + depth * Product::kRight);
     product.depth = depth;
-    states = product.partial + kWarps * kTile * N + threadIdx.x;
+    states = product.partial + places * kTile * N + threadIdx.x;
     exchange.base = static_cast<T*>(d.exchange) + static_cast<int64_t>(group) * 2 * d.tiles * depth * Product::kLeft;
     barrier = {d.arrived + group, static_cast<unsigned>(slices)};
   }
@@ -57,5 +57,20 @@ struct PersistentBlock {
     __syncthreads();
   }
 };
+
+// What a launch's `kernel` makes of the number of gates and a zero of the type, over all blocks of its division.
+template <class P, class F>
+void launch_persistent(int64_t gates, const P& p, Type type, cudaStream_t stream, const F& kernel) {
+  dispatch(type, [&](auto zero) {
+    if constexpr (std::is_same_v<decltype(zero), double>) {
+      throw std::runtime_error("s2s_kernels: no persistent kernel computes in float64");
+    } else {
+      auto of_gru = kernel(std::integral_constant<int, 3>(), zero),
+           of_lstm = kernel(std::integral_constant<int, 4>(), zero);
+      launch_together(gates == 3 ? of_gru : of_lstm, p.division.groups * p.division.slices, kThreads,
+                      p.division.shared_bytes, stream, p);
+    }
+  });
+}
 
 }  // namespace s2s::cuda

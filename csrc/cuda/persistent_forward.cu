@@ -58,13 +58,8 @@ __global__ void __launch_bounds__(kThreads, 1) persistent_forward_kernel(Persist
 }  // namespace
 
 void persistent_forward(int64_t gates, const PersistentForward& p, Type type, cudaStream_t stream) {
-  dispatch(type, [&](auto zero) {
-    using T = decltype(zero);
-    if constexpr (std::is_same_v<T, double>)
-      throw std::runtime_error("s2s_kernels: no persistent kernel computes in float64");
-    else
-      launch_together(gates == 3 ? persistent_forward_kernel<3, T> : persistent_forward_kernel<4, T>,
-                      p.division.groups * p.division.slices, kThreads, p.division.shared_bytes, stream, p);
+  launch_persistent(gates, p, type, stream, [](auto gates, auto zero) {
+    return persistent_forward_kernel<decltype(gates)::value, decltype(zero)>;
   });
 }
 

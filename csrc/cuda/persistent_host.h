@@ -15,10 +15,25 @@ plan::Gpu gpu_of(const Tensor& x);
 struct PersistentLaunch {
   Tensor exchange, arrived;
   Division division;
+
+  // Of a plan, and of one of its halves; memory where `like` is.
+  template <class Plan>
+  PersistentLaunch(const Plan& plan, const plan::Launch& half, const Tensor& like)
+      : exchange(at::empty({half.exchange_bytes}, like.options().dtype(at::kByte))),
+        arrived(at::zeros({plan.groups}, like.options().dtype(at::kInt))),
+        division{static_cast<int>(plan.groups),
+                 static_cast<int>(plan.slices),
+                 static_cast<int>(plan.tiles),
+                 half.shared_bytes,
+                 data(exchange),
+                 static_cast<unsigned*>(data(arrived))} {}
 };
 
-// None where no plan is (../plan.h says why), or none is wanted: S2S_CUDA_PERSISTENT=1 takes every plan there is, 0
-// none; unset, those that a measurement says are faster.
+// Whether a plan is to be taken: S2S_CUDA_PERSISTENT=1 takes every plan there is, 0 none; unset, those that a
+// measurement says are faster.
+bool persistent_wanted(bool measured_faster);
+
+// None where no plan is (../plan.h says why), or none is wanted.
 std::optional<PersistentLaunch> persistent_launch(int64_t gates, const RecurrenceArguments& in, bool forward);
 
 }  // namespace s2s::cuda

@@ -94,14 +94,14 @@ struct TileSums<float, N> {
 };
 
 // The product of 16 exchanged rows with the block's own columns, which stay in shared memory: each warp sums a part of
-// the depth, `partial` holds what they found.
-template <class T, int N>
+// the depth, `partial` holds what they found; with fewer places than warps, half of these add to what others left.
+template <class T, int N, int places = kWarps>
 struct BlockProduct {
   using Sums = TileSums<T, N>;
   static constexpr int kLeft = kTile * kTile, kRight = kTile * N;  // elements of a tile
 
   T* right;
-  float* partial;  // (kWarps, 16, N)
+  float* partial;  // (places, 16, N)
   int depth;       // in tiles
 
   // right(k, column) = weight(k, column), once.
@@ -119,14 +119,20 @@ struct BlockProduct {
     Sums sums;
 #pragma unroll 4
     for (int tile = warp; tile < depth; tile += kWarps) sums.add(left.from(tile * kLeft), right + tile * kRight);
-    sums.each([&](int row, int column, float x) { partial[(warp * kTile + row) * N + column] = x; });
+    static_assert(places == kWarps || places == kWarps / 2);
+    float* place = partial + warp % places * kTile * N;
+    auto leave = [&](int row, int column, float x) { place[row * N + column] = x; };
+    if (warp >= kWarps - places) sums.each(leave);
+    if (places == kWarps) return;
+    __syncthreads();
+    if (warp < places) sums.each([&](int row, int column, float x) { place[row * N + column] += x; });
   }
 
   // In the same order in every run.
   __device__ float at(int row, int column) const {
     float sum = 0;
 #pragma unroll
-    for (int warp = 0; warp < kWarps; warp++) sum += partial[(warp * kTile + row) * N + column];
+    for (int place = 0; place < places; place++) sum += partial[(place * kTile + row) * N + column];
     return sum;
   }
 };

@@ -11,7 +11,8 @@ parser.add_argument(
     "--plan",
     nargs="+",
     metavar=("OP", "NAME=VALUE"),
-    help="how a GPU would run a sequence as one launch, as in: gru B=64 T=50 H=512 dtype=bfloat16 arch=sm_90",
+    help="how a GPU would run a sequence or a decoder as one launch, as in: gru B=64 T=50 H=512 dtype=bfloat16 "
+    "arch=sm_90, or: attention_gru B=64 T=50 S=50 H=512 A=512",
 )
 chosen = parser.parse_args()
 if chosen.plan:

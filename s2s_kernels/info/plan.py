@@ -5,14 +5,22 @@ from typing import Any
 
 from ..build_info import extension_problem
 
-GATES = {"gru": 3, "lstm": 4}
+GATES = {"gru": 3, "lstm": 4, "attention_gru": 3, "attention_lstm": 4}
 SIZES = ("B", "T", "H")
+ATTENTION_SIZES = ("B", "T", "S", "H", "A")
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 ARCHS = ("sm_80", "sm_90")
+EXAMPLES = {False: "gru B=64 T=50 H=512", True: "attention_gru B=64 T=50 S=50 H=512 A=512"}
 
 
-def plan(op: str, B: int, T: int, H: int, dtype: str = "bfloat16", arch: str = "sm_90") -> dict[str, Any]:
-    """The plan, or ``refusal``: why there is none. Times are predicted, not measured.
+def is_attention(op: str) -> bool:
+    return op.startswith("attention")
+
+
+def plan(
+    op: str, B: int, T: int, H: int, dtype: str = "bfloat16", arch: str = "sm_90", *, S: int = 0, A: int = 0
+) -> dict[str, Any]:
+    """The plan, or ``refusal``: why there is none. Times are predicted, not measured. S and A: of a decoder.
 
     Raises:
         ValueError: an argument's value. RuntimeError: the extension is not built here.
@@ -20,27 +28,32 @@ def plan(op: str, B: int, T: int, H: int, dtype: str = "bfloat16", arch: str = "
     for name, value, expected in (("op", op, tuple(GATES)), ("dtype", dtype, DTYPES), ("arch", arch, ARCHS)):
         if value not in expected:
             raise ValueError(f"{name} is {value!r}, expected one of {', '.join(expected)}")
-    for name, size in (("B", B), ("T", T), ("H", H)):
+    for name, size in (("B", B), ("T", T), ("S", S), ("H", H), ("A", A)):
         if not 0 <= size < 2**31:
             raise ValueError(f"{name} is {size}, expected 0 to {2**31 - 1}")
     try:
         extension = import_module("s2s_kernels._C")
     except ImportError as error:
         raise RuntimeError(f"a plan needs the compiled extension: {extension_problem(error)}") from None
+    if is_attention(op):
+        return dict(extension.plan_attention(GATES[op], B, T, S, H, A, dtype, arch))
     return dict(extension.plan(GATES[op], B, T, H, dtype, arch))
 
 
 def parse(words: list[str]) -> dict[str, Any]:
     """``gru B=64 T=50 H=512 [dtype=...] [arch=...]`` as the arguments of `plan`."""
     given: dict[str, Any] = {"op": words[0]}
+    attention = is_attention(words[0])
+    sizes = ATTENTION_SIZES if attention else SIZES
     for word in words[1:]:
         name, sign, value = word.partition("=")
-        if not sign or name not in (*SIZES, "dtype", "arch"):
-            raise ValueError(f"{word!r} is no argument of a plan, expected B=, T=, H=, dtype= or arch=")
-        given[name] = int(value) if name in SIZES and value.isdecimal() and value.isascii() else value
-    for name in SIZES:
+        if not sign or name not in (*sizes, "dtype", "arch"):
+            expected = ", ".join(f"{size}=" for size in (*sizes, "dtype"))
+            raise ValueError(f"{word!r} is no argument of a plan, expected {expected} or arch=")
+        given[name] = int(value) if name in sizes and value.isdecimal() and value.isascii() else value
+    for name in sizes:
         if name not in given:
-            raise ValueError(f"{name} is not given, expected as in: gru B=64 T=50 H=512")
+            raise ValueError(f"{name} is not given, expected as in: {EXAMPLES[attention]}")
         if not isinstance(given[name], int):
             raise ValueError(f"{name} is {given[name]!r}, expected an integer that is not negative")
     return given
@@ -52,9 +65,10 @@ def text(arguments: dict[str, Any], found: dict[str, Any]) -> str:
     if found["refusal"]:
         return f"{begin}no plan, the loop of launches runs: {found['refusal']}"
     groups, slices, tiles = found["groups"], found["slices"], found["tiles"]
+    barriers = "" if is_attention(arguments["op"]) else "; one barrier a group and step"
     lines = [
         f"{begin}{groups * slices} blocks: {groups} groups x {slices} slices of 16 units; "
-        f"{16 * tiles} rows a group; one barrier a group and step"
+        f"{16 * tiles} rows a group{barriers}"
     ]
     for half in ("forward", "backward"):
         of = found[half]
@@ -63,6 +77,12 @@ def text(arguments: dict[str, Any], found: dict[str, Any]) -> str:
             f"{of['read_bytes']:,} read a block and step; predicted {of['step_us']:.2f} us a step, "
             f"{of['step_us'] * steps / 1000:.3f} ms"
         )
+        if "barriers" in of:
+            where = ", ".join(
+                f"{what} {'in shared memory' if of[f'{what}_stay'] else 'read at every step'}"
+                for what in ("values", "keys")
+            )
+            lines.append(f"            {of['barriers']} barriers a group and step; {where}")
     taken = "a measurement" if found["measured_faster"] else "no measurement yet"
     lines.append(f"  taken unasked: {taken} says that it is faster; S2S_CUDA_PERSISTENT=1 takes it")
     return "\n".join(lines)

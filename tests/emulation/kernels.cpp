@@ -8,5 +8,7 @@
 #include "../../csrc/cuda/beam_search_state.cu"
 #include "../../csrc/cuda/cell.cu"
 #include "../../csrc/cuda/feed.cu"
+#include "../../csrc/cuda/persistent_attention/persistent_attention_backward.cu"
+#include "../../csrc/cuda/persistent_attention/persistent_attention_forward.cu"
 #include "../../csrc/cuda/persistent_backward.cu"
 #include "../../csrc/cuda/persistent_forward.cu"

@@ -20,9 +20,10 @@ cudaStream_t current_stream(const Tensor&) { return emulation::stream; }
 
 namespace {
 int multiprocessors = 8;
-}
+int64_t shared_bytes = 227 << 10;
+}  // namespace
 
-plan::Gpu gpu_of(const Tensor&) { return {90, multiprocessors, 227 << 10}; }
+plan::Gpu gpu_of(const Tensor&) { return {90, multiprocessors, shared_bytes}; }
 
 std::function<void()> captured(const Tensor&, const std::function<void()>& step) {
   return [step] {
@@ -44,9 +45,10 @@ std::function<bool()> reached_zero(const Tensor& count) {
 
 // For tests, through ctypes.
 extern "C" {
-__attribute__((visibility("default"))) void emulation_set(unsigned seed, int multiprocessors) {
+__attribute__((visibility("default"))) void emulation_set(unsigned seed, int multiprocessors, int shared_bytes) {
   s2s::emulation::seed = seed;
   s2s::cuda::multiprocessors = multiprocessors;
+  s2s::cuda::shared_bytes = shared_bytes;
 }
 __attribute__((visibility("default"))) int64_t emulation_launches() { return s2s::emulation::launches; }
 __attribute__((visibility("default"))) int64_t emulation_launches_together() {
