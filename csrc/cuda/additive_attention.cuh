@@ -25,7 +25,9 @@ struct AttentionForward : AttentionSizes {
   Strides weights_strides;
   void* query_copy;  // Acc: queries as backward reads them; null: not wanted
   Strides query_copy_strides;
-  void* parts;  // Acc (B * T * N, splits, D + 2), where there are splits
+  // Where there are splits: Acc (B * T * N, splits, D + 2), and (B * T * N) zeros, which stay zeros.
+  void* parts;
+  unsigned* arrived;
 };
 
 // Into how many parts S is split: 1 unless B, T and N are too small to fill a GPU.

@@ -97,7 +97,8 @@ Tensors forward(int64_t gates, const OptionalTensors& inputs, const OptionalTens
   attend.query_copy_strides = Inputs::strides(steps + 1, asked);
   int64_t splits = attention_splits(in.sizes());
   Tensor parts = splits > 1 ? in.accumulate({batch * in.heads, splits, in.width + 2}) : Tensor();
-  attend.parts = data(parts);
+  Tensor arrived = splits > 1 ? at::zeros({batch * in.heads}, in.x.options().dtype(at::kInt)) : Tensor();
+  attend.parts = data(parts), attend.arrived = static_cast<unsigned*>(data(arrived));
 
   FeedForward make_feed{batch, in.feed};
   make_feed.h_part = columns_of(sums, 0, in.wide + asked), make_feed.h_part_stride = in.merged;

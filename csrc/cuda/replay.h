@@ -7,7 +7,8 @@
 
 namespace s2s::cuda {
 
-// Launches all that `step` launches, from a CUDA graph; empty where the caller is capturing one.
+// Launches all that `step` launches, from a CUDA graph. Empty where the caller is capturing one, and where the capture
+// fails, which is said once: `step` is then to be called itself, and has done nothing yet.
 std::function<void()> captured(const Tensor& like, const std::function<void()>& step);
 
 // Whether a count in the GPU's memory was zero when this was asked the time before: nothing waits for the answer, as

@@ -24,7 +24,10 @@ int multiprocessors = 8;
 
 plan::Gpu gpu_of(const Tensor&) { return {90, multiprocessors, 227 << 10}; }
 
+bool captures = true;
+
 std::function<void()> captured(const Tensor&, const std::function<void()>& step) {
+  if (!captures) return {};
   return [step] {
     emulation::stream = reinterpret_cast<cudaStream_t>(1);
     step();
@@ -48,6 +51,8 @@ __attribute__((visibility("default"))) void emulation_set(unsigned seed, int mul
   s2s::emulation::seed = seed;
   s2s::cuda::multiprocessors = multiprocessors;
 }
+// Whether a capture succeeds.
+__attribute__((visibility("default"))) void emulation_captures(bool whether) { s2s::cuda::captures = whether; }
 __attribute__((visibility("default"))) int64_t emulation_launches() { return s2s::emulation::launches; }
 __attribute__((visibility("default"))) int64_t emulation_launches_together() {
   return s2s::emulation::launches_together;
