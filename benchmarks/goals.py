@@ -28,7 +28,7 @@ CASES = (
 )
 # Ours in the form that is there and fastest in; the loop; the others.
 LOOP, ONE = ("s2s_kernels, cuda",), ("s2s_kernels, cuda, one launch",)
-OURS = ("s2s_kernels", *LOOP, *ONE)
+OURS = ("s2s_kernels", *LOOP, *ONE, "s2s_kernels, cuda, a step replayed")
 NARROW, NARROW_EAGER = ("s2s_kernels, bfloat16",), ("eager, bfloat16",)  # a search in float32 is another's case
 EAGER, GRAPH, CUDNN = ("eager",), ("eager, CUDA graph",), ("nn.GRU",)
 

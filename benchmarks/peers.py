@@ -121,6 +121,7 @@ def attention_lstm(x, h0, c0, keys, values, v, w_query, b_query, weight_ih, weig
 # --- ours, and the sets of implementations ------------------------------------------------------------------
 
 LOOP_OF_LAUNCHES, ONE_LAUNCH = "s2s_kernels, cuda", "s2s_kernels, cuda, one launch"
+REPLAYED_STEP = "s2s_kernels, cuda, a step replayed"
 
 
 def ours(prepare):
@@ -146,6 +147,12 @@ def launches(prepare):
     first = Implementation(LOOP_OF_LAUNCHES, prepare, devices=devices_of("cuda"), backend="cuda")
     found = {LOOP_OF_LAUNCHES: "0", ONE_LAUNCH: "1"}
     return tuple(replace(first, name=n, environment=(("S2S_CUDA_PERSISTENT", x),)) for n, x in found.items())
+
+
+def replayed(prepare):
+    """The kernels in CUDA C++, one step forward captured and replayed for the others."""
+    ways = (("S2S_CUDA_PERSISTENT", "0"), ("S2S_CUDA_GRAPH", "1"))
+    return (Implementation(REPLAYED_STEP, prepare, devices=devices_of("cuda"), backend="cuda", environment=ways),)
 
 
 def devices_of(name, beside=0):
@@ -186,6 +193,8 @@ def functions(op, peer, kernels=None, loop=False, reference=None):
     everyone = ours(functional(kernels)) + eager(functional(peer))
     if op in PLANNED:
         everyone += launches(functional(kernels))
+    if op.startswith("attention_"):
+        everyone += replayed(functional(kernels))
     return functional(reference), everyone + compiled(peer, LOOP if loop else frozenset({"cpu", "gpu", "full"}))
 
 

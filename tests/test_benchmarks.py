@@ -137,4 +137,5 @@ def test_every_form_of_ours_is_among_the_goals():
     names = {name for name, x in vars(peers).items() if name in ("LOOP_OF_LAUNCHES", "ONE_LAUNCH")}
     assert names and (*goals.LOOP, *goals.ONE) == (peers.LOOP_OF_LAUNCHES, peers.ONE_LAUNCH)
     loop, one = peers.launches(None)
+    assert peers.replayed(None)[0].name == peers.REPLAYED_STEP in goals.OURS
     assert loop.environment == (("S2S_CUDA_PERSISTENT", "0"),) and one.environment == (("S2S_CUDA_PERSISTENT", "1"),)

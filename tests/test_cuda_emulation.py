@@ -64,6 +64,11 @@ def test_one_launch_for_all_steps():
     assert int(re.search(r"(\d+) passed", output)[1]) > 60 and "skipped" not in output, output
 
 
+def test_a_captured_step_of_the_decoder():
+    status, output = run(str(TESTS / "test_replayed_steps.py"))
+    assert status == 0 and int(re.search(r"(\d+) passed", output)[1]) > 20 and "skipped" not in output, output
+
+
 def test_steps_that_nobody_needs():
     status, output = run(str(TESTS / "test_search_steps.py"))
     assert status == 0 and re.search(r"\b5 passed", output), output

@@ -1,8 +1,9 @@
 """``python -m benchmarks.gpu.smoke cuda``: twenty seconds that say whether the rest is worth its time.
 
-Each op in each dtype once against the reference, gru and lstm as one launch and as cuDNN's too, and a search of 20
-steps, captured, against the same search without a graph. Exits with what failed; at a CUDA error at once, since the
-context computes nothing after it. ``cpu`` in place of ``cuda``: the CPU's kernels, to test this.
+Each op in each dtype once against the reference, gru and lstm as one launch and as cuDNN's too, the decoder with a step
+replayed, and a search of 20 steps, captured, against the same search without a graph. Exits with what failed; at a CUDA
+error at once, since the context computes nothing after it. ``cpu`` in place of ``cuda``: the CPU's kernels, to test
+this.
 """
 
 import os
@@ -13,6 +14,7 @@ from .exercise import FORMS, ONE_LAUNCH, SEARCHES
 from .stage import ROOT
 
 SEARCHED = 20  # steps
+REPLAYED = [("attention_gru", {"T": 12, "S": 40, "lengths": "int64"}), ("attention_lstm", {"T": 12, "F": 9})]
 
 
 def check_op(op, form, dtype, target):
@@ -68,12 +70,13 @@ def check_cudnn(op, dtype, target):
         torch.use_deterministic_algorithms(True)
 
 
-def check_one_launch(op, form, dtype, target):
-    os.environ["S2S_CUDA_PERSISTENT"] = "1"
+def check_with(variable, op, form, dtype, target):
+    """The op with S2S_CUDA_PERSISTENT or S2S_CUDA_GRAPH set to 1."""
+    os.environ[variable] = "1"
     try:
         check_op(op, form, dtype, target)
     finally:
-        del os.environ["S2S_CUDA_PERSISTENT"]
+        del os.environ[variable]
 
 
 def check_search(form, dtype, target):
@@ -115,7 +118,9 @@ def checks(device):
         yield f"linear_cross_entropy {dtype}", partial(check_loss, dtype, target)
         if dtype != torch.float64:
             for op, form in ONE_LAUNCH:
-                yield f"{op} {dtype} in one launch", partial(check_one_launch, op, form, dtype, target)
+                yield f"{op} {dtype} in one launch", partial(check_with, "S2S_CUDA_PERSISTENT", op, form, dtype, target)
+            for op, form in REPLAYED:
+                yield f"{op} {dtype}, a step replayed", partial(check_with, "S2S_CUDA_GRAPH", op, form, dtype, target)
             for op, _ in ONE_LAUNCH:
                 yield f"{op} {dtype}, cuDNN", partial(check_cudnn, op, dtype, target)
     for form, dtype in zip(SEARCHES, (torch.float32, torch.bfloat16), strict=True):

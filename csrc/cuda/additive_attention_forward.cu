@@ -10,6 +10,11 @@ namespace {
 constexpr int64_t kFill = 264, kMaxSplits = 64;  // blocks that keep the largest GPU busy
 constexpr int64_t kSmallestSplit = 16;           // source positions: all their values are on their way at once
 
+template <class T, int Q>
+__device__ T* copy_of_context(const AttentionForward& a, const Tile<Q>& tile) {
+  return static_cast<T*>(a.context_copy) + (tile.b * a.heads + tile.n) * a.width;
+}
+
 // What the splits of one query found, each against its own maximum, becomes weights and context: in the order of the
 // splits, whichever block comes last. same_launch: of this launch's blocks.
 template <class T, bool same_launch>
@@ -39,6 +44,7 @@ __device__ void combine(const AttentionForward& a, const Tile<1>& tile, int spli
 #pragma unroll 4
     for (int i = 0; i < splits; i++) sum += scale[i] * read(parts, i * part + d);
     tile.row(static_cast<T*>(a.context), a.context_strides, a.width, 0)[d] = static_cast<T>(sum);
+    if (a.context_copy) copy_of_context<T>(a, tile)[d] = static_cast<T>(sum);
     if (a.exact_context) tile.row(static_cast<A*>(a.exact_context), a.context_strides, a.width, 0)[d] = sum;
   }
   A* e = tile.row(static_cast<A*>(a.exact_weights), a.weights_strides, a.source, 0);
@@ -67,6 +73,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_forward_kernel(Attentio
   auto &most = memory.most, &total = memory.total;
   int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes, split = blockIdx.x % splits;
   Tile<Q> tile(a, blockIdx.x / splits);
+  if (Q == 1 && a.step) tile.step = *a.step;
   int64_t begin = a.source * split / splits, count = a.source * (split + 1) / splits - begin;
   int64_t length = a.source;
   if (a.lengths && a.lengths[tile.b] < length) length = a.lengths[tile.b];
@@ -201,6 +208,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_forward_kernel(Attentio
         continue;
       }
       store<V>(tile.row(static_cast<T*>(a.context), a.context_strides, a.width, q) + d, sums[q]);
+      if (Q == 1 && a.context_copy) store<V>(copy_of_context<T>(a, tile) + d, sums[q]);
       if (a.exact_context)
         store<V>(tile.row(static_cast<A*>(a.exact_context), a.context_strides, a.width, q) + d, sums[q]);
     }
@@ -261,7 +269,8 @@ void attention_forward(const AttentionForward& a, Type type, cudaStream_t stream
     bool vectors = aligned_sizes<T, V>(a) && aligned<V>(static_cast<const T*>(a.query), a.query_strides) &&
                    aligned<V>(static_cast<const T*>(a.values)) &&
                    aligned<V>(static_cast<const T*>(a.context), a.context_strides) &&
-                   aligned<V>(static_cast<const A*>(a.exact_context), a.context_strides);
+                   aligned<V>(static_cast<const A*>(a.exact_context), a.context_strides) &&
+                   aligned<V>(static_cast<const T*>(a.context_copy));
     int splits = static_cast<int>(attention_splits(a));
     bool many = a.queries >= kQueries;
     auto kernel = vectors ? (many ? attention_forward_kernel<T, V, kQueries> : attention_forward_kernel<T, V, 1>)

@@ -65,7 +65,7 @@ std::function<void()> captured(const Tensor& like, const std::function<void()>& 
                                   [&] { graph->capture_end(); });
   if (!why.empty()) {
     (void)cudaGetLastError();  // said here, and no error of what is launched next
-    TORCH_WARN_ONCE("s2s_kernels: a search could not be captured in a CUDA graph and runs a launch at a time: ", why);
+    TORCH_WARN_ONCE("s2s_kernels: a step could not be captured in a CUDA graph; all run a launch at a time: ", why);
     return {};
   }
   return [graph] { graph->replay(); };
