@@ -13,6 +13,7 @@ PYTHON = [sys.executable, "-m"]
 # What says most, and of the rest only files with a test that runs on a GPU: importing costs each worker.
 FIRST = (
     "test_persistent",
+    "test_replayed_steps",
     "test_graph_capture",
     "test_attention_gru",
     "test_gru",
