@@ -41,7 +41,7 @@ def planned(sanitizer=("compute-sanitizer",)):
 
 
 def test_the_stages():
-    """The order in which a lent hour is worth most, and 540 seconds in all."""
+    """What says most comes first; 540 seconds in all."""
     found = planned()
     names = ["build", "smoke", "benchmarks", "tests", "racecheck", "memcheck", "triton", "tune"]
     assert [stage.name for stage in found] == names
