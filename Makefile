@@ -79,8 +79,8 @@ bench: setup ## measure the ops and write a report
 	$(BIN)/python -m benchmarks $(ARGS)
 
 # With the Python that has a torch with CUDA: a bare machine's own, or PYTHON=.venv/bin/python after make setup.
-gpu: ## on a machine with a GPU: build, test, sanitize and measure in ten minutes
-	@$(PYTHON) -m benchmarks.gpu
+gpu: ## on a machine with a GPU: build, smoke, measure, test and sanitize in nine minutes; ARGS="--again"
+	@$(PYTHON) -m benchmarks.gpu $(ARGS)
 
 tune: ## on a machine with a GPU: measure the tiles of Triton's kernels; ARGS="--max-seconds 600"
 	@$(PYTHON) -m benchmarks.tune $(ARGS)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
-from . import readme, report, suites
+from . import goals, readme, report, suites
 from .engine import measure_run
 from .memory import Process
 
 RESULTS = Path(__file__).parent / "results"
-BUDGET = {"quick": 0.35, "cpu": 2.0, "gpu": 0.5, "full": 3.0}  # seconds of timing for one pass of a case
+BUDGET = {"quick": 0.35, "cpu": 2.0, "gpu": 0.5, "goals": 0.4, "full": 3.0}  # seconds of timing for one pass of a case
 
 
 def arguments(argv):
@@ -44,11 +44,11 @@ def progress(runs):
 
 def prepare(options):
     torch.set_num_threads(options.threads)
-    if options.suite in ("gpu", "full") and torch.cuda.is_available():
+    if options.suite in ("gpu", "goals", "full") and torch.cuda.is_available():
         # float32 means float32, for the peers and for the GEMMs between our kernels.
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    elif options.suite == "gpu":
-        sys.exit("The suite gpu needs a CUDA device, and torch finds none here.")
+    elif options.suite in ("gpu", "goals"):
+        sys.exit(f"The suite {options.suite} needs a CUDA device, and torch finds none here.")
 
 
 def main(argv=None):
@@ -64,7 +64,10 @@ def main(argv=None):
     if options.list:
         print(*(run.key for run in runs), sep="\n")
         return
-    begin, found, processes = time.monotonic(), report.Report(options.suite, options.threads), Process()
+    # The goals are the first part of the suite gpu, and that is where the pages look for them.
+    suite = "gpu" if options.suite == "goals" else options.suite
+    begin, found, processes = time.monotonic(), report.Report(suite, options.threads), Process()
+    out = options.out or RESULTS / report.slug(found.data["machine"], suite)
     others, note = report.OtherPrograms(), found.data["notes"].append
     if options.suite in ("cpu", "full") and not suites.native_bfloat16():
         note("No bfloat16 on the CPU: it has no instructions for it, and emulation would measure nothing.")
@@ -79,6 +82,7 @@ def main(argv=None):
             show(run)
             found.rows.extend(measure_run(run, BUDGET[options.suite], processes))
             measured += 1
+            found.keep([run.key for run in runs[measured:]], out)  # whatever comes next, this is known
     except KeyboardInterrupt:
         note("Interrupted.")
     except Exception as error:  # of the reference, or of a GPU that computes no more: what is measured is kept
@@ -91,8 +95,10 @@ def main(argv=None):
             bar.close()
     found.finish(time.monotonic() - begin, [run.key for run in runs[measured:]], others.share(), usable=not broken)
     found.print()
-    out = options.out or RESULTS / report.slug(found.data["machine"], options.suite)
     print(*(f"wrote {path}" for path in found.write(out)), sep="\n")
+    if suite == "gpu":
+        (out / "goals.txt").write_text(goals.text(found.rows), encoding="utf-8")
+        print(goals.text(found.rows), end="")
     if options.publish and not broken:
         readme.main([])
     failed = {row["op"] + " " + row["case"] for row in found.rows if is_ours(row) and "seconds" not in row}

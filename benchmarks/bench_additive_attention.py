@@ -25,6 +25,7 @@ def case(name, suites, B, S, A, D, T=None, **options):
 
 
 CASES = [case(name, suites_of(name), **shape.pick("BSAD")) for name, shape in SHAPES.items()]
+CASES += [case(f"{name}, T queries", {"gpu"}, **SHAPES[name].pick("BSADT")) for name in ("P", "C2", "Q")]
 CASES += [
     case("T queries, small", {"quick"}, B=4, S=50, A=128, D=128, T=50),
     case("T queries", {"cpu", "gpu"}, B=16, S=200, A=256, D=256, T=200),

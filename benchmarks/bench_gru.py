@@ -23,6 +23,7 @@ def case(name, suites, B, S, E, H, lengths=False):
 
 
 CASES = [case(name, suites_of(name), **shape.pick("BSEH")) for name, shape in SHAPES.items()]
+CASES.append(case("P, H=1024", {"gpu"}, **SHAPES["P"].pick("BSEH", H=1024)))
 CASES.append(case("C2, lengths", {"cpu", "gpu"}, **SHAPES["C2"].pick("BSEH"), lengths=True))
 
 

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 import s2s_kernels as sk
 from s2s_kernels import cudnn
+from s2s_kernels.info.plan import GATES as PLANNED  # the ops that may run as one launch
 
 from .cases import Implementation, Prepared, functional
 from .parity import helpers
@@ -147,6 +148,9 @@ def attention_lstm(x, h0, c0, keys, values, v, w_query, b_query, weight_ih, weig
 
 # --- ours, and the sets of implementations ------------------------------------------------------------------
 
+LOOP_OF_LAUNCHES, ONE_LAUNCH = "s2s_kernels, cuda", "s2s_kernels, cuda, one launch"
+REPLAYED_STEP = "s2s_kernels, cuda, a step replayed"
+
 
 def ours(prepare):
     """The kernels: the backend that "auto" takes, alone and in a CUDA graph, and each other compiled one."""
@@ -155,8 +159,28 @@ def ours(prepare):
     return (
         first,
         graph,
-        replace(first, name="s2s_kernels, triton", devices=devices_of("triton", beside=1), backend="triton"),
+        # Compiling Triton's kernels for each shape takes most of a minute.
+        replace(
+            first,
+            name="s2s_kernels, triton",
+            devices=devices_of("triton", beside=1),
+            backend="triton",
+            suites=frozenset({"quick", "cpu", "gpu", "full"}),
+        ),
     )
+
+
+def launches(prepare):
+    """The kernels in CUDA C++, step after step and, where csrc/plan.h has a plan, in one launch."""
+    first = Implementation(LOOP_OF_LAUNCHES, prepare, devices=devices_of("cuda"), backend="cuda")
+    found = {LOOP_OF_LAUNCHES: "0", ONE_LAUNCH: "1"}
+    return tuple(replace(first, name=n, environment=(("S2S_CUDA_PERSISTENT", x),)) for n, x in found.items())
+
+
+def replayed(prepare):
+    """The kernels in CUDA C++, one step forward captured and replayed for the others."""
+    ways = (("S2S_CUDA_PERSISTENT", "0"), ("S2S_CUDA_GRAPH", "1"))
+    return (Implementation(REPLAYED_STEP, prepare, devices=devices_of("cuda"), backend="cuda", environment=ways),)
 
 
 def devices_of(name, beside=0):
@@ -195,6 +219,10 @@ def functions(op, peer, kernels=None, loop=False, reference=None):
     kernels = kernels or flat(sk, op)
     reference = reference or flat(sk.reference, op)
     everyone = ours(functional(kernels)) + eager(functional(peer))
+    if op in PLANNED:
+        everyone += launches(functional(kernels))
+    if op.startswith("attention_"):
+        everyone += replayed(functional(kernels))
     return functional(reference), everyone + compiled(peer, LOOP if loop else frozenset({"cpu", "gpu", "full"}))
 
 
@@ -289,11 +317,8 @@ def recurrences(op, lengths=False):
     name = op.upper()
     peer = recurrent(getattr(nn, name), "packed" if lengths else None)
     implementations = ours(recurrent(getattr(sk.nn, name), "argument" if lengths else None))
-    # On a GPU "auto" may take cuDNN: what it is measured against there.
-    kernels = replace(implementations[0], name="s2s_kernels, cuda", devices=devices_of("cuda"), backend="cuda")
-    # Where there is a plan for one launch; the loop of launches once more where there is none.
-    one_launch = (("S2S_CUDA_PERSISTENT", "1"),)
-    implementations += (kernels, replace(kernels, name="s2s_kernels, cuda, one launch", environment=one_launch))
+    # On a GPU "auto" may take cuDNN: what these are measured against there.
+    implementations += launches(implementations[0].prepare)
     implementations += (Implementation(f"nn.{name}", peer),)
     if not lengths:
         eager_layer = both_directions(gru if op == "gru" else lstm, states)

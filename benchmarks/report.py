@@ -3,8 +3,6 @@
 import json
 import os
 import platform
-import re
-import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -14,18 +12,9 @@ import s2s_kernels as sk
 
 from . import floors
 from .cases import TRAINING
+from .identity import ROOT, commit, slug
 
-ROOT = Path(__file__).parents[1]
-
-
-def commit():
-    """The commit that was measured, "-dirty" where files had changed since; None outside a repository."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return found.stdout.strip() or None
+__all__ = ["ROOT", "Report", "slug"]
 
 
 def machine():
@@ -71,15 +60,6 @@ class OtherPrograms:
             return None
         total, busy, own = (b - a for a, b in zip(self.begin, end, strict=True))
         return max(0.0, busy - own) / max(total, 1)
-
-
-def slug(described, suite):
-    """A folder name of a machine: its GPU for that suite, else its CPU and cores."""
-    name = described["gpu"] if suite == "gpu" and described["gpu"] else described["cpu"]
-    if name is described["cpu"]:
-        name = f"{name} {described['cores']} cores"
-    name = re.sub(r"\(R\)|\(TM\)|processor|cpu|@", " ", name, flags=re.IGNORECASE)
-    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
 
 
 class Report:
@@ -134,13 +114,23 @@ class Report:
             for (device, dtype, threads), rates in floors.rates().items()
         ]
 
+    def keep(self, not_run, folder):
+        """What is known so far, on disk: the program may be ended at any time."""
+        floors.fill(self.rows)
+        self.data["not_run"] = not_run
+        self.save(folder)
+
+    def save(self, folder):
+        """JSON into ``folder``, whole or not at all; returns its path."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.data['suite']}.json"
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(rounded(self.data), indent=1) + "\n", encoding="utf-8")
+        return part.replace(path)
+
     def write(self, folder):
         """JSON and plots into ``folder``; returns the paths."""
-        folder.mkdir(parents=True, exist_ok=True)
-        suite = self.data["suite"]
-        path = folder / f"{suite}.json"
-        path.write_text(json.dumps(rounded(self.data), indent=1) + "\n", encoding="utf-8")
-        paths = [path]
+        paths = [self.save(folder)]
         try:
             from . import plots
         except ImportError:

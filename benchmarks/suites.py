@@ -14,6 +14,7 @@ from . import (
     bench_scaling,
     bench_search,
     bench_train_step,
+    goals,
 )
 from .cases import Run
 
@@ -30,7 +31,7 @@ MODULES = (
     bench_lstm_step,
     bench_scaling,
 )
-SUITES = ("quick", "cpu", "gpu", "full", "busy")
+SUITES = ("quick", "cpu", "gpu", "goals", "full", "busy")
 
 
 def native_bfloat16():
@@ -49,7 +50,7 @@ def runs(suite, threads):
     found = []
     if suite in ("quick", "cpu", "full"):
         found += cpu_runs(suite, threads)
-    if suite == "gpu" or (suite == "full" and torch.cuda.is_available()):
+    if suite in ("gpu", "goals") or (suite == "full" and torch.cuda.is_available()):
         found += gpu_runs(suite, threads)
     return [run for run in found if run.implementations()]
 
@@ -70,12 +71,12 @@ def cpu_runs(suite, threads):
 
 
 def gpu_runs(suite, threads):
-    """First the shape P of every op in bfloat16, and the searches: a suite that stops early has something of all."""
+    """First what the goals for a GPU are about (goals.py): a suite that stops early has that."""
     found = []
     for dtype in (torch.bfloat16, torch.float32, torch.float16):
         for module in MODULES:
             if module is bench_scaling and dtype != torch.bfloat16:
                 continue
             found += [Run(case, "cuda", dtype, threads, suite) for case in module.CASES if "gpu" in case.suites]
-    telling = [r for r in found if r.case.op == "search" or (r.dtype == torch.bfloat16 and r.case.name.startswith("P"))]
-    return telling + [run for run in found if run not in telling]
+    first = sorted((run for run in found if goals.place(run) is not None), key=goals.place)
+    return first if suite == "goals" else first + [run for run in found if run not in first]

@@ -13,6 +13,7 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import search_tests
+from fresh_context import pytest_runtest_call, pytest_runtest_logfinish, pytest_runtest_logreport  # noqa: F401
 from helpers import set_threads, targets
 from hypothesis import settings
 

@@ -45,7 +45,8 @@ def build():
 def library():
     """What tests set and count: the order of blocks, the multiprocessors, launches (tests/emulation/registry.cpp)."""
     made = ctypes.CDLL(str(FOLDER / "cuda_emulation.so"))
-    made.emulation_launches.restype = made.emulation_launches_together.restype = ctypes.c_int64
+    for count in (made.emulation_launches, made.emulation_launches_together, made.emulation_replays):
+        count.restype = ctypes.c_int64
     return made
 
 

@@ -70,10 +70,10 @@ def test_sizes(kernel, dtype, S, A, D, T):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("T", [None, 6])
-@pytest.mark.parametrize("S", [9, 200])
+@pytest.mark.parametrize("S", [9, 33, 200])
 @pytest.mark.parametrize("shift", [0, 1], ids=["aligned", "off by one"])
 def test_wide_loads_and_split_sources(kernel, dtype, T, S, shift):
-    """Sizes that vectors divide, in memory that they may and may not read; a source long enough to be split."""
+    """Sizes that vectors divide, in memory that they may and may not read; sources long enough to be split."""
 
     def shifted(x):
         memory = torch.full((x.numel() + 8,), float("nan"), dtype=x.dtype, device=x.device)

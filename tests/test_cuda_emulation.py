@@ -65,14 +65,26 @@ def test_one_launch_for_all_steps(name):
     assert int(re.search(r"(\d+) passed", output)[1]) > 60 and "skipped" not in output, output
 
 
+def test_a_captured_step_of_the_decoder():
+    status, output = run(str(TESTS / "test_replayed_steps.py"))
+    assert status == 0 and int(re.search(r"(\d+) passed", output)[1]) > 20 and "skipped" not in output, output
+
+
 def test_steps_that_nobody_needs():
     status, output = run(str(TESTS / "test_search_steps.py"))
-    assert status == 0 and re.search(r"\b4 passed", output), output
+    assert status == 0 and re.search(r"\b5 passed", output), output
+
+
+def run_program(tmp_path, text):
+    (tmp_path / "program.cpp").write_text(text)
+    command = ["c++", "-std=c++20", "-O1", f"-I{TESTS.parent}", str(tmp_path / "program.cpp")]
+    subprocess.run([*command, "-o", str(tmp_path / "program")], check=True)
+    return subprocess.run([tmp_path / "program"], capture_output=True, text=True)
 
 
 def test_a_launch_of_too_many_blocks_is_refused(tmp_path):
     """A number of more than 31 bits, which a launch would cut off."""
-    (tmp_path / "grid.cpp").write_text("""
+    done = run_program(tmp_path, """
         #include "csrc/cuda/grid.h"
         #include <cstdio>
         int main() {
@@ -82,16 +94,29 @@ def test_a_launch_of_too_many_blocks_is_refused(tmp_path):
           } catch (const std::runtime_error& error) {
             return std::puts(error.what()) < 0;
           }
-        }""")
-    command = [
-        "c++",
-        "-std=c++20",
-        "-O1",
-        f"-I{TESTS.parent}",
-        str(tmp_path / "grid.cpp"),
-        "-o",
-        str(tmp_path / "grid"),
-    ]
-    subprocess.run(command, check=True)
-    done = subprocess.run([tmp_path / "grid"], capture_output=True, text=True)
+        }""")  # fmt: skip
     assert done.returncode == 0 and "4294967301 blocks, expected 2147483647 at most" in done.stdout
+
+
+def test_what_a_capture_says_is_its_first_error(tmp_path):
+    done = run_program(tmp_path, """
+        #include "csrc/cuda/capture.h"
+        #include <cstdio>
+        #include <stdexcept>
+        using s2s::cuda::capture_error;
+        int main() {
+          int ended = 0;
+          auto throws = [](const char* what) { return [=] { throw std::runtime_error(what); }; };
+          auto fine = [] {};
+          auto end = [&] { ended++; };
+          auto bad_end = [&] { ended++; throw std::runtime_error("end"); };
+          std::printf("%s;", capture_error(fine, fine, end).c_str());
+          std::printf("%s;", capture_error(fine, throws("step"), bad_end).c_str());
+          std::printf("%s;", capture_error(fine, throws("step"), end).c_str());
+          std::printf("%s;", capture_error(fine, fine, bad_end).c_str());
+          std::printf("%d;", ended);
+          std::printf("%s;", capture_error(throws("begin"), throws("step"), bad_end).c_str());
+          std::printf("%s;", capture_error(fine, throws(""), end).c_str());
+          std::printf("%d", ended);
+        }""")  # fmt: skip
+    assert done.stdout == ";step;step;end;4;begin;an error without a word;5"

@@ -212,3 +212,29 @@ def test_a_fault_in_the_persistent_kernels(program, row):
     flags = [ADDRESS] if "overflow" in expected else []
     status, said = run(build(program, *flags, planted=planted))
     assert status != 0 and re.search(expected, said), said
+
+
+FORWARD = CUDA + "additive_attention_forward.cu"
+# Of sources that blocks share: the same columns as above.
+SPLIT_SOURCES = {
+    "a turn that orders nothing": (FORWARD, "take_turn(arrived)", "atomicAdd(arrived, 1u)", UNORDERED),
+    "a turn taken before all have written": (
+        FORWARD, "Q > 1) return;\n\n  __syncthreads();", "Q > 1) return;\n", UNORDERED,
+    ),
+    "the first block combines": (FORWARD, "static_cast<unsigned>(splits) - 1;", "0u;", "race: .*which nobody wrote"),
+    "a counter that is not set back": (FORWARD, "if (memory.last) *arrived = 0;", "", "a wrong context"),
+    "scales read before they are written": (
+        FORWARD, "mine / total;\n  }\n  __syncthreads();", "mine / total;\n  }", "a wrong context|wrong weights",
+    ),
+}  # fmt: skip
+
+
+def test_split_sources_as_they_are():
+    assert run(build("attention", ADDRESS)) == (0, "")
+
+
+@pytest.mark.parametrize("row", SPLIT_SOURCES)
+def test_a_fault_where_blocks_share_a_source(row):
+    *planted, expected = SPLIT_SOURCES[row]
+    status, said = run(build("attention", planted=planted))
+    assert status != 0 and re.search(expected, said), said

@@ -2,56 +2,29 @@
 
 But for float64, which is there to check gradients and may be slow."""
 
-import ast
-import os
 import re
-import shutil
 import subprocess
 import sysconfig
 from pathlib import Path
 
 import pytest
 import torch
-from torch.utils import cpp_extension
-
-ROOT = Path(__file__).parents[1]
-KERNELS = sorted((ROOT / "csrc" / "cuda").rglob("*.cu"))
-NVCC = next(
-    (
-        found
-        for home in (os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda")
-        if home and (found := shutil.which("nvcc", path=f"{home}/bin"))
-    ),
-    shutil.which("nvcc"),
-)
-# What setup.py compiles with, after what torch puts before it.
-OURS = re.findall(r'flags\["nvcc"\] \+?= (\[.*?\])', (ROOT / "setup.py").read_text())
-THEIRS = [
-    flag for flag in cpp_extension.COMMON_NVCC_FLAGS if flag != "--expt-relaxed-constexpr"
-]  # not needed, so it is said
-FLAGS = [*THEIRS, *(flag for flags in OURS for flag in ast.literal_eval(flags))]
+from nvcc_offline import ARCHS, KERNELS, NVCC, ROOT, compiled, is_hot, kernels
 
 pytestmark = pytest.mark.skipif(NVCC is None, reason="no nvcc here")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("source", KERNELS, ids=lambda path: path.name)
-def test_compiles_without_spills(source, arch, tmp_path):
-    command = [NVCC, *FLAGS, f"-arch={arch}", "-Xptxas", "-v", "-c", str(source), "-o", str(tmp_path / "out.o")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert "warning" not in done.stderr, done.stderr
-    found = re.findall(
-        r"Compiling entry function '(\w+)' for '(\w+)'.*?(\d+) bytes spill stores, (\d+) bytes spill loads",
-        done.stderr,
-        re.DOTALL,
-    )
-    assert len(found) == done.stderr.count("Compiling entry function") > 0, done.stderr
-    assert {target for _, target, _, _ in found} == {arch}
-    hot = [(name, spills) for name, _, *spills in found if not re.search(r"_kernelI(Li\d+E)?d", name)]
+def test_compiles_without_spills(source, arch):
+    _, log = compiled(source, arch)
+    assert "warning" not in log, log
+    found = kernels(log)
+    assert {kernel.arch for kernel in found} == {arch}
+    hot = [kernel for kernel in found if is_hot(kernel.name)]
     assert hot and (len(hot) < len(found) or source.stem.startswith("persistent"))
-    assert [name for name, spills in hot if spills != ["0", "0"]] == []
+    assert [kernel for kernel in hot if any((kernel.stack, kernel.stores, kernel.loads))] == []
 
 
 def test_no_torch_header_in_a_kernel():

@@ -30,3 +30,15 @@ def test_a_search_stops_soon_after_its_last_sentence(limit, steps):
     a_step = launches(11, 11) - launches(10, 10)  # of 12 and 11 steps
     others = launches(11, 11) - 12 * a_step
     assert (launches(limit, 40) - others) / a_step == steps
+
+
+def test_a_capture_that_fails_leaves_plain_launches():
+    """The same bits, from as many launches."""
+    found, counts = [], []
+    for captures in (True, False):
+        emulation.library().emulation_captures(captures)
+        before = emulation.library().emulation_launches()
+        found.append(sk.beam_search(**search_inputs(V=9), **(SEARCH | {"max_length": 11}), beam=2))
+        counts.append(emulation.library().emulation_launches() - before)
+    emulation.library().emulation_captures(True)
+    assert counts[0] == counts[1] and all(torch.equal(a, b) for a, b in zip(*found, strict=True))

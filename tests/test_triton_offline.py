@@ -11,6 +11,9 @@ import pytest
 
 HERE = Path(__file__).parent
 SHARED_MEMORY = {80: 163 << 10, 90: 227 << 10}  # what one program may have
+# Kernels that read rows 16 bytes at a time. Not scores and query_backward, whose tiles for many queries leave a lane
+# 4 bytes of a row, nor those of cells and feeds, whose programs read what lies side by side an element at a time.
+WIDE = {"attend_kernel", "grad_weights_kernel", "keys_backward_kernel", "softmax_context_kernel", "candidates_kernel"}
 
 
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
@@ -27,7 +30,8 @@ def compiled(arch, *what):
     for kernel in kernels:
         print("{kernel:24} {dtypes:20} shared {shared:6} registers {registers:3} spills {spills}".format(**kernel))
         assert kernel["shared"] <= SHARED_MEMORY[arch], kernel
-        assert kernel["spills"] == 0, kernel
+        assert kernel["spills"] == kernel["stack"] == 0, kernel
+        assert what or kernel["wide"] or kernel["kernel"] not in WIDE, kernel
     return len(kernels)
 
 

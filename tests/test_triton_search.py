@@ -1,5 +1,6 @@
 """Greedy and beam search on Triton's kernels, in its interpreter, on tiny shapes."""
 
+from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
 
@@ -177,6 +178,37 @@ def test_steps_are_replays_of_the_second(form, monkeypatch):
     inputs["b_output"][EOS] = -50
     check(inputs, coverage_penalty=0.4)
     assert len(replays) == 3
+
+
+def test_a_capture_that_fails_leaves_plain_launches(monkeypatch):
+    """And what went wrong first is said, not what the end of the capture makes of it."""
+    from s2s_kernels.triton import beam_search
+
+    class Graph:
+        capturing = False
+
+        def capture_begin(self, **options):
+            Graph.capturing = True
+
+        def capture_end(self):
+            Graph.capturing = False
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+    def step(search, plain=beam_search.Search.step):
+        if Graph.capturing:
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+        plain(search)
+
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "stream", lambda side: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
+    monkeypatch.setattr(beam_search, "capturing_stream", lambda *_: stream)
+    monkeypatch.setattr(beam_search, "WORTH_CAPTURING", 2)
+    monkeypatch.setattr(beam_search.Search, "can_capture", lambda search: True)
+    monkeypatch.setattr(beam_search.Search, "step", step)
+    with pytest.warns(UserWarning, match=r"runs a launch at a time: CUDA error: operation not permitted"):
+        check(search_inputs(B=2, **FORMS["state alone"]))
 
 
 def test_opcheck():

@@ -4,7 +4,8 @@
     python tests/triton_offline.py 90 bfloat16    # additive attention in all tiles that `make tune` tries, in one dtype
 
 The ops run on tensors of device "meta", at the sizes and in the dtypes below, with a `launch` that compiles and does
-not launch. Prints a JSON list: kernel, dtype, bytes of shared memory, registers, bytes of spills.
+not launch. Prints a JSON list: kernel, dtype, bytes of shared memory, registers, bytes of spills and of local memory,
+loads of 16 bytes.
 """
 
 import contextlib
@@ -72,6 +73,8 @@ class Compiler:
                 "shared": made.metadata.shared,
                 "registers": int(re.search(r"Used (\d+) registers", log)[1]),
                 "spills": sum(map(int, re.findall(r"(\d+) bytes spill", log))),
+                "stack": sum(map(int, re.findall(r"(\d+) bytes stack frame", log))),
+                "wide": len(re.findall(r"ld\.global[\w.]*\.v4\.b32|cp\.async[\w.]* .*, 0x10", made.asm["ptx"])),
             }
 
 

@@ -25,7 +25,12 @@ struct AttentionForward : AttentionSizes {
   Strides weights_strides;
   void* query_copy;  // Acc: queries as backward reads them; null: not wanted
   Strides query_copy_strides;
-  void* parts;  // Acc (B * T * N, splits, D + 2), where there are splits
+  // Where there are splits: Acc (B * T * N, splits, D + 2), and (B * T * N) zeros, which stay zeros.
+  void* parts;
+  unsigned* arrived;
+  // Of one query: the step that all outputs (B, T, ...) are of, in the GPU's memory; null: they are of the first.
+  const int32_t* step;
+  void* context_copy;  // T (B, N * D): the context once more, where every step has it; null: not wanted
 };
 
 // Into how many parts S is split: 1 unless B, T and N are too small to fill a GPU.

@@ -1,12 +1,61 @@
-// Weights and context. Of few queries and a long source, blocks share the source: what its splits found is combined.
+// Weights and context. Where there are too few queries to fill a GPU, blocks share the source, and the last of them
+// combines what all its splits found.
 #include "additive_attention_tile.cuh"
+#include "cooperative.cuh"
 
 namespace s2s::cuda {
 
 namespace {
 
 constexpr int64_t kFill = 264, kMaxSplits = 64;  // blocks that keep the largest GPU busy
-constexpr int64_t kSmallestSplit = 64;           // source positions
+constexpr int64_t kSmallestSplit = 16;           // source positions: all their values are on their way at once
+
+template <class T, int Q>
+__device__ T* copy_of_context(const AttentionForward& a, const Tile<Q>& tile) {
+  return static_cast<T*>(a.context_copy) + (tile.b * a.heads + tile.n) * a.width;
+}
+
+// What the splits of one query found, each against its own maximum, becomes weights and context: in the order of the
+// splits, whichever block comes last. same_launch: of this launch's blocks.
+template <class T, bool same_launch>
+__device__ void combine(const AttentionForward& a, const Tile<1>& tile, int splits, Accumulate<T>* scale) {
+  using A = Accumulate<T>;
+  auto read = [](const A* p, int64_t i) { return same_launch ? read_exchanged_one(p, i) : p[i]; };
+  int64_t row = (tile.b * a.queries + tile.first) * a.heads + tile.n, part = a.width + 2;
+  const A* parts = static_cast<const A*>(a.parts) + row * splits * part;
+  if (threadIdx.x < splits) {
+    A most = kMinusInfinity<A>, total = 0, mine = 0;
+    for (int i = 0; i < splits; i++) {
+      A other = read(parts, i * part + a.width);
+      most = other > most ? other : most;
+    }
+    for (int i = 0; i < splits; i++) {
+      A other = read(parts, i * part + a.width + 1);
+      if (other == A(0)) continue;  // no position counts
+      A factor = math::exp(read(parts, i * part + a.width) - most);
+      if (i == static_cast<int>(threadIdx.x)) mine = factor;
+      total += other * factor;
+    }
+    scale[threadIdx.x] = mine == A(0) ? A(0) : mine / total;
+  }
+  __syncthreads();
+  for (int64_t d = threadIdx.x; a.context && d < a.width; d += kThreads) {
+    A sum = 0;
+#pragma unroll 4
+    for (int i = 0; i < splits; i++) sum += scale[i] * read(parts, i * part + d);
+    tile.row(static_cast<T*>(a.context), a.context_strides, a.width, 0)[d] = static_cast<T>(sum);
+    if (a.context_copy) copy_of_context<T>(a, tile)[d] = static_cast<T>(sum);
+    if (a.exact_context) tile.row(static_cast<A*>(a.exact_context), a.context_strides, a.width, 0)[d] = sum;
+  }
+  A* e = tile.row(static_cast<A*>(a.exact_weights), a.weights_strides, a.source, 0);
+  T* weights = tile.row(static_cast<T*>(a.weights), a.weights_strides, a.source, 0);
+  for (int i = 0; i < splits; i++)
+    for (int64_t s = a.source * i / splits + threadIdx.x; s < a.source * (i + 1) / splits; s += kThreads) {
+      A weight = read(e, s) * scale[i];
+      e[s] = weight;
+      if (a.weights) weights[s] = static_cast<T>(weight);
+    }
+}
 
 template <class T, int V, int Q>
 __global__ void __launch_bounds__(kThreads, 2) attention_forward_kernel(AttentionForward a, int splits) {
@@ -16,6 +65,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_forward_kernel(Attentio
   struct Memory {
     alignas(16) A near[kNear][Q];
     A partial[Q * V][kThreads], most[Q], total[Q];
+    bool last;
   };
   Memory& memory = block_memory<Memory>();
   auto& near = memory.near;
@@ -23,6 +73,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_forward_kernel(Attentio
   auto &most = memory.most, &total = memory.total;
   int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes, split = blockIdx.x % splits;
   Tile<Q> tile(a, blockIdx.x / splits);
+  if (Q == 1 && a.step) tile.step = *a.step;
   int64_t begin = a.source * split / splits, count = a.source * (split + 1) / splits - begin;
   int64_t length = a.source;
   if (a.lengths && a.lengths[tile.b] < length) length = a.lengths[tile.b];
@@ -87,15 +138,16 @@ __global__ void __launch_bounds__(kThreads, 2) attention_forward_kernel(Attentio
   }
   __syncthreads();
 
-  A* parts[Q];
+  Exchange<A> parts[Q];
   A scale[Q];
 #pragma unroll
   for (int q = 0; q < Q; q++) {
     int at = q < tile.count ? q : tile.count - 1;
     int64_t number = (tile.b * a.queries + tile.first + at) * a.heads + tile.n;
-    parts[q] = static_cast<A*>(a.parts) + (number * splits + split) * (a.width + 2);
+    parts[q].base = static_cast<A*>(a.parts) + (number * splits + split) * (a.width + 2);
     scale[q] = splits > 1 ? A(1) : total[at] == A(0) ? A(0) : A(1) / total[at];
-    if (splits > 1 && threadIdx.x == 0 && q < tile.count) parts[q][a.width] = most[q], parts[q][a.width + 1] = total[q];
+    if (splits > 1 && threadIdx.x == 0 && q < tile.count)
+      parts[q].write(a.width, most[q]), parts[q].write(a.width + 1, total[q]);
   }
 
   // context = sum of e value: each thread V columns, and groups of threads share the positions
@@ -152,10 +204,11 @@ __global__ void __launch_bounds__(kThreads, 2) attention_forward_kernel(Attentio
       for (int k = 0; k < V; k++) sums[q][k] *= scale[q];
       if (splits > 1) {
 #pragma unroll
-        for (int k = 0; k < V; k++) parts[q][d + k] = sums[q][k];
+        for (int k = 0; k < V; k++) parts[q].write(d + k, sums[q][k]);
         continue;
       }
       store<V>(tile.row(static_cast<T*>(a.context), a.context_strides, a.width, q) + d, sums[q]);
+      if (Q == 1 && a.context_copy) store<V>(copy_of_context<T>(a, tile) + d, sums[q]);
       if (a.exact_context)
         store<V>(tile.row(static_cast<A*>(a.exact_context), a.context_strides, a.width, q) + d, sums[q]);
     }
@@ -174,43 +227,28 @@ __global__ void __launch_bounds__(kThreads, 2) attention_forward_kernel(Attentio
     T* weights = tile.row(static_cast<T*>(a.weights), a.weights_strides, a.source, q) + begin;
     for (int64_t i = threadIdx.x; i < count; i += kThreads) {
       A weight = e(q, i) * scale[q];
-      row(q)[i] = weight;
+      Exchange<A>{row(q)}.write(i, weight);
       if (a.weights && splits == 1) weights[i] = static_cast<T>(weight);
     }
   }
-}
+  // The last block of one query combines. Of many queries that is a launch of its own: here it would cost registers.
+  if (splits == 1 || Q > 1) return;
 
-// What the splits of one query found, each against its own maximum, becomes weights and context.
-template <class T>
-__global__ void __launch_bounds__(kThreads) attention_combine_kernel(AttentionForward a, int splits) {
-  using A = Accumulate<T>;
-  auto& scale = block_memory<A[kMaxSplits]>();
-  Tile<1> tile(a, blockIdx.x);
-  int64_t row = (tile.b * a.queries + tile.first) * a.heads + tile.n, part = a.width + 2;
-  const A* parts = static_cast<const A*>(a.parts) + row * splits * part;
-  if (threadIdx.x < splits) {
-    A most = kMinusInfinity<A>, total = 0;
-    for (int i = 0; i < splits; i++) most = parts[i * part + a.width] > most ? parts[i * part + a.width] : most;
-    for (int i = 0; i < splits; i++)
-      if (parts[i * part + a.width + 1] != A(0))
-        total += parts[i * part + a.width + 1] * math::exp(parts[i * part + a.width] - most);
-    bool counts = parts[threadIdx.x * part + a.width + 1] != A(0);
-    scale[threadIdx.x] = counts ? math::exp(parts[threadIdx.x * part + a.width] - most) / total : A(0);
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    unsigned* arrived = a.arrived + blockIdx.x / splits;
+    memory.last = take_turn(arrived) == static_cast<unsigned>(splits) - 1;
+    if (memory.last) *arrived = 0;  // for the next launch
   }
   __syncthreads();
-  for (int64_t d = threadIdx.x; a.context && d < a.width; d += kThreads) {
-    A sum = 0;
-    for (int i = 0; i < splits; i++) sum += scale[i] * parts[i * part + d];
-    tile.row(static_cast<T*>(a.context), a.context_strides, a.width, 0)[d] = static_cast<T>(sum);
-    if (a.exact_context) tile.row(static_cast<A*>(a.exact_context), a.context_strides, a.width, 0)[d] = sum;
-  }
-  A* e = tile.row(static_cast<A*>(a.exact_weights), a.weights_strides, a.source, 0);
-  T* weights = tile.row(static_cast<T*>(a.weights), a.weights_strides, a.source, 0);
-  for (int i = 0; i < splits; i++)
-    for (int64_t s = a.source * i / splits + threadIdx.x; s < a.source * (i + 1) / splits; s += kThreads) {
-      e[s] *= scale[i];
-      if (a.weights) weights[s] = static_cast<T>(e[s]);
-    }
+  if constexpr (Q == 1)
+    if (memory.last) combine<T, true>(a, tile, splits, partial[0]);
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads) attention_combine_kernel(AttentionForward a, int splits) {
+  auto& scale = block_memory<Accumulate<T>[kMaxSplits]>();
+  combine<T, false>(a, Tile<1>(a, blockIdx.x), splits, scale);
 }
 
 }  // namespace
@@ -218,7 +256,7 @@ __global__ void __launch_bounds__(kThreads) attention_combine_kernel(AttentionFo
 int64_t attention_splits(const AttentionSizes& a) {
   int64_t blocks = a.batch * a.heads * tiles(a, a.queries < kQueries ? 1 : kQueries);
   if (blocks == 0 || blocks >= kFill) return 1;
-  int64_t splits = kFill / blocks, most = a.source / kSmallestSplit;
+  int64_t splits = kFill / blocks, most = (a.source + kSmallestSplit - 1) / kSmallestSplit;
   splits = splits < most ? splits : most;
   return splits < 1 ? 1 : splits < kMaxSplits ? splits : kMaxSplits;
 }
@@ -231,13 +269,15 @@ void attention_forward(const AttentionForward& a, Type type, cudaStream_t stream
     bool vectors = aligned_sizes<T, V>(a) && aligned<V>(static_cast<const T*>(a.query), a.query_strides) &&
                    aligned<V>(static_cast<const T*>(a.values)) &&
                    aligned<V>(static_cast<const T*>(a.context), a.context_strides) &&
-                   aligned<V>(static_cast<const A*>(a.exact_context), a.context_strides);
+                   aligned<V>(static_cast<const A*>(a.exact_context), a.context_strides) &&
+                   aligned<V>(static_cast<const T*>(a.context_copy));
     int splits = static_cast<int>(attention_splits(a));
     bool many = a.queries >= kQueries;
     auto kernel = vectors ? (many ? attention_forward_kernel<T, V, kQueries> : attention_forward_kernel<T, V, 1>)
                           : (many ? attention_forward_kernel<T, 1, kQueries> : attention_forward_kernel<T, 1, 1>);
     launch(kernel, a.batch * a.heads * tiles(a, many ? kQueries : 1) * splits, kThreads, stream, a, splits);
-    if (splits > 1) launch(attention_combine_kernel<T>, a.batch * a.heads * a.queries, kThreads, stream, a, splits);
+    if (many && splits > 1)
+      launch(attention_combine_kernel<T>, a.batch * a.heads * a.queries, kThreads, stream, a, splits);
   });
 }
 

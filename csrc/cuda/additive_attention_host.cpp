@@ -32,7 +32,9 @@ struct Inputs : AttentionArguments {
 // Fills the exact weights and what else is defined.
 void forward(const Inputs& in, const Tensor& context, const Tensor& weights, const Tensor& exact_weights) {
   int64_t splits = attention_splits(in.sizes());
-  Tensor parts = splits > 1 ? in.accumulator({in.batch * in.queries * in.heads, splits, in.width + 2}) : Tensor();
+  int64_t rows = in.batch * in.queries * in.heads;
+  Tensor parts = splits > 1 ? in.accumulator({rows, splits, in.width + 2}) : Tensor();
+  Tensor arrived = splits > 1 ? at::zeros({rows}, in.query.options().dtype(at::kInt)) : Tensor();
   AttentionForward a{in.sizes()};
   a.query = data(in.query), a.query_strides = in.strides(in.attention);
   a.keys = data(in.keys), a.values = data(in.values), a.v = data(in.v);
@@ -40,7 +42,7 @@ void forward(const Inputs& in, const Tensor& context, const Tensor& weights, con
   a.bias = data(in.bias), a.bias_strides = {in.bias_stride ? in.queries * in.source : in.source, in.bias_stride};
   a.context = data(context), a.context_strides = in.strides(in.width);
   a.weights = data(weights), a.exact_weights = data(exact_weights), a.weights_strides = in.strides(in.source);
-  a.parts = data(parts);
+  a.parts = data(parts), a.arrived = static_cast<unsigned*>(data(arrived));
   attention_forward(a, type_of(in.query), current_stream(in.query));
 }
 

@@ -18,7 +18,7 @@ inline int64_t tiles(const AttentionSizes& a, int64_t queries) { return (a.queri
 // Queries first..first + count of row b and head n, and pointers to what belongs to query number q of them.
 template <int Q>
 struct Tile {
-  int64_t b, n, first;
+  int64_t b, n, first, step = 0;  // step: of one query alone
   int count;
 
   __device__ Tile(const AttentionSizes& a, int64_t index) {
@@ -33,6 +33,7 @@ struct Tile {
   template <class X>
   __device__ X* row(X* p, Strides strides, int64_t size, int q) const {
     int64_t t = first + (q < count ? q : count - 1);
+    if constexpr (Q == 1) t += step;
     return p + b * strides.batch + t * strides.step + n * size;
   }
 };

@@ -6,8 +6,6 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <cstring>
 
 #include "ops.h"
 #include "replay.h"
@@ -20,12 +18,6 @@ namespace {
 // Steps between two questions whether all are done, each of which is answered at the next one: 4 to 7 steps run that
 // nobody needs, and at least as many are queued while the host waits for an answer.
 constexpr int64_t kAsk = 4;
-constexpr int64_t kWorthCapturing = 8;  // of longer searches
-
-bool wants_graph() {
-  const char* value = std::getenv("S2S_CUDA_GRAPH");
-  return !value || std::strcmp(value, "0") != 0;
-}
 
 // What is chosen from the decoder's logits, step after step.
 class BeamSearch {
@@ -66,7 +58,7 @@ class BeamSearch {
     std::function<void()> next = [this] { step(false); };
     for (int64_t t = 0; t < state_.steps; t++) {
       if (t % kAsk == 0 && all_done()) break;
-      if (t == 1 && state_.steps > kWorthCapturing && wants_graph())
+      if (t == 1 && state_.steps > kWorthCapturing && wants_graph(true))
         if (auto replay = captured(like_, next)) next = replay;
       if (t == 0)
         step(true);

@@ -41,15 +41,15 @@ __global__ void __launch_bounds__(kThreads) cell_forward_kernel(CellForward a) {
   using A = Accumulate<T>;
   int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (index >= a.batch * a.hidden) return;
-  int64_t b = index / a.hidden, j = index % a.hidden;
+  int64_t b = index / a.hidden, j = index % a.hidden, t = a.step ? *a.step : a.t;
   A *h = static_cast<A*>(a.h) + index, *c = static_cast<A*>(a.c) + index;
-  if (a.lengths && a.t >= a.lengths[b]) {  // the state stays
-    no_element<T, A>(a, a.t, b, j);
+  if (a.lengths && t >= a.lengths[b]) {  // the state stays
+    no_element<T, A>(a, t, b, j);
   } else {
     A x[gates], g[gates];
-    read_gates_x<gates, T>(a, a.t, b, j, x);
-    read<gates, T>(a.gates_h, b * a.gates_h_strides.batch + a.t * a.gates_h_strides.step + j, a.hidden, g);
-    auto cell = forward_element<gates, T>(a, a.t, b, j, x, g, *h, gates == 4 ? *c : A(0));
+    read_gates_x<gates, T>(a, t, b, j, x);
+    read<gates, T>(a.gates_h, b * a.gates_h_strides.batch + t * a.gates_h_strides.step + j, a.hidden, g);
+    auto cell = forward_element<gates, T>(a, t, b, j, x, g, *h, gates == 4 ? *c : A(0));
     (a.next_h ? static_cast<A*>(a.next_h) + index : h)[0] = cell.h;
     if (gates == 4) (a.next_c ? static_cast<A*>(a.next_c) + index : c)[0] = cell.c;
     if (a.rounded_h) static_cast<T*>(a.rounded_h)[index] = static_cast<T>(cell.h);

@@ -35,6 +35,7 @@ struct Resets {
 // Step `t` of `steps` within a sequence. The state is kept in Acc; what a product reads of it is rounded to T.
 struct CellForward {
   int64_t batch, hidden, steps, t;
+  const int32_t* step;                         // t in the GPU's memory, in place of t; null: t
   Resets resets;                               // before the step that comes next
   const int64_t* lengths;                      // any value: a row takes part while t < its length; null: always
   const void *gates_x, *gates_h, *more_gates;  // T; more_gates: null, or added to gates_x

@@ -1,6 +1,7 @@
-// Launches whose blocks are all alive at once, and what those say to each other: numbers in exchanged memory, made
-// visible by a release and an acquire of a flag. Nothing else may cross from block to block: tests/emulation holds
-// every access to exchanged memory against the releases and acquires that order it.
+// What the blocks of a launch say to each other: numbers in exchanged memory, made visible by a release and an acquire
+// of a flag; and launches whose blocks are all alive at once, so that they may wait for each other. Nothing else may
+// cross from block to block: tests/emulation holds every access to exchanged memory against the releases and acquires
+// that order it.
 #pragma once
 
 #include "device.cuh"
@@ -26,6 +27,13 @@ __device__ __forceinline__ unsigned acquire(const unsigned* flag) {
   return x;
 }
 
+// Adds one: how often that was done before. Releases and acquires, as the two above.
+__device__ __forceinline__ unsigned take_turn(unsigned* counter) {
+  unsigned before;
+  asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], 1;" : "=r"(before) : "l"(counter) : "memory");
+  return before;
+}
+
 // In a loop that waits for other blocks.
 __device__ __forceinline__ void pause(const char*) {}
 
@@ -46,6 +54,11 @@ __device__ __forceinline__ P read_exchanged(const T* base, int64_t at) {
   P pack;
   memcpy(&pack, &words, sizeof(P));
   return pack;
+}
+
+template <class T>
+__device__ __forceinline__ T read_exchanged_one(const T* base, int64_t at) {
+  return __ldcg(base + at);
 }
 
 // Refused by CUDA where not all blocks fit at once.
@@ -77,6 +90,7 @@ struct Exchange {
 
   __device__ void write(int64_t at, T x) const { write_exchanged(base, at, x); }
   __device__ Pack<kPack<T>, T> read(int64_t at) const { return read_exchanged<Pack<kPack<T>, T>>(base, at); }
+  __device__ T one(int64_t at) const { return read_exchanged_one(base, at); }
   __device__ Exchange from(int64_t at) const { return {base + at}; }
 };
 

@@ -11,12 +11,13 @@ __global__ void __launch_bounds__(kThreads) feed_forward_kernel(FeedForward a) {
   using A = Accumulate<T>;
   int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (index >= a.batch * a.width) return;
-  int64_t b = index / a.width, j = index % a.width, at = b * a.feed_stride + j;
+  int64_t b = index / a.width, j = index % a.width, at = b * a.feed_stride + j + (a.step ? *a.step * a.width : 0);
   A sum = static_cast<A>(static_cast<const T*>(a.c_part)[b * a.c_part_stride + j]);
   if (a.h_part) sum += static_cast<A>(static_cast<const T*>(a.h_part)[b * a.h_part_stride + j]);
   A feed = math::tanh(sum);
   static_cast<T*>(a.feed)[at] = static_cast<T>(feed);
   if (a.exact_feed) static_cast<A*>(a.exact_feed)[at] = feed;
+  if (a.feed_copy) static_cast<T*>(a.feed_copy)[index] = static_cast<T>(feed);
 }
 
 template <class T>

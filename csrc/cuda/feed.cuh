@@ -14,6 +14,8 @@ struct FeedForward {
   void* feed;        // T
   void* exact_feed;  // Acc; null: not wanted
   int64_t feed_stride;
+  const int32_t* step;  // in the GPU's memory, `width` elements of feed each; null: 0
+  void* feed_copy;      // T (B, F): the feed once more, where every step has it; null: not wanted
 };
 
 struct FeedBackward {

@@ -5,12 +5,14 @@
 #include <c10/cuda/CUDAGraphsC10Utils.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
+#include <c10/util/Exception.h>
 
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string_view>
 
+#include "capture.h"
 #include "persistent_host.h"
 #include "replay.h"
 
@@ -59,14 +61,13 @@ std::function<void()> captured(const Tensor& like, const std::function<void()>& 
   if (is_capturing()) return {};
   auto graph = std::make_shared<at::cuda::CUDAGraph>();
   c10::cuda::CUDAStreamGuard guard(capturing_stream(c10::cuda::getCurrentCUDAStream(like.get_device())));
-  graph->capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
-  try {
-    step();
-  } catch (...) {
-    graph->capture_end();
-    throw;
+  std::string why = capture_error([&] { graph->capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal); }, step,
+                                  [&] { graph->capture_end(); });
+  if (!why.empty()) {
+    (void)cudaGetLastError();  // said here, and no error of what is launched next
+    TORCH_WARN_ONCE("s2s_kernels: a step could not be captured in a CUDA graph; all run a launch at a time: ", why);
+    return {};
   }
-  graph->capture_end();
   return [graph] { graph->replay(); };
 }
 

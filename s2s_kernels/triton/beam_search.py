@@ -11,6 +11,7 @@ one reaches it, and S2S_CUDA_GRAPH=0 does without.
 import os
 from functools import cache
 from threading import get_ident
+from warnings import warn
 
 import torch
 from triton import cdiv, next_power_of_2
@@ -222,7 +223,8 @@ class Search:
             if t % ASK == 0 and done():
                 break
             if t == 1 and self.T > WORTH_CAPTURING and self.can_capture():
-                step = self.capture().replay
+                graph = self.capture()
+                step = step if graph is None else graph.replay
             step()
 
     def can_capture(self):
@@ -231,16 +233,27 @@ class Search:
 
     def capture(self):
         """A CUDA graph of one step but the first, which has compiled and loaded all that it starts. (torch.cuda.graph
-        would synchronise and empty the cache of memory.)"""
-        graph = torch.cuda.CUDAGraph()
+        would synchronise and empty the cache of memory.) None where that fails, which is said: nothing has run then."""
+        graph, first = torch.cuda.CUDAGraph(), None
         side = capturing_stream(torch.cuda.current_stream(), get_ident())
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            graph.capture_begin(capture_error_mode="thread_local")
             try:
-                self.step()
-            finally:
-                graph.capture_end()
+                graph.capture_begin(capture_error_mode="thread_local")
+                try:
+                    self.step()
+                except RuntimeError as error:
+                    first = error
+                    raise
+                finally:
+                    graph.capture_end()
+            except RuntimeError as error:  # after one of a step, the end's says only that the capture is of no use
+                warn(
+                    "s2s_kernels: a search could not be captured in a CUDA graph and runs a launch at a time: "
+                    f"{first or error}",
+                    stacklevel=2,
+                )
+                graph = None
         torch.cuda.current_stream().wait_stream(side)
         return graph
 

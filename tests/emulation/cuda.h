@@ -120,6 +120,12 @@ inline unsigned acquire(const unsigned* flag) {
   return *flag;
 }
 
+inline unsigned take_turn(unsigned* counter) {
+  emulation::acquires(counter);
+  emulation::releases(counter);
+  return atomicAdd(counter, 1u);
+}
+
 template <class T>
 void write_exchanged(T* base, int64_t at, T x) {
   emulation::writes(base, at, sizeof(T), 1);
@@ -132,6 +138,12 @@ P read_exchanged(const T* base, int64_t at) {
   P pack;
   std::memcpy(&pack, base + at, sizeof(P));
   return pack;
+}
+
+template <class T>
+T read_exchanged_one(const T* base, int64_t at) {
+  emulation::reads(base, at, sizeof(T), 1);
+  return base[at];
 }
 
 }  // namespace s2s::cuda

@@ -273,7 +273,7 @@ void meet(unsigned mask, Words& mine, void (*together)(unsigned mask, Words* all
 Self self() {
   Fiber& f = fiber();
   Block& b = block();
-  return {f.block, f.thread, b.phase, &b.known, &f.acquired};
+  return {static_cast<int>(b.index), f.thread, b.phase, &b.known, &f.acquired};
 }
 
 void learn(const Clock& clock) {
@@ -284,6 +284,7 @@ void learn(const Clock& clock) {
 
 void run(int64_t blocks, int threads, const std::function<void()>& body) {
   launches++;
+  forget_memory();
   prepare(1, threads, body);
   for (int64_t index = 0; index < blocks; index++) {
     Block& b = begin(0, index);

@@ -25,8 +25,13 @@ int64_t shared_bytes = 227 << 10;
 
 plan::Gpu gpu_of(const Tensor&) { return {90, multiprocessors, shared_bytes}; }
 
+bool captures = true;
+int64_t replays = 0;
+
 std::function<void()> captured(const Tensor&, const std::function<void()>& step) {
+  if (!captures) return {};
   return [step] {
+    replays++;
     emulation::stream = reinterpret_cast<cudaStream_t>(1);
     step();
     emulation::stream = nullptr;
@@ -50,6 +55,9 @@ __attribute__((visibility("default"))) void emulation_set(unsigned seed, int mul
   s2s::cuda::multiprocessors = multiprocessors;
   s2s::cuda::shared_bytes = shared_bytes;
 }
+// Whether a capture succeeds.
+__attribute__((visibility("default"))) void emulation_captures(bool whether) { s2s::cuda::captures = whether; }
+__attribute__((visibility("default"))) int64_t emulation_replays() { return s2s::cuda::replays; }
 __attribute__((visibility("default"))) int64_t emulation_launches() { return s2s::emulation::launches; }
 __attribute__((visibility("default"))) int64_t emulation_launches_together() {
   return s2s::emulation::launches_together;
