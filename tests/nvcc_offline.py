@@ -56,9 +56,7 @@ def version():
 
 def digest(source):
     folder = next(parent for parent in source.parents if parent.name == "csrc")
-    headers = [
-        path for path in folder.rglob("*") if path.suffix in (".h", ".cuh") and "cpu" not in path.parts
-    ]
+    headers = [path for path in folder.rglob("*") if path.suffix in (".h", ".cuh") and "cpu" not in path.parts]
     texts = [f"{path.name}\0{path.read_text()}" for path in sorted([*headers, source])]
     return hashlib.sha256("\0".join([version(), *FLAGS, *texts]).encode()).hexdigest()[:20]
 
