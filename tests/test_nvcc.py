@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(NVCC is None, reason="no nvcc here")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("arch", [pytest.param("sm_80", marks=pytest.mark.exhaustive), "sm_90"])
 @pytest.mark.parametrize("source", KERNELS, ids=lambda path: path.name)
 def test_compiles_without_spills(source, arch, tmp_path):
     command = [NVCC, *FLAGS, f"-arch={arch}", "-Xptxas", "-v", "-c", str(source), "-o", str(tmp_path / "out.o")]

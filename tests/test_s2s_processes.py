@@ -90,6 +90,7 @@ def free_port():
         return listening.getsockname()[1]
 
 
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.slow
 @pytest.mark.parametrize("gone, how", [(1, signal.SIGKILL), (0, signal.SIGKILL), (1, signal.SIGSTOP)])
 def test_who_is_left_says_so_and_ends(tmp_path, gone, how):

@@ -30,6 +30,7 @@ LARGE = [
 ]
 
 
+@pytest.mark.exhaustive(every=3)
 @slow
 @pytest.mark.parametrize(("op", "form"), LARGE, ids=str)
 def test_large_sizes(kernel, op, form):
@@ -38,6 +39,7 @@ def test_large_sizes(kernel, op, form):
     assert_parity_of_draws(op, draws, torch.float32, kernel)
 
 
+@pytest.mark.exhaustive(every=3)
 @slow
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("shift", [0.0, 5.0])
