@@ -45,7 +45,12 @@ def test_on_the_emulation(pytestconfig, row):
     environment = dict(os.environ)
     environment["PYTHONPATH"] = ":".join([str(TESTS), str(TESTS.parent), environment.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [*command, *files, "-k", chosen], cwd=TESTS.parent, env=environment, capture_output=True, text=True, timeout=3000
+        [*command, *files, "-k", chosen],
+        cwd=TESTS.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=3000,
     )
     passed = Counter(re.findall(r"^PASSED tests/test_(\w+)\.py::", done.stdout, re.MULTILINE))
     said = re.sub(r"^PASSED .*\n", "", done.stdout, flags=re.MULTILINE)[-6000:] + done.stderr[-2000:]

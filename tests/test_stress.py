@@ -142,6 +142,6 @@ def test_a_worker_of_a_data_loader(threads):
     threads(4)
     inputs = place(example("gru", B=64, T=9, H=64), dtype=torch.float32)
     expected = call(sk, "gru", inputs)[0]  # in four threads
-    loader = torch.utils.data.DataLoader(Encoded(inputs), num_workers=2, multiprocessing_context="fork", timeout=60)
+    loader = torch.utils.data.DataLoader(Encoded(inputs), num_workers=2, multiprocessing_context="fork", timeout=600)
     for i, found in enumerate(loader):
         assert torch.equal(found[0], expected + i)
