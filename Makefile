@@ -24,10 +24,10 @@ export PIP_NO_COMPILE := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test docs snippets fuzz sanitize crash integrations interop lint format bench gpu tune dist clean
+.PHONY: help setup demo test test-all docs snippets fuzz sanitize crash integrations interop lint format bench gpu tune dist clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: $(VENV)/.extension ## make .venv with everything in it and build the extension
 	@echo "Set-up: $(VENV) is up to date."
@@ -37,9 +37,12 @@ demo: setup ## train and show an English to Marathi date translator, about three
 
 # Two threads in each test process, so that parallel code runs as such; passive, since spinning threads of several
 # processes would starve each other.
-test: setup ## run the test suite
+test: setup ## run the test suite, of the largest tests a part of their rows
 	OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive \
-		$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --durations=10 $(ARGS)
+		$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal --durations=10 $(ARGS)
+
+test-all: ## run every row of every test, as continuous integration does
+	@$(MAKE) --no-print-directory test ARGS="--exhaustive $(ARGS)"
 
 docs: setup $(VENV)/.docs ## build the site of the documentation into build/site, every link checked
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)

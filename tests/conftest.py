@@ -1,6 +1,9 @@
+import gc
 import os
 import sys
+from collections import Counter
 from functools import partial
+from zlib import crc32
 
 import pytest
 import torch
@@ -20,6 +23,9 @@ from hypothesis import settings
 import s2s_kernels as sk
 from s2s_kernels import extension
 
+# Until all tests are collected nothing is garbage, and what they are is none afterwards.
+gc.disable()
+
 # As many threads as a test asks for, on any machine.
 if extension.built:
     extension._C.pretend_cores(64)
@@ -29,6 +35,34 @@ torch.backends.cudnn.allow_tf32 = False
 # The same examples on every run: a failure is found again, and a pass means what it meant yesterday.
 settings.register_profile("s2s", derandomize=True, deadline=None, database=None)
 settings.load_profile("s2s")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--exhaustive", action="store_true", help="every row of every test: make test-all, and CI")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Without --exhaustive: of a test marked ``exhaustive(every=3)`` one of each three rows, of one marked so without a
+    number none. Who names a row gets it."""
+    if config.getoption("exhaustive") or any("::" in str(argument) for argument in config.args):
+        return
+    rows, kept, left = Counter(), [], []
+    for item in items:
+        mark, test = item.get_closest_marker("exhaustive"), item.nodeid.partition("[")[0]
+        every = mark.kwargs.get("every", 0) if mark else 1
+        # Which of so many rows it is differs from group to group, or a dtype might never be among them.
+        group, row = divmod(rows[test], every or 1)
+        chosen = every and row == (crc32(f"{test} {group}".encode()) % every if group else 0)
+        (kept if chosen else left).append(item)
+        rows[test] += 1
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = kept
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

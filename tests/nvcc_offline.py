@@ -12,11 +12,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from torch.utils import cpp_extension
 
 ROOT = Path(__file__).parents[1]
 KERNELS = sorted((ROOT / "csrc" / "cuda").rglob("*.cu"))
 ARCHS = ("sm_80", "sm_90")
+ROWS = [pytest.param("sm_80", marks=pytest.mark.exhaustive), "sm_90"]  # of tests
 KEPT = ROOT / "build" / "nvcc-objects"
 HOMES = [home for home in (os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda") if home]
 

@@ -138,6 +138,7 @@ def test_larger(kernel, dtype, form):
 
 # Values of a mean make gradients of the weights that are much alike: all that they share cancels in the gradient of the
 # query, and what is left of a rounding that they share does not.
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.parametrize("T", [None, 2], ids=["one query", "T queries"])
 @pytest.mark.parametrize(("S", "offset"), [(1000, 0.0), (1000, 5.0), (20_000, 0.0), (20_000, 5.0)])
 def test_long_sources(kernel, S, offset, T):

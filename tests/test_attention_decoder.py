@@ -69,6 +69,7 @@ SIZES = [
 ]
 
 
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.parametrize(("op", "form"), WHOLE)
@@ -76,6 +77,7 @@ def test_sizes(kernel, dtype, op, form, sizes):
     assert_parity_when_drawn(op, partial(decoder_inputs, op, **form | sizes), dtype, kernel)
 
 
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.parametrize(
     ("op", "form", "size"),
     [
@@ -92,6 +94,7 @@ def test_a_size_of_0(anywhere, op, form, size):
 
 
 # What is detached differs from what numbers say: test_detached_location compares it.
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.parametrize(("op", "form"), [p for p in FORMS if not p.values[1].get("detach")])
 def test_gradcheck(kernel, op, form):
     sizes = {"B": 2, "T": 2, "S": 3, "I": 2, "H": 2, "A": 3, "D": 2} | ({"F": 2} if "F" in form else {})
@@ -119,6 +122,7 @@ def test_detached_location(anywhere, op):
     assert expected["d first_weights"].any()
 
 
+@pytest.mark.exhaustive(every=5)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("garbage", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize(("op", "form"), FORMS)

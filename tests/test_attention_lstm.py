@@ -13,6 +13,7 @@ def test_parity(kernel, dtype, form):
     shared.parity(OP, kernel, dtype, **form)
 
 
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("sizes", shared.SIZES, ids=str)
 def test_sizes(kernel, dtype, sizes):

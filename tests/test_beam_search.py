@@ -35,6 +35,7 @@ def check(inputs, **options):
     check_parity("beam_search", inputs, **options | {"n_best": min(options["n_best"], options["beam"])})
 
 
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
 def test_parity(form, options, search_anywhere):
@@ -57,6 +58,7 @@ def test_sizes(sizes, search_kernel):
     check(search_inputs(readout="state_context", order="after", lstm=True, **sizes), beam=7, n_best=2)
 
 
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.parametrize("alpha, beta", [(0.0, 0.0), (0.7, 0.0), (-0.5, 0.3), (1.2, 1.0)])
 @pytest.mark.parametrize("form", ["bahdanau", "lstm", "luong", "luong, made feed, lstm", "no feeding", *PART_NAMES])
 def test_a_wide_beam_is_exhaustive(form, alpha, beta, search_anywhere):

@@ -34,7 +34,7 @@ def test_the_choice_of_a_backend_is_not_timed(monkeypatch):
 
     @contextmanager
     def slow(name):
-        time.sleep(0.1)
+        time.sleep(0.5)
         chosen.append(name)
         yield
         chosen.pop()
@@ -44,7 +44,7 @@ def test_the_choice_of_a_backend_is_not_timed(monkeypatch):
     taken = []
     tried = cases.Implementation("tried", None, backend="triton", environment=(("S2S_TRIED", "1"), ("S2S_MORE", "2")))
     step = engine.as_chosen(tried, lambda: taken.append((*chosen, os.environ["S2S_TRIED"], os.environ["S2S_MORE"])))
-    assert measure.seconds(step, "cpu", calls=3) < 0.02
+    assert measure.seconds(step, "cpu", calls=3) < 0.4
     assert taken == [("triton", "1", "2")] * 3 and not chosen
     assert os.environ["S2S_TRIED"] == "before" and "S2S_MORE" not in os.environ
 

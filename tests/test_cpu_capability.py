@@ -1,8 +1,10 @@
 """The CPU kernels for older instruction sets: parity again, each level in a process of its own."""
 
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,6 @@ FORMS = [
     ("attention_gru", {"S": 19, "A": 33, "H": 37, "F": 9, "first": True, "lengths": torch.int64}),
     ("attention_lstm", {"N": 2, "A": 17, "H": 19, "mask": True}),
 ]
-CAPABILITY = "from s2s_kernels import _C; print(_C.cpu_capability())"
 
 
 @pytest.mark.parametrize(("op", "form"), FORMS, ids=str)
@@ -73,8 +74,15 @@ def test_a_gradient_past_the_largest_number_of_16_bits():
     assert grad.flatten().tolist() == [torch.inf, -torch.inf]
 
 
+@pytest.mark.skipif("S2S_CPU_CAPABILITY" not in os.environ, reason="no level is asked for")
+def test_the_level_that_is_asked_for():
+    assert extension._C.cpu_capability() == os.environ["S2S_CPU_CAPABILITY"]
+
+
 @pytest.mark.skipif(not extension.built, reason="the compiled extension is not built here")
-@pytest.mark.parametrize("level", LEVELS[:-1])
+@pytest.mark.parametrize(
+    "level", [*LEVELS[:2], *(pytest.param(level, marks=pytest.mark.exhaustive) for level in LEVELS[2:-1])]
+)
 def test_lower(level):
     in_force = extension._C.cpu_capability()
     if in_force not in LEVELS[LEVELS.index(level) + 1 :]:
@@ -83,19 +91,15 @@ def test_lower(level):
     environment = os.environ | {"S2S_CPU_CAPABILITY": level}
     environment["PYTHONPATH"] = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
 
-    def python(*arguments):
-        return subprocess.run(
-            [sys.executable, *arguments], cwd=root, env=environment, capture_output=True, text=True, timeout=300
-        )
-
-    assert python("-c", CAPABILITY).stdout.strip() == level
-    tests = (__file__, "-k", "test_at_the_level_in_force and cpu-cpp or 16_bits")
-    result = python("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
-    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]
-    assert f"{len(FORMS) * 3 + len(SIXTEEN_BITS) + 1} passed" in result.stdout
-    searches = (str(Path(__file__).with_name("test_beam_search.py")), "-k", "test_sizes or test_sixteen_bits")
-    result = python("-m", "pytest", "-q", "-p", "no:cacheprovider", *searches)
-    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]
+    files = (__file__, str(Path(__file__).with_name("test_beam_search.py")))
+    chosen = "test_at_the_level_in_force and cpu-cpp or 16_bits or asked_for"
+    chosen += " or test_beam_search and (test_sizes or test_sixteen_bits)"
+    command = [sys.executable, "-m", "pytest", "-q", "-rfEp", "-p", "no:cacheprovider", *files, "-k", chosen]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300)
+    said = re.sub(r"^PASSED .*\n", "", done.stdout, flags=re.MULTILINE)[-4000:] + done.stderr[-2000:]
+    assert done.returncode == 0, said
+    passed = Counter(re.findall(r"^PASSED tests/(\w+)", done.stdout, re.MULTILINE))
+    assert passed["test_cpu_capability"] == len(FORMS) * 3 + len(SIXTEEN_BITS) + 2 and passed["test_beam_search"], said
 
 
 @pytest.mark.skipif(not extension.built, reason="the compiled extension is not built here")

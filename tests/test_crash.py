@@ -24,6 +24,7 @@ def test_trainings_survive():
         assert len(survived) == 6 and all(a == b and int(b) for a, b in survived)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is of Linux")
 def test_a_killed_process_is_started_anew_and_goes_on():

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -24,32 +25,52 @@ pytestmark = [
 ]
 
 
-def build(program, *flags, planted=None):
-    """The program of tests/emulation/programs; planted: (file, text, what stands there instead). Kept in build/."""
-    folders = (ROOT / "csrc" / "math", ROOT / "csrc" / "cuda", ROOT / "tests" / "emulation")
-    files = [*(ROOT / "csrc").glob("plan*"), *(path for of in folders for path in of.rglob("*") if path.is_file())]
-    texts = {path.relative_to(ROOT): path.read_text() for path in sorted(files)}
+def texts(planted):
+    """Everything that a program is made of, by its path; planted: (file, text, what stands there instead)."""
+    files = [*(ROOT / "csrc").glob("plan*")]
+    for folder in ("csrc/math", "csrc/cuda", "tests/emulation"):
+        files += [path for path in (ROOT / folder).rglob("*") if path.is_file()]
+    found = {str(path.relative_to(ROOT)): path.read_text() for path in sorted(files)}
     if planted:
         file, text, instead = planted
-        assert texts[Path(file)].count(text) == 1, f"{file} has {texts[Path(file)].count(text)} times {text!r}"
-        texts[Path(file)] = texts[Path(file)].replace(text, instead)
-    key = hashlib.sha256(repr((program, flags, str(INCLUDE), sorted(texts.items()))).encode()).hexdigest()[:20]
-    made = FOLDER / key
+        assert found[file].count(text) == 1, f"{file} has {found[file].count(text)} times {text!r}"
+        found[file] = found[file].replace(text, instead)
+    return found
+
+
+def compiled(source, texts, flags):
+    """The object of one source, kept in build/: most faults leave all but one as it is."""
+    if "/programs/" in source:
+        used = texts
+    else:  # nothing but headers, of which none is a kernel's
+        used = {path: text for path, text in texts.items() if path == source or path.endswith(".h")}
+    command = ["c++", "-std=c++20", "-O0", "-g1", "-U_FORTIFY_SOURCE", "-Wno-attributes", *flags, f"-I{INCLUDE}"]
+    made = FOLDER / f"{hashlib.sha256(repr((source, command, sorted(used.items()))).encode()).hexdigest()[:20]}.o"
     if made.exists():
         return made
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+        for path, text in used.items():
+            (Path(folder) / path).parent.mkdir(parents=True, exist_ok=True)
+            (Path(folder) / path).write_text(text)
+        command += ["-c", Path(source).name, "-o", f"{folder}/made"]
+        place = (Path(folder) / source).parent
+        done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr[-3000:]
+        os.replace(f"{folder}/made", made)
+    return made
+
+
+def build(program, *flags, planted=None):
+    """The program of tests/emulation/programs, kept in build/."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    folder = FOLDER / f"{key}-{os.getpid()}"
-    for path, text in texts.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text)
-    sources = [f"programs/{program}.cpp", "fibers.cpp", "memory.cpp"]
-    sources += ["../../csrc/plan.cpp", "../../csrc/plan_attention.cpp"]
-    command = ["c++", "-std=c++20", "-O0", "-g1", "-U_FORTIFY_SOURCE", "-Wno-attributes", *flags, f"-I{INCLUDE}"]
-    command += [*sources, "-o", str(folder / "program")]
-    done = subprocess.run(command, cwd=folder / "tests" / "emulation", capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
-    os.replace(folder / "program", made)
-    shutil.rmtree(folder)
+    found = texts(planted)
+    sources = [f"tests/emulation/{name}.cpp" for name in (f"programs/{program}", "fibers", "memory")]
+    objects = [compiled(source, found, flags) for source in [*sources, "csrc/plan.cpp", "csrc/plan_attention.cpp"]]
+    made = FOLDER / hashlib.sha256(repr(objects).encode()).hexdigest()[:20]
+    if not made.exists():
+        beside = f"{made}-{os.getpid()}"
+        subprocess.run(["c++", *flags, *objects, "-o", beside], check=True, timeout=600)
+        os.replace(beside, made)
     return made
 
 

@@ -69,6 +69,7 @@ def test_one_tensor_in_two_places(anywhere):
     assert torch.allclose(both, parts[0] + parts[1], rtol=0, atol=1e-14)
 
 
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.parametrize(("op", "form"), OPS, ids=str)
 @pytest.mark.parametrize("some", [False, True])
 def test_second_derivatives(kernel, op, form, some):

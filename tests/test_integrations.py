@@ -182,7 +182,9 @@ def test_pins_are_exact():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("package", ["joeynmt", "stanza", "torchrl"])
+@pytest.mark.parametrize(
+    "package", ["torchrl", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("joeynmt", "stanza"))]
+)
 def test_package(package):
     done = command(package, "--no-times")
     if "skipped: pip: " in done.stdout:

@@ -10,9 +10,8 @@ import re
 import shutil
 
 import pytest
-from nvcc_offline import ARCHS, NVCC, ROOT, compiled, disassembler, is_hot, kernels, machine_code
+from nvcc_offline import KERNELS, NVCC, ROOT, ROWS, compiled, disassembler, is_hot, kernels, machine_code
 
-CUDA = ROOT / "csrc" / "cuda"
 # File: the kernels in it that must read 16 bytes at a time, and those whose products are the tensor cores'.
 VECTORS = r"_kernelI(f|6__half|13__nv_bfloat16)Li[48]E"  # whose rows are aligned
 ONE_LAUNCH, SIXTEEN_BITS = r"persistent_\w+_kernel", r"ILi\dE(6__half|13__nv_bfloat16)E"
@@ -21,6 +20,8 @@ FILES = {
     "additive_attention_backward.cu": (VECTORS, None),
     "persistent_forward.cu": (ONE_LAUNCH, SIXTEEN_BITS),
     "persistent_backward.cu": (ONE_LAUNCH, SIXTEEN_BITS),
+    "persistent_attention_forward.cu": (ONE_LAUNCH, SIXTEEN_BITS),
+    "persistent_attention_backward.cu": (ONE_LAUNCH, SIXTEEN_BITS),
 }
 LOAD = re.compile(r"LDG\..*\b128\b")
 
@@ -52,10 +53,11 @@ def problems(source, arch, **options):
     return found
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", ROWS)
 @pytest.mark.parametrize("name", FILES)
 def test_machine_code(name, arch):
-    assert problems(CUDA / name, arch) == []
+    (source,) = (path for path in KERNELS if path.name == name)
+    assert problems(source, arch) == []
 
 
 def test_a_kernel_without_all_that_is_found_out(tmp_path):

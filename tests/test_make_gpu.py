@@ -74,11 +74,11 @@ def test_a_share_grows_by_what_is_left():
 # --- running them ---------------------------------------------------------------------------------------------
 
 
-def python(name, code="print('done')", seconds=20.0, **options):
+def python(name, code="print('done')", seconds=200.0, **options):
     return Stage(name, [sys.executable, "-c", code], seconds, **options)
 
 
-def shot(folder, found, seconds=100.0, key=KEY, **options):
+def shot(folder, found, seconds=1000.0, key=KEY, **options):
     wrong = shoot(found, Record(folder, key), time.monotonic() + seconds, **options)
     rows = json.loads((folder / "stages.json").read_text())["stages"]
     assert [row["name"] for row in rows] == [stage.name for stage in found]
@@ -90,19 +90,19 @@ def test_a_stage_that_fails_or_is_cut_stops_no_other(tmp_path, capfd):
     found = [
         python("good", "print('one line')"),
         python("bad", "import sys; print('before'); sys.exit('gru: wrong')"),
-        python("late", "import time; print('begun'); time.sleep(60)", 1.5),
+        python("late", "import time; print('begun'); time.sleep(600)", 6.0),
         python("after", f"import json; print(json.load(open({record!r}))['stages'][2]['status'])"),
     ]
     begin = time.monotonic()
     wrong, status = shot(tmp_path, found)
-    assert time.monotonic() - begin < 30
+    assert time.monotonic() - begin < 300
     assert wrong == "bad failed with status 1: gru: wrong"
-    assert list(status.values()) == ["passed", "failed with status 1", "cut after its 2 s", "passed"]
+    assert list(status.values()) == ["passed", "failed with status 1", "cut after its 6 s", "passed"]
     assert (tmp_path / "bad.log").read_text() == "before\ngru: wrong\n"
     assert "begun" in (tmp_path / "late.log").read_text()
-    assert (tmp_path / "after.log").read_text() == "cut after its 2 s\n"  # on disk before the next began
+    assert (tmp_path / "after.log").read_text() == "cut after its 6 s\n"  # on disk before the next began
     said = capfd.readouterr().out
-    assert "one line" in said and "== 3/4 late, at most 2 s of the " in said
+    assert "one line" in said and "== 3/4 late, at most 6 s of the " in said
     assert "late    " in (tmp_path / "stages.txt").read_text()
 
 
@@ -118,18 +118,18 @@ def test_what_all_rests_on_stops_at_once(tmp_path, name):
 
 
 def test_the_budget_of_all(tmp_path):
-    found = [python("a", "import time; time.sleep(60)"), python("b")]
+    found = [python("a", "import time; time.sleep(600)"), python("b")]
     begin = time.monotonic()
     _, status = shot(tmp_path, found, seconds=2.0)
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 100
     assert status == {"a": "cut after its 2 s", "b": "not run: no time was left"}
 
 
 def test_a_stage_that_hears_nothing_is_killed(tmp_path):
-    code = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('deaf'); time.sleep(60)"
+    code = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('deaf'); time.sleep(600)"
     begin = time.monotonic()
-    _, status = shot(tmp_path, [python("deaf", code, 3.0)])
-    assert status == {"deaf": "cut after its 3 s"} and time.monotonic() - begin < 15
+    _, status = shot(tmp_path, [python("deaf", code, 6.0)])
+    assert status == {"deaf": "cut after its 6 s"} and time.monotonic() - begin < 150
 
 
 def test_a_stage_knows_its_seconds(tmp_path):

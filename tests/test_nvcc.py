@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from nvcc_offline import ARCHS, KERNELS, NVCC, ROOT, compiled, is_hot, kernels
+from nvcc_offline import KERNELS, NVCC, ROOT, ROWS, compiled, is_hot, kernels
 
 pytestmark = pytest.mark.skipif(NVCC is None, reason="no nvcc here")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", ROWS)
 @pytest.mark.parametrize("source", KERNELS, ids=lambda path: path.name)
 def test_compiles_without_spills(source, arch):
     _, log = compiled(source, arch)

@@ -1,6 +1,7 @@
 """csrc/plan.h: how a GPU would run a sequence as one launch, and ``python -m s2s_kernels.info --plan``."""
 
 import json
+import runpy
 import shutil
 import subprocess
 import sys
@@ -181,6 +182,8 @@ def test_the_command():
     assert "  3 barriers a group and step; values in shared memory, keys read at every step\n" in said
     status, said, _ = info("--json", "--plan", "lstm", "B=64", "T=50", "H=512")
     assert status == 0 and json.loads(said)["sm_80"]["groups"] == 2
+    status, said, error = info("--plan", "lstm", "B=64")
+    assert status == 1 and said == "" and error.startswith("s2s_kernels.info: T is not given")
 
 
 @pytest.mark.parametrize(
@@ -197,6 +200,9 @@ def test_the_command():
         (["gru", f"B={2**31}", "T=1", "H=16"], "B is 2147483648, expected 0 to 2147483647"),
     ],
 )
-def test_wrong_words(words, why):
-    status, said, error = info("--plan", *words)
-    assert status == 1 and said == "" and error.startswith(f"s2s_kernels.info: {why}") and len(error.splitlines()) == 1
+def test_wrong_words(monkeypatch, capsys, words, why):
+    monkeypatch.setattr(sys, "argv", ["info", "--plan", *words])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("s2s_kernels.info", run_name="__main__")
+    assert ended.value.code.startswith(f"s2s_kernels.info: {why}") and len(ended.value.code.splitlines()) == 1
+    assert capsys.readouterr() == ("", "")

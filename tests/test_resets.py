@@ -79,6 +79,7 @@ def test_numpy_loops(anywhere, op, form):
         assert abs(y.cpu().numpy() - expected).max() <= 1e-13
 
 
+@pytest.mark.exhaustive(every=3)
 @OP
 @EACH
 def test_gradcheck(kernel, op, form):
@@ -188,6 +189,7 @@ def test_autocast(anywhere, op, dtype):
         assert x.dtype == dtype and torch.equal(x, y)
 
 
+@pytest.mark.exhaustive(every=3)
 @OP
 @EACH
 def test_compile(kernel, op, form):
@@ -220,6 +222,7 @@ def test_transforms(anywhere, op):
             assert torch.allclose(found[i], torch.autograd.grad(loss(x, r), x)[0], rtol=0, atol=1e-13)
 
 
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.skipif(not extension.built, reason="the ops are registered by the compiled extension, not built here")
 @OP
 @EACH
@@ -289,6 +292,7 @@ def test_what_a_backward_op_is_handed(op, dtype):
             forward(wrong, None, None, False, True)
 
 
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.skipif(not triton.runs_on("cpu"), reason="Triton is not installed, or runs on this machine's GPU")
 @OP
 @EACH
@@ -298,6 +302,7 @@ def test_triton(op, form, dtype):
         assert_parity(op, inputs_of(op, form, T=4), dtype, Target("cpu", "triton"))
 
 
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.skipif(not triton.runs_on("cpu"), reason="Triton is not installed, or runs on this machine's GPU")
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_cells_on_triton(monkeypatch, dtype):

@@ -117,7 +117,7 @@ def test_every_field_missing_or_absurd(folder, name):
     limits = resource.getrlimit(resource.RLIMIT_AS)
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + 2**29, limits[1]))
-    accepted, tried, began = [], 0, time.monotonic()
+    accepted, tried, began = [], 0, time.process_time()
     try:
         for where, wrong, changed in mutations(values):
             tried += 1
@@ -126,7 +126,7 @@ def test_every_field_missing_or_absurd(folder, name):
                 accepted.append((*where, wrong))
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)
-    assert tried > 700 and time.monotonic() - began < 300
+    assert tried > 700 and time.process_time() - began < 300
     wrong = [found for found in accepted if found[-1] in ("nothing", None, "x") or not HARMLESS & set(found[:-1])]
     wrong = [found for found in wrong if "notes" not in found and found != ("notes", None)]
     assert not wrong

@@ -186,7 +186,7 @@ def test_interrupted_in_one_line(pairs, tmp_path):
         assert time.monotonic() < end and process.poll() is None
         time.sleep(0.1)
     os.kill(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=100)
+    _, err = process.communicate(timeout=600)
     pattern = r"s2s: interrupted at step \d+; the model of step \d+ is in m, and .* --resume goes on from step \d+\."
     assert process.returncode == 130 and re.fullmatch(pattern, err.splitlines()[-1]) and "Traceback" not in err
 

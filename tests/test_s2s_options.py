@@ -78,6 +78,7 @@ def no_demo(**options):
     raise S2SError("the options are all right.")
 
 
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.parametrize("name, option, kind", list(cases()))
 def test_wrong_values(name, option, kind, place, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

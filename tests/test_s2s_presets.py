@@ -327,6 +327,7 @@ def dates():
     return [numeric(part) for part in make_dates(train=20_000, valid=400, test=400)[:3]]
 
 
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_learns(name, dates):
     """Some three hundred updates on real dates; those that look at the source word by word then know them all."""

@@ -90,11 +90,12 @@ def free_port():
         return listening.getsockname()[1]
 
 
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.slow
 @pytest.mark.parametrize("gone, how", [(1, signal.SIGKILL), (0, signal.SIGKILL), (1, signal.SIGSTOP)])
 def test_who_is_left_says_so_and_ends(tmp_path, gone, how):
     (tmp_path / "pairs.tsv").write_text(PAIRS)
-    port, more = free_port(), ["--epochs", "100000", "--patience", "0", "--eval-every", "50", "--peer-timeout", "5"]
+    port, more = free_port(), ["--epochs", "100000", "--patience", "0", "--eval-every", "50", "--peer-timeout", "20"]
     both = [start(rank, port, tmp_path, *more) for rank in (0, 1)]
     try:
         end = time.monotonic() + 600
@@ -102,7 +103,7 @@ def test_who_is_left_says_so_and_ends(tmp_path, gone, how):
             assert time.monotonic() < end and all(process.poll() is None for process in both)
             time.sleep(0.1)
         both[gone].send_signal(how)
-        _, said = both[1 - gone].communicate(timeout=120)
+        _, said = both[1 - gone].communicate(timeout=600)
     finally:
         for process in both:
             process.kill()
@@ -124,7 +125,7 @@ def test_a_mistake_is_said_once(tmp_path):
     variables["PYTHONPATH"] += f":{tmp_path}"
     for words, message in ((["none.tsv"], "none.tsv does not exist"), (["pairs.tsv", "--cell", "x"], "cell is 'x'")):
         command = [*TORCHRUN, "-m", "s2s", "train", *words, "--out", "m"]
-        done = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+        done = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=600)
         said = [line for line in done.stderr.splitlines() if line.startswith("s2s: ")]
         assert done.returncode == 1 and len(said) == 1 and message in said[0], done.stderr
 

@@ -56,6 +56,7 @@ def test_parts_are_those_of_the_scans(form, search_anywhere):
     check_greedy(form)
 
 
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.parametrize("form", PAIR_FORMS.values(), ids=PAIR_FORMS.keys())
 def test_pairs_of_parts_are_those_of_the_scans(form, search_kernel):
     check_greedy(form)

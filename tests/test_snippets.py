@@ -6,10 +6,13 @@ from snippets.pages import CODE, commands, pages, snippets
 from snippets.run import run
 
 WITH_CODE = [page for page in pages() if snippets(page)]
+TRAININGS = ("docs/training.md",)  # whole ones, of half a minute
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", WITH_CODE)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.exhaustive] * (page in TRAININGS)) for page in WITH_CODE]
+)
 def test_page(page, tmp_path):
     result = run(page, tmp_path)
     every = [c for s in snippets(page) if not s.given for c in (commands(s.code) if s.language == "sh" else [s.code])]

@@ -30,6 +30,7 @@ LARGE = [
 ]
 
 
+@pytest.mark.exhaustive(every=3)
 @slow
 @pytest.mark.parametrize(("op", "form"), LARGE, ids=str)
 def test_large_sizes(kernel, op, form):
@@ -38,6 +39,7 @@ def test_large_sizes(kernel, op, form):
     assert_parity_of_draws(op, draws, torch.float32, kernel)
 
 
+@pytest.mark.exhaustive(every=3)
 @slow
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("shift", [0.0, 5.0])
@@ -140,6 +142,6 @@ def test_a_worker_of_a_data_loader(threads):
     threads(4)
     inputs = place(example("gru", B=64, T=9, H=64), dtype=torch.float32)
     expected = call(sk, "gru", inputs)[0]  # in four threads
-    loader = torch.utils.data.DataLoader(Encoded(inputs), num_workers=2, multiprocessing_context="fork", timeout=60)
+    loader = torch.utils.data.DataLoader(Encoded(inputs), num_workers=2, multiprocessing_context="fork", timeout=600)
     for i, found in enumerate(loader):
         assert torch.equal(found[0], expected + i)

@@ -50,6 +50,7 @@ ATTENTION = {
 }
 
 
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("form", ATTENTION.values(), ids=ATTENTION.keys())
 def test_additive_attention(interpreted, dtype, form):
@@ -104,6 +105,7 @@ def test_a_chosen_backend_stands_in_front(interpreted):
 STEPS = ["gru_step", "lstm_step"]
 
 
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.parametrize("op", STEPS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(("B", "H", "scale"), [(1, 1, 1.0), (3, 19, 1.0), (2, 130, 1e-3), (3, 19, 1e4)])
@@ -124,6 +126,7 @@ SEQUENCES = {
 }
 
 
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.parametrize("op", ["gru", "lstm"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("form", SEQUENCES.values(), ids=SEQUENCES.keys())
@@ -143,6 +146,7 @@ SCANS = {
 }
 
 
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.parametrize("op", ["attention_gru", "attention_lstm"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("form", SCANS.values(), ids=SCANS.keys())
@@ -160,6 +164,7 @@ DECODERS = [
 ]
 
 
+@pytest.mark.exhaustive(every=5)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(("op", "form"), DECODERS)
 def test_decoders_with_parts(interpreted, op, form, dtype):

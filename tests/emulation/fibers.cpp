@@ -6,6 +6,7 @@
 #include <exception>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -21,7 +22,7 @@
 
 namespace s2s::emulation {
 
-thread_local Index thread_index, block_index;
+Index thread_index, block_index;
 thread_local cudaStream_t stream;
 unsigned seed = 0;
 int64_t launches = 0, launches_together = 0;
@@ -43,11 +44,16 @@ struct Meeting {
   Words words[2][kWarpSize];
 };
 
+struct Warp {
+  std::map<unsigned, Meeting> meetings;
+  unsigned returned = 0;  // its lanes
+};
+
 struct Block {
   int64_t index = 0;
   int first = 0, running = 0;  // of its threads' fibers; threads that have not returned
   Barrier barrier;
-  std::vector<std::map<unsigned, Meeting>> warps;
+  std::vector<Warp> warps;
   std::unique_ptr<char[]> shared;
   std::map<const void*, std::unique_ptr<char[]>> memories;
   Clock known;
@@ -56,13 +62,17 @@ struct Block {
 };
 
 struct Fiber {
-  std::unique_ptr<char[]> stack{new char[kStack]};
-  ucontext_t start;
-  jmp_buf resume;
   bool started = false, done = true;
-  int block = 0, thread = 0;  // of those alive; within the block
+  int block = 0, thread = 0;         // of those alive; within the block
+  const Barrier* barrier = nullptr;  // it can do nothing as long as this one is in its `turn`
+  int64_t turn = 0;
   const char* waits_for = "its beginning";
   Clock acquired;
+  std::unique_ptr<char[]> stack{new char[kStack]};
+  jmp_buf resume;
+  ucontext_t start;
+
+  bool able() const { return !done && !(barrier && barrier->turn == turn); }
 };
 
 // Fibers are kept from launch to launch: only their first start costs a system call.
@@ -75,7 +85,9 @@ struct Machine {
   int64_t progress = 1;
   std::exception_ptr error;
 };
-thread_local Machine machine;
+// One for all threads, which take turns: in a library, a variable of a thread costs a call.
+Machine machine;
+std::mutex turn;
 
 Fiber& fiber() { return *machine.fibers[machine.current]; }
 Block& block() { return machine.blocks[fiber().block]; }
@@ -97,7 +109,7 @@ struct Stacks {
   void enter_fiber(void*) {}
 #endif
 };
-thread_local Stacks stacks;
+Stacks stacks;
 
 void to_scheduler() {
   void* frames = nullptr;
@@ -114,9 +126,11 @@ void fiber_main() {
     } catch (...) {
       if (!machine.error) machine.error = std::current_exception();
     }
-    fiber().done = true;
-    fiber().waits_for = "nothing, as it has returned";
+    Fiber& f = fiber();
+    f.done = true;
+    f.waits_for = "nothing, as it has returned";
     block().running--;
+    block().warps[f.thread / kWarpSize].returned |= 1u << f.thread % kWarpSize;
     progress();
     to_scheduler();
   }
@@ -144,8 +158,10 @@ void resume(int index) {
 void stop(const std::string& why) { throw std::runtime_error(why); }
 
 void wait(Barrier& barrier, int64_t turn, const char* waits_for) {
-  fiber().waits_for = waits_for;
+  Fiber& f = fiber();
+  f.waits_for = waits_for, f.barrier = &barrier, f.turn = turn;
   while (barrier.turn == turn) to_scheduler();
+  f.barrier = nullptr;
 }
 
 void open(Barrier& barrier) {
@@ -172,7 +188,7 @@ void round(Block& b, bool backward, int from = 0) {
   for (int i = 0; i < machine.threads && !machine.error; i++) {
     int index = (backward ? machine.threads - 1 - i : i) + from;
     index = b.first + index % machine.threads;
-    if (!machine.fibers[index]->done) resume(index);
+    if (machine.fibers[index]->able()) resume(index);
     open_if_complete(b);  // some may have returned
   }
   if (machine.error) {
@@ -203,7 +219,7 @@ Block& begin(int place, int64_t index) {
   b.warps.resize(machine.threads / kWarpSize);
   for (int i = 0; i < machine.threads; i++) {
     Fiber& f = *machine.fibers[b.first + i];
-    f.done = false, f.block = place, f.thread = i, f.waits_for = "its beginning";
+    f.done = false, f.block = place, f.thread = i, f.waits_for = "its beginning", f.barrier = nullptr;
     f.acquired.clear();
   }
   return b;
@@ -252,12 +268,12 @@ void block_barrier() {
 }
 
 void meet(unsigned mask, Words& mine, void (*together)(unsigned mask, Words* all), const char* name) {
-  int lane = fiber().thread % kWarpSize, first = machine.current - lane;
+  int lane = fiber().thread % kWarpSize;
   auto missing = [&](int i) { return std::string(name) + ": lane " + std::to_string(i) + " is not there: "; };
   if (!(mask >> lane & 1)) stop(missing(lane) + "it calls with a mask without itself");
-  for (int i = 0; i < kWarpSize; i++)
-    if (mask >> i & 1 && machine.fibers[first + i]->done) stop(missing(i) + "it has returned, but is in the mask");
-  Meeting& meeting = block().warps[fiber().thread / kWarpSize][mask];
+  Warp& warp = block().warps[fiber().thread / kWarpSize];
+  if (unsigned gone = mask & warp.returned) stop(missing(__builtin_ctz(gone)) + "it has returned, but is in the mask");
+  Meeting& meeting = warp.meetings[mask];
   int64_t turn = meeting.barrier.turn;
   Words* words = meeting.words[turn % 2];
   std::memcpy(words[lane], mine, sizeof(mine));
@@ -283,6 +299,7 @@ void learn(const Clock& clock) {
 }
 
 void run(int64_t blocks, int threads, const std::function<void()>& body) {
+  std::lock_guard<std::mutex> mine(turn);
   launches++;
   forget_memory();
   prepare(1, threads, body);
@@ -297,6 +314,7 @@ void run(int64_t blocks, int threads, const std::function<void()>& body) {
 }
 
 void run_together(int64_t blocks, int threads, size_t shared_bytes, const std::function<void()>& body) {
+  std::lock_guard<std::mutex> mine(turn);
   launches_together++;
   forget_memory();
   prepare(blocks, threads, body);

@@ -17,7 +17,7 @@ namespace s2s::emulation {
 struct Index {
   unsigned x;
 };
-extern thread_local Index thread_index, block_index;
+extern Index thread_index, block_index;
 
 // The stream that torch's own kernels would run on.
 extern thread_local cudaStream_t stream;

@@ -20,8 +20,8 @@ struct Element {
   std::vector<Access> reads;  // since that write; of each block the last
 };
 
-thread_local std::unordered_map<uintptr_t, Element> elements;
-thread_local std::map<const void*, Clock> flags;
+std::unordered_map<uintptr_t, Element> elements;
+std::map<const void*, Clock> flags;
 
 int64_t known(const Clock& clock, int block) { return static_cast<size_t>(block) < clock.size() ? clock[block] : 0; }
 
