@@ -146,6 +146,8 @@ def main(options):
         sys.exit(f"No row of suite busy has {options.filter!r} in its name; --list shows all.")
     if options.list:
         return print(*chosen, sep="\n")
+    out = options.out or report.ROOT / "benchmarks" / "results" / report.slug(found.data["machine"], "busy")
+    found.data["notes"].append(f"The load: as many processes as said, each of them Python's {LOAD!r}.")
     servers = {name: Server(options.threads) for name in RUNTIMES}
     one = Server(options.threads)
     plan = [(row, busy, False) for busy in LEVELS for row in chosen]
@@ -159,15 +161,14 @@ def main(options):
             where = dict.fromkeys(names, one) if together else servers
             found.rows.extend(measure(row, names, where, busy, together))
             done += 1
+            found.data.update(seconds=time.monotonic() - begin, not_run=[f"{r}, busy={b}" for r, b, _ in plan[done:]])
+            found.save(out)  # what is measured is not lost with the rest
             print("  ".join(lines(found.rows)[-1]).rstrip(), flush=True)
     finally:
         for server in (*servers.values(), one):
             server.close()
-    found.data["notes"].append(f"The load: as many processes as said, each of them Python's {LOAD!r}.")
-    found.data.update(seconds=time.monotonic() - begin, not_run=[f"{r}, busy={b}" for r, b, _ in plan[done:]])
     print()
     print(report.aligned([HEAD, *lines(found.rows)]))
-    out = options.out or report.ROOT / "benchmarks" / "results" / report.slug(found.data["machine"], "busy")
     print(*(f"wrote {path}" for path in found.write(out)), sep="\n")
 
 
