@@ -171,32 +171,25 @@ class Packed {
     int64_t panel = kernel.panel, panels = (n + panel - 1) / panel;
     int64_t size = panel * (pairs ? pairs_of(k) : k);
     panels_ = in_large_pages(panels * size, w.options().dtype(pairs ? at::kInt : w.scalar_type()));
-    if (lies_in_pairs(w)) {
-      pack_pairs(w);
-      return;
-    }
-    const T* from = data<T>(w);
+    bool lying = lies_in_pairs(w);
+    const T* from = lying ? nullptr : data<T>(w);
     char* out = panels_.numel() ? static_cast<char*>(panels_.mutable_data_ptr()) : nullptr;
     // Shares of 12288 numbers and more, which are worth waking a thread.
     parallel_for(0, panels, 1 + 12288 / (k * panel + 1), [&](int64_t begin, int64_t end) {
-      Buffer<T> wide(pairs ? k * panel : 0);
+      Buffer<T> wide(pairs && !lying ? k * panel : 0);
       for (int64_t p = begin; p < end; p++) {
         char* packed = out + p * size * panels_.element_size();
+        if (lying) {
+          int64_t depth = pairs_of(k), first = p * panel;
+          pair_kernels()->pack(bits<const Pair>(w) + first * depth, 1, depth, depth, std::min(panel, n - first),
+                               reinterpret_cast<Pair*>(packed));
+          continue;
+        }
         T* to = pairs ? wide.data() : reinterpret_cast<T*>(packed);
         kernel.pack(from + p * panel * n_stride, k_stride, n_stride, k, std::min(panel, n - p * panel), to);
         if constexpr (std::is_same_v<T, float>)
           if (pairs) pair_kernels()->pair_columns(k, panel, to, panel, reinterpret_cast<Pair*>(packed), panel);
       }
-    });
-  }
-
-  // Of w (n, k).
-  void pack_pairs(const Tensor& w) {
-    const Pair* from = bits<const Pair>(w);
-    int64_t k = pairs_of(k_), panel = kernels<T>().panel;
-    parallel_for(0, (n_ + panel - 1) / panel, 1 + 12288 / (k * panel + 1), [&](int64_t begin, int64_t end) {
-      for (int64_t p = begin * panel; p < std::min(end * panel, n_); p += panel)
-        pair_kernels()->pack(from + p * k, 1, k, k, std::min(panel, n_ - p), bits<Pair>(panels_) + p * k);
     });
   }
 

@@ -11,12 +11,7 @@ __global__ void __launch_bounds__(kThreads, 1) persistent_backward_kernel(Persis
   int64_t hidden = a.hidden, j = block.j;
   const T* weight = static_cast<const T*>(p.weight);
   block.product.fill([&](int k, int column) { return weight[k * hidden + block.slice * kTile + column]; });
-  for (int tile = 0; tile < block.tiles; tile++) {
-    int64_t b = block.batch_row(tile), at = b * hidden + j;
-    bool there = b < a.batch;
-    block.h(tile) = there ? static_cast<const float*>(a.grad_h)[at] : 0.0f;
-    if (gates == 4) block.c(tile) = there ? static_cast<const float*>(a.grad_c)[at] : 0.0f;
-  }
+  block.read_states(gates == 4, a.grad_h, a.grad_c, hidden, a.batch);
   for (int64_t step = 0; step < a.steps; step++) {
     int64_t t = a.reverse ? step : a.steps - 1 - step;
     for (int tile = 0; tile < block.tiles; tile++) {
@@ -34,12 +29,7 @@ __global__ void __launch_bounds__(kThreads, 1) persistent_backward_kernel(Persis
       block.h(tile) += block.product.at(block.row, block.unit);
     }
   }
-  for (int tile = 0; tile < block.tiles; tile++) {
-    int64_t b = block.batch_row(tile), at = b * hidden + j;
-    if (b >= a.batch) continue;
-    static_cast<float*>(a.grad_h)[at] = block.h(tile);
-    if (gates == 4) static_cast<float*>(a.grad_c)[at] = block.c(tile);
-  }
+  block.write_states(gates == 4, a.grad_h, a.grad_c, hidden, a.batch);
 }
 
 }  // namespace

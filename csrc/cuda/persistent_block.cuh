@@ -40,6 +40,24 @@ struct PersistentBlock {
   __device__ float& c(int tile) const { return states[(tiles + tile) * kThreads]; }
   __device__ int64_t batch_row(int tile) const { return first_row + tile * kTile + row; }
 
+  // h and, where there is one, c (B, H): the thread's states, zeros past the batch; and back.
+  __device__ void read_states(bool has_cell, const void* from_h, const void* from_c, int64_t hidden,
+                              int64_t batch) const {
+    for (int tile = 0; tile < tiles; tile++) {
+      int64_t b = batch_row(tile), at = b * hidden + j;
+      h(tile) = b < batch ? static_cast<const float*>(from_h)[at] : 0.0f;
+      if (has_cell) c(tile) = b < batch ? static_cast<const float*>(from_c)[at] : 0.0f;
+    }
+  }
+  __device__ void write_states(bool has_cell, void* to_h, void* to_c, int64_t hidden, int64_t batch) const {
+    for (int tile = 0; tile < tiles; tile++) {
+      int64_t b = batch_row(tile), at = b * hidden + j;
+      if (b >= batch) continue;
+      static_cast<float*>(to_h)[at] = h(tile);
+      if (has_cell) static_cast<float*>(to_c)[at] = c(tile);
+    }
+  }
+
   // The left operand of a tile's product: what all slices gave for this step.
   __device__ Exchange<T> given(int64_t step, int tile) const {
     return exchange.from((step % 2 * tiles + tile) * product.depth * Product::kLeft);

@@ -17,13 +17,8 @@ __global__ void __launch_bounds__(kThreads, 1) persistent_forward_kernel(Persist
   float bias[gates];
 #pragma unroll
   for (int i = 0; i < gates; i++) bias[i] = read_or_zero<T, float>(p.bias, i * hidden + j);
-  for (int tile = 0; tile < block.tiles; tile++) {
-    int64_t b = block.batch_row(tile), at = b * hidden + j;
-    bool there = b < a.batch;
-    block.h(tile) = there ? static_cast<const float*>(a.h)[at] : 0.0f;
-    if (gates == 4) block.c(tile) = there ? static_cast<const float*>(a.c)[at] : 0.0f;
-    block.give(0, tile, 0, block.h(tile));
-  }
+  block.read_states(gates == 4, a.h, a.c, hidden, a.batch);
+  for (int tile = 0; tile < block.tiles; tile++) block.give(0, tile, 0, block.h(tile));
   block.barrier.arrive();
   for (int64_t step = 0; step < a.steps; step++) {
     int64_t t = p.reverse ? a.steps - 1 - step : step;
@@ -47,12 +42,7 @@ __global__ void __launch_bounds__(kThreads, 1) persistent_forward_kernel(Persist
     }
     block.barrier.arrive();
   }
-  for (int tile = 0; tile < block.tiles; tile++) {
-    int64_t b = block.batch_row(tile), at = b * hidden + j;
-    if (b >= a.batch) continue;
-    static_cast<float*>(a.h)[at] = block.h(tile);
-    if (gates == 4) static_cast<float*>(a.c)[at] = block.c(tile);
-  }
+  block.write_states(gates == 4, a.h, a.c, hidden, a.batch);
 }
 
 }  // namespace

@@ -113,12 +113,7 @@ __global__ void __launch_bounds__(kThreads, 1) persistent_attention_backward_ker
   for (int row = block.slice; row < source.rows; row += block.slices)  // which are in tiles, but not in the batch
     for (int i = threadIdx.x; source.first_row + row >= a.batch && i < attention; i += kThreads)
       handed.grad_queries.write(source.operand_at(row, i), static_cast<T>(0.0f));
-  for (int tile = 0; tile < block.tiles; tile++) {
-    int64_t b = block.batch_row(tile), at = b * hidden + j;
-    bool there = b < a.batch;
-    block.h(tile) = there ? static_cast<const float*>(a.grad_h)[at] : 0.0f;
-    if (gates == 4) block.c(tile) = there ? static_cast<const float*>(a.grad_c)[at] : 0.0f;
-  }
+  block.read_states(gates == 4, a.grad_h, a.grad_c, hidden, a.batch);
   for (int64_t t = a.steps; t >= 0; t--) {
     bool has_gates = t < a.steps;  // no gates follow the last query
     for (int tile = 0; has_gates && tile < block.tiles; tile++) {
@@ -155,12 +150,7 @@ __global__ void __launch_bounds__(kThreads, 1) persistent_attention_backward_ker
       block.h(tile) += block.product.at(block.row, block.unit);
     }
   }
-  for (int tile = 0; tile < block.tiles; tile++) {
-    int64_t b = block.batch_row(tile), at = b * hidden + j;
-    if (b >= a.batch) continue;
-    static_cast<float*>(a.grad_h)[at] = block.h(tile);
-    if (gates == 4) static_cast<float*>(a.grad_c)[at] = block.c(tile);
-  }
+  block.write_states(gates == 4, a.grad_h, a.grad_c, hidden, a.batch);
 }
 
 }  // namespace

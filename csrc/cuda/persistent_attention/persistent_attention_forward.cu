@@ -107,13 +107,8 @@ __global__ void __launch_bounds__(kThreads, 1) persistent_attention_forward_kern
   auto kept = [&](int tile, int gate) -> float& {
     return block.states[((gates == 4 ? 2 : 1) * block.tiles + tile * gates + gate) * kThreads];
   };
-  for (int tile = 0; tile < block.tiles; tile++) {
-    int64_t b = block.batch_row(tile), at = b * hidden + j;
-    bool there = b < a.batch;
-    block.h(tile) = there ? static_cast<const float*>(a.h)[at] : 0.0f;
-    if (gates == 4) block.c(tile) = there ? static_cast<const float*>(a.c)[at] : 0.0f;
-    block.give(0, tile, 0, block.h(tile));
-  }
+  block.read_states(gates == 4, a.h, a.c, hidden, a.batch);
+  for (int tile = 0; tile < block.tiles; tile++) block.give(0, tile, 0, block.h(tile));
   block.barrier.arrive();
   for (int64_t step = 0; step <= a.steps; step++) {
     block.barrier.wait();  // for the state
@@ -156,12 +151,7 @@ __global__ void __launch_bounds__(kThreads, 1) persistent_attention_forward_kern
     }
     block.barrier.arrive();
   }
-  for (int tile = 0; tile < block.tiles; tile++) {
-    int64_t b = block.batch_row(tile), at = b * hidden + j;
-    if (b >= a.batch) continue;
-    static_cast<float*>(a.h)[at] = block.h(tile);
-    if (gates == 4) static_cast<float*>(a.c)[at] = block.c(tile);
-  }
+  block.write_states(gates == 4, a.h, a.c, hidden, a.batch);
 }
 
 }  // namespace
