@@ -65,6 +65,7 @@ PYBIND11_MODULE(_C, m) {
   m.def("cores", &s2s::cpu::threads::cores, "Cores that the CPU kernels may use: of the affinity mask and the quota.");
   m.def("quota", &s2s::cpu::threads::quota, arg("process"), arg("root"), "Cores of a control group's quota, or 0.");
   m.def("use_own_threads", &s2s::cpu::threads::use_own_threads, arg("always"), "For tests: never libgomp's threads.");
+  m.def("pretend_crowded", &s2s::cpu::threads::pretend_crowded, arg("always"), "For tests: as beside other processes.");
   m.def("pretend_cores", &s2s::cpu::threads::pretend_cores, arg("count"), "For tests: so many cores; 0 as there are.");
   m.def("plan", &plan, arg("gates"), arg("batch"), arg("steps"), arg("hidden"), arg("dtype"), arg("arch"));
   m.def("plan_attention", &plan_attention, arg("gates"), arg("batch"), arg("steps"), arg("source"), arg("hidden"),

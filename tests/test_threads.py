@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import call, example, place, set_threads
+from helpers import call, example, outputs_and_gradients, place, set_threads
 
 import s2s_kernels as sk
 from s2s_kernels import extension
@@ -41,7 +41,7 @@ def run_python(code, **options):
 
 CALL = """
 import torch, s2s_kernels as sk
-from helpers import call, example, place, set_threads
+from helpers import call, example, outputs_and_gradients, place, set_threads
 inputs = place(example("gru", B=64, T=9, H=64), dtype=torch.float32)
 """
 
@@ -79,6 +79,60 @@ def test_another_number_of_threads_in_every_call(kernel, threads):
     for count in (2, 8, 1, 3, 8, 2, 5):
         threads(count)
         assert torch.equal(call(sk, "attention_gru", inputs)[0], expected), f"{count} threads"
+
+
+SEQUENCES = [
+    {"B": 1, "T": 30, "I": 7, "H": 128},  # so few rows that no weight is packed
+    {"B": 1, "T": 90, "I": 9, "H": 128},  # threads that make the gates of their own part of the state
+    {"B": 3, "T": 70, "I": 20, "H": 80, "lengths": torch.int64},  # threads that do not
+    {"B": 20, "T": 30, "I": 8, "H": 64, "lengths": torch.int64, "reverse": True},
+    {"B": 70, "T": 9, "I": 30, "H": 40, "lengths": torch.int64},
+]
+
+
+@pytest.fixture
+def crowded():
+    """As if a thread had had to wait for a core; as it is, after the test."""
+    yield lambda: extension._C.pretend_crowded(True)
+    extension._C.pretend_crowded(False)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("form", SEQUENCES, ids=str)
+@pytest.mark.parametrize("op", ["gru", "lstm"])
+def test_the_same_bits_from_any_number_of_threads(kernel, threads, crowded, op, form, dtype):
+    inputs = place(example(op, **form), kernel.device, dtype)
+    threads(1)
+    cotangents = [torch.randn_like(y) for y in call(sk, op, inputs)]
+    expected = outputs_and_gradients(sk, op, inputs, cotangents)
+    for count, alone in ((2, True), (3, True), (8, True), (3, False), (8, False)):
+        threads(count)
+        if not alone:
+            crowded()
+        found = outputs_and_gradients(sk, op, inputs, cotangents)
+        for name, x in expected.items():
+            assert torch.equal(found[name], x), f"{name} from {count} threads"
+
+
+def test_large_work_in_finer_parts_beside_others(kernel, threads, crowded):
+    """Beside other processes: whoever has a core takes more of them."""
+    inputs = place(example("attention_gru", B=64, T=20, S=9, H=128, A=128), kernel.device, torch.float32)
+    threads(1)
+    expected = call(sk, "attention_gru", inputs)
+    threads(2)
+    crowded()
+    for x, y in zip(call(sk, "attention_gru", inputs), expected, strict=True):
+        assert torch.equal(x, y)
+
+
+@pytest.mark.parametrize("op", ["gru", "lstm"])
+def test_inference_keeps_gates_of_a_few_steps(kernel, op):
+    B, T, H = 16, 200, 64
+    inputs = place(example(op, B=B, T=T, I=5, H=H), kernel.device, torch.float32)
+    with torch.no_grad(), torch.profiler.profile(profile_memory=True) as found:
+        call(sk, op, inputs)
+    largest = max(e.nbytes() for e in found.profiler.kineto_results.events() if e.name() == "[memory]")
+    assert B * T * H * 4 <= largest < 1.1 * B * T * H * 4  # the output's
 
 
 def test_torch_keeps_its_threads(threads):

@@ -10,7 +10,7 @@ namespace s2s::cpu {
 
 // Rows as a layer reads them; in 8 bits until the thread reads rows of another layer.
 template <class T>
-struct Rows {
+struct LayerRows {
   int64_t count;
   const T* x;
   int64_t stride;
@@ -23,11 +23,12 @@ template <class T>
 class Linear {
  public:
   Linear() = default;
-  Linear(const Tensor& weight, const Tensor& bias, bool pack, const Int8Weight& int8 = {})
+  // pairs: packed as those, of a weight of to_multiply.
+  Linear(const Tensor& weight, const Tensor& bias, bool pack, const Int8Weight& int8 = {}, bool pairs = false)
       : int8_(int8), bias_(bias), outputs_(weight.size(0)), inputs_(weight.size(1)), pack_(pack && !int8.defined()) {
     if (int8.defined()) return;
     if (pack)
-      packed_ = Packed<T>::transposed(to_compute(weight));
+      packed_ = Packed<T>::transposed(pairs ? weight : to_compute(weight), pairs);
     else
       weight_ = stored(weight);
   }
@@ -47,14 +48,14 @@ class Linear {
     return {first * unit, std::min(outputs_, last * unit)};
   }
 
-  Rows<T> read(int64_t m, const T* x, int64_t x_stride) const {
+  LayerRows<T> read(int64_t m, const T* x, int64_t x_stride) const {
     if constexpr (std::is_same_v<T, float>)
       if (int8_.defined()) return {m, x, x_stride, Int8Rows::of(m, inputs_, x, x_stride)};
     return {m, x, x_stride, {}};
   }
 
   // Columns begin..end of the rows, begin where a part or a block of one begins; c is that of column `begin`.
-  void columns(int64_t begin, int64_t end, const Rows<T>& rows, T* c, int64_t c_stride) const {
+  void columns(int64_t begin, int64_t end, const LayerRows<T>& rows, T* c, int64_t c_stride) const {
     auto [m, x, x_stride, in_8_bits] = rows;
     const T* bias = bias_.defined() ? data<T>(bias_) + begin : nullptr;
     if (pack_) return packed_.columns(begin, end, m, x, x_stride, c, c_stride, bias, false);
@@ -71,6 +72,11 @@ class Linear {
                                 bias);
     else
       kernels<T>().dot(m, end - begin, inputs_, x, x_stride, data<T>(weight_) + begin * inputs_, c, c_stride, bias);
+  }
+
+  // The same of rows of pairs.
+  void columns(int64_t begin, int64_t end, int64_t m, const Pair* x, int64_t x_stride, T* c, int64_t c_stride) const {
+    packed_.columns(begin, end, m, x, x_stride, c, c_stride, bias_.defined() ? data<T>(bias_) + begin : nullptr, false);
   }
 
   void apply(const Team& team, int64_t m, const T* x, int64_t x_stride, T* c, int64_t c_stride) const {

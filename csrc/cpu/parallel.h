@@ -37,6 +37,10 @@ using threads::ReleaseAten;
 // the calling thread: a helper that began and lost its core would be waited for longer.
 constexpr double kWorthWaiting = 2e8;
 
+// How many parts to cut work into for so many threads. Beside other processes one of them may have a third of a core
+// and the next a whole one: who is done early then takes more of the parts.
+inline int64_t parts_for(int64_t threads) { return threads > 1 && threads::crowded() ? 4 * threads : threads; }
+
 // f(i) for every i of 0..count, each once, in whatever threads there are.
 template <class F>
 void run_parts(int64_t count, double work, const F& f) {
@@ -50,7 +54,7 @@ template <class F>
 void parallel_for(int64_t first, int64_t last, int64_t grain, const F& f, double work = 0) {
   int64_t n = last - first;
   if (n <= 0) return;
-  int64_t count = n > grain ? std::min<int64_t>(num_threads(), (n + grain - 1) / grain) : 1;
+  int64_t count = n > grain ? std::min<int64_t>(parts_for(num_threads()), (n + grain - 1) / grain) : 1;
   if (count == 1) return f(first, last);
   run_parts(count, work, [&](int64_t part) {
     auto [begin, end] = split(n, count, part);
@@ -92,6 +96,7 @@ template <class F>
 void run_teams(int64_t rows, const threads::Stages& stages, const F& f) {
   int64_t most = threads_for(stages.work), alone = groups_of(rows, most);
   if (alone == most) {  // nobody waits for anybody
+    alone = std::max(alone, std::min(parts_for(most), rows / (2 * kRowsOfAGroup)));
     Barrier none;
     return run_parts(alone, stages.work, [&](int64_t group) { f(group, alone, Team{0, 1, &none}); });
   }

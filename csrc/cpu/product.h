@@ -121,7 +121,7 @@ void blocked(bool transposed, const RowBlocks<const A>& a, const RowBlocks<T>& c
   int64_t blocks_of_group = (c.count + Way::rows - 1) / Way::rows, blocks = c.groups * blocks_of_group;
   if (blocks == 0 || panels == 0) return;
   double work = 2.0 * c.groups * c.count * n * k * Way::numbers;
-  int64_t threads = work < 2e6 ? 1 : num_threads();
+  int64_t threads = work < 2e6 ? 1 : parts_for(num_threads());
   int64_t column_parts = std::min(threads, panels);
   // Each part packs its B, and copies its A where that is transposed: then the longer side is the one to divide.
   if (transposed && c.count > n) column_parts = std::max<int64_t>(threads / std::min(threads, blocks), 1);

@@ -1,13 +1,14 @@
-// The input's part of the gates is one product over all steps. Then threads own rows of the batch through all steps;
-// rows go in order of length, so that the rows still running are always the first ones. Weight gradients are one
-// product after the loop. Where a row is reset, what it begins the step from is copied in after the step before; its
-// gradient is taken out after the product that makes it.
+// Threads own rows of the batch through all steps; rows go in order of length, so that the rows still running are
+// always the first ones. The input's part of the gates is made some steps ahead. Weight gradients are one product after
+// the loop. Where a row is reset, what it begins the step from is copied in after the step before; its gradient is
+// taken out after the product that makes it.
 #include "recurrence.h"
 
 #include <algorithm>
 #include <numeric>
 
 #include "cell.h"
+#include "linear.h"
 #include "single_step.h"
 
 namespace s2s::cpu {
@@ -90,73 +91,165 @@ class Output {
   Float16* float16_;
 };
 
+// So few rows that a weight is read for in all are not worth packing it.
+constexpr int64_t kFewRows = 64;
+
+inline bool few_rows(const Inputs& in) { return in.batch * in.steps <= kFewRows && !in.pairs(); }
+
+// x W^T + b of a group's rows, some steps ahead: enough rows for a product to be worth its reading of the weight, and
+// few enough for the second-level cache. Of all steps at once they would be 26 MB at (B, T, H) = (64, 50, 512), which
+// the system maps and clears at every call.
+template <class T>
+class Ahead {
+ public:
+  Ahead(const Inputs& in, const Rows& rows, int64_t wide)
+      : in_(in), rows_(rows), lying_(lies_in_pairs(in.x) && lies_in_pairs(in.weight_ih)), wide_(wide) {
+    int64_t of_group = std::max<int64_t>(in.batch / std::max<int64_t>(groups_of(in.batch, num_threads()), 1), 1);
+    steps = std::clamp<int64_t>(kRowsAhead / of_group, 1, std::max<int64_t>(in.steps, 1));
+    gates_ = in.empty({in.batch * steps, wide});
+    if (in.steps <= steps && !few_rows(in)) {
+      // All of them: one product packs the weight a block at a time, which is read once.
+      hoist<T>(in.x, in.weight_ih, in.bias_ih, gates_.view({in.batch, in.steps, wide}), in.pairs());
+      all_ = true;
+      return;
+    }
+    x_ = lying_ ? in.x : to_compute(in.x);
+    weight_ = Linear<T>(in.weight_ih, in.bias_ih, !few_rows(in), {}, in.pairs());
+  }
+
+  // Makes those of steps first..first + steps, in the columns that `apply` is called for.
+  template <class Apply>
+  void make(const Group& group, int64_t first, const Apply& apply) const {
+    if (all_) return;
+    if (lying_)
+      multiply(group, first, bits<const Pair>(x_), pairs_of(in_.x.size(2)), apply);
+    else
+      multiply(group, first, static_cast<const T*>(data<T>(x_)), in_.x.size(2), apply);
+  }
+
+  // Those of row b at a time, which is number r of the rows that run in the steps made last.
+  T* row(const Group& group, int64_t r, int64_t b, int64_t time) const {
+    return data<T>(gates_) + (all_ ? b * in_.steps + time : group.offset * steps + r) * wide_;
+  }
+
+  int64_t steps;
+
+ private:
+  static constexpr int64_t kRowsAhead = 128;
+
+  template <class E, class Apply>
+  void multiply(const Group& group, int64_t first, const E* x, int64_t k, const Apply& apply) const {
+    thread_local Buffer<E> buffer;
+    int64_t stride = share_sets(k * sizeof(E)) ? k + kLineBytes / sizeof(E) : k, count = 0;
+    buffer.resize(std::max<size_t>(buffer.size(), group.rows.size() * steps * stride));
+    for (int64_t step = first; step < std::min(first + steps, group.longest); step++)
+      for (int64_t i = 0, running = group.running(step); i < running; i++, count++) {
+        int64_t b = group.rows[i];
+        std::copy_n(x + (b * in_.steps + rows_.time(b, step)) * k, k, buffer.data() + count * stride);
+      }
+    const E* rows = buffer.data();
+    apply(weight_, count, rows, stride, data<T>(gates_) + group.offset * steps * wide_);
+  }
+
+  const Inputs& in_;
+  const Rows& rows_;
+  bool lying_, all_ = false;
+  int64_t wide_;
+  Tensor x_, gates_;
+  Linear<T> weight_;
+};
+
+// Whether a thread of the team can make the gates of its own part of the state: then it need not wait for the others
+// before it computes that.
+template <class T>
+bool owns_gates(const Team& team, int64_t hidden) {
+  return hidden % (team.size * kernels<T>().panel) == 0;
+}
+
 template <class T>
 void forward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& saved, const Output<T>& output,
              const Tensor& h_n, const Tensor& c_n, const Tensor& cells, bool save) {
   int64_t hidden = in.hidden, steps = in.steps, wide = gates * hidden;
-  auto weight = Packed<T>::transposed(in.weight_hh, in.pairs());
-  Tensor h_buffer = rows_apart(in.h0, {in.batch, hidden}), c_buffer = in.empty({in.batch, hidden});
+  const Ahead<T> ahead(in, rows, wide);
+  const Linear<T> weight(in.weight_hh, in.bias_hh, !few_rows(in), {}, in.pairs());
+  // The states before a step and those after it, in turn.
+  Tensor h_buffer = rows_apart(in.h0, {2 * in.batch, hidden}), c_buffer = in.empty({in.batch, hidden});
   Tensor gates_buffer = in.empty({in.batch, wide});
   int64_t h_stride = h_buffer.stride(0);
   // h as the product reads it, rounded once, not by each of the threads that share it.
   bool round_h = in.pairs() && hidden % 2 == 0;
-  Tensor rounded_h = round_h ? rows_apart(nothing(h_buffer).to(at::kBFloat16), {in.batch, hidden}) : Tensor();
+  Tensor rounded_h = round_h ? rows_apart(nothing(h_buffer).to(at::kBFloat16), {2 * in.batch, hidden}) : Tensor();
   CellKernels<T> cell(gates);
   bool has_cell = gates == kLstm, keep_cells = has_cell && (save || in.resets.defined());
-  const threads::Stages stages{2.0 * in.batch * steps * hidden * wide, 2.0 * steps};
+  const threads::Stages stages{2.0 * in.batch * steps * (in.x.size(2) + hidden) * wide, 2.0 * steps};
   run_teams(in.batch, stages, [&](int64_t index, int64_t groups, const Team& team) {
     Group group(rows, index, groups);
-    T *h = data<T>(h_buffer) + group.offset * h_stride, *c = data<T>(c_buffer) + group.offset * hidden;
+    auto h_before = [&](int64_t step) { return data<T>(h_buffer) + (step % 2 * in.batch + group.offset) * h_stride; };
+    T* c = data<T>(c_buffer) + group.offset * hidden;
     T* gates_h = data<T>(gates_buffer) + group.offset * wide;
     auto [begin, end] = team.part(hidden);
-    int64_t rounded_stride = round_h ? rounded_h.stride(0) : 0;
-    BFloat16* rounded = round_h ? bits<BFloat16>(rounded_h) + group.offset * rounded_stride : nullptr;
-    int64_t count = group.rows.size();
-    auto round = [&](int64_t i) {
-      if (round_h)
-        kernels<T>().to_bfloat16(h + i * h_stride + begin, end - begin, rounded + i * rounded_stride + begin);
+    int64_t rounded_stride = round_h ? rounded_h.stride(0) : 0, count = group.rows.size();
+    auto rounded_before = [&](int64_t step) {
+      return bits<BFloat16>(rounded_h) + (step % 2 * in.batch + group.offset) * rounded_stride;
     };
-    auto reset = [&](int64_t i, int64_t step) {
-      int64_t b = group.rows[i];
-      if (!in.resets.defined() || step >= rows.lengths[b]) return;
-      int64_t at = b * steps + rows.time(b, step);
-      if (!in.reset(at)) return;
-      copy_or_zero(h + i * h_stride + begin, in.reset_h, at * hidden + begin, end - begin);
-      if (has_cell) copy_or_zero(c + i * hidden + begin, in.reset_c, at * hidden + begin, end - begin);
+    // What row i begins step `step` from.
+    auto begin_step = [&](int64_t i, int64_t step) {
+      int64_t b = group.rows[i], at = b * steps + rows.time(b, step);
+      T* h = h_before(step) + i * h_stride;
+      if (step < rows.lengths[b] && in.reset(at)) {
+        copy_or_zero(h + begin, in.reset_h, at * hidden + begin, end - begin);
+        if (has_cell) copy_or_zero(c + i * hidden + begin, in.reset_c, at * hidden + begin, end - begin);
+      }
+      if (round_h) kernels<T>().to_bfloat16(h + begin, end - begin, rounded_before(step) + i * rounded_stride + begin);
     };
     for (int64_t i = 0; i < count; i++) {
-      std::copy_n(data<T>(in.h0) + group.rows[i] * hidden + begin, end - begin, h + i * h_stride + begin);
-      if (has_cell) std::copy_n(data<T>(in.c0) + group.rows[i] * hidden + begin, end - begin, c + i * hidden + begin);
-      reset(i, 0);
-      round(i);
+      int64_t from = group.rows[i] * hidden + begin;
+      std::copy_n(data<T>(in.h0) + from, end - begin, h_before(0) + i * h_stride + begin);
+      if (has_cell) std::copy_n(data<T>(in.c0) + from, end - begin, c + i * hidden + begin);
+      begin_step(i, 0);
     }
+    bool own = owns_gates<T>(team, hidden);
+    auto multiply = [&](const Linear<T>& by, int64_t m, const auto* a, int64_t lda, T* to) {
+      auto columns = [&](int64_t first, int64_t last) {
+        if constexpr (std::is_same_v<decltype(a), const Pair*>)
+          by.columns(first, last, m, a, lda, to + first, wide);
+        else
+          by.columns(first, last, by.read(m, a, lda), to + first, wide);
+      };
+      if (!own) return std::apply(columns, by.part(team));
+      for (int64_t gate = 0; gate < wide; gate += hidden) columns(gate + begin, gate + end);
+    };
     team.sync();
-    for (int64_t step = 0; step < group.longest; step++) {
+    for (int64_t step = 0, made = 0; step < group.longest; step++) {
       int64_t running = group.running(step);
+      if (step % ahead.steps == 0) ahead.make(group, step, multiply), made = 0;
       if (round_h)
-        weight.apply(team, running, reinterpret_cast<const Pair*>(rounded), rounded_stride / 2, gates_h, wide,
-                     data<T>(in.bias_hh), false);
+        multiply(weight, running, reinterpret_cast<const Pair*>(rounded_before(step)), rounded_stride / 2, gates_h);
       else
-        weight.apply(team, running, h, h_stride, gates_h, wide, data<T>(in.bias_hh), false);
-      team.sync();
-      for (int64_t i = 0; i < running; i++) {
-        int64_t b = group.rows[i], at = b * steps + rows.time(b, step);
-        T *row = data<T>(saved) + at * 4 * hidden, *h_row = h + i * h_stride, *c_row = c + i * hidden;
-        cell.forward(row, gates_h + i * wide, h_row, c_row, h_row, c_row, save ? row : nullptr, hidden, begin, end);
-        output.write(at * hidden + begin, h_row + begin, end - begin);
+        multiply(weight, running, static_cast<const T*>(h_before(step)), h_stride, gates_h);
+      if (!own) team.sync();
+      for (int64_t i = 0; i < running; i++, made++) {
+        int64_t b = group.rows[i], time = rows.time(b, step), at = b * steps + time;
+        const T* h = h_before(step) + i * h_stride;
+        T *h_after = h_before(step + 1) + i * h_stride, *c_row = c + i * hidden;
+        cell.forward(ahead.row(group, made, b, time), gates_h + i * wide, h, c_row, h_after, c_row,
+                     save ? data<T>(saved) + at * 4 * hidden : nullptr, hidden, begin, end);
+        output.write(at * hidden + begin, h_after + begin, end - begin);
         if (keep_cells) std::copy_n(c_row + begin, end - begin, data<T>(cells) + at * hidden + begin);
-        reset(i, step + 1);
-        round(i);
+        begin_step(i, step + 1);
       }
       team.sync();
     }
     for (int64_t i = 0; i < count; i++) {
-      int64_t b = group.rows[i];
-      std::copy_n(h + i * h_stride + begin, end - begin, data<T>(h_n) + b * hidden + begin);
-      if (has_cell) std::copy_n(c + i * hidden + begin, end - begin, data<T>(c_n) + b * hidden + begin);
+      int64_t b = group.rows[i], to = b * hidden + begin;
+      std::copy_n(h_before(rows.lengths[b]) + i * h_stride + begin, end - begin, data<T>(h_n) + to);
+      if (has_cell) std::copy_n(c + i * hidden + begin, end - begin, data<T>(c_n) + to);
       for (int64_t t = rows.lengths[b]; t < steps; t++) {
-        output.clear((b * steps + t) * hidden + begin, end - begin);
-        if (keep_cells) std::fill_n(data<T>(cells) + (b * steps + t) * hidden + begin, end - begin, T(0));
+        int64_t at = b * steps + t;
+        output.clear(at * hidden + begin, end - begin);
+        if (keep_cells) std::fill_n(data<T>(cells) + at * hidden + begin, end - begin, T(0));
+        for (int64_t gate = 0; gate < 4 && save; gate++)
+          std::fill_n(data<T>(saved) + (at * 4 + gate) * hidden + begin, end - begin, T(0));
       }
     }
   });
@@ -172,7 +265,8 @@ void backward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& g
   int64_t hidden = in.hidden, steps = in.steps, wide = gates * hidden;
   auto weight = Packed<T>::straight(in.weight_hh, in.pairs());
   Tensor h_buffer = in.empty({in.batch, hidden}), c_buffer = in.empty({in.batch, hidden});
-  Tensor gates_buffer = rows_apart(in.x, {in.batch, wide});
+  // Those of a step while others may still read those of the step after it.
+  Tensor gates_buffer = rows_apart(in.x, {2 * in.batch, wide});
   int64_t gates_stride = gates_buffer.stride(0), grad_stride = grad_gates.stride(0);
   CellKernels<T> cell(gates);
   bool has_cell = gates == kLstm;
@@ -180,8 +274,8 @@ void backward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& g
   run_teams(in.batch, stages, [&](int64_t index, int64_t groups, const Team& team) {
     Group group(rows, index, groups);
     T *grad_h = data<T>(h_buffer) + group.offset * hidden, *grad_c = data<T>(c_buffer) + group.offset * hidden;
-    T* grad_gates_h = data<T>(gates_buffer) + group.offset * gates_stride;
     auto [begin, end] = team.part(hidden);
+    bool own = owns_gates<T>(team, hidden);
     int64_t count = group.rows.size();
     auto take = [&](T* grad, const Tensor& to, int64_t at) {
       if (to.defined()) std::copy_n(grad + begin, end - begin, data<T>(to) + at * hidden + begin);
@@ -197,6 +291,7 @@ void backward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& g
     }
     for (int64_t step = group.longest - 1; step >= 0; step--) {
       int64_t running = group.running(step);
+      T* grad_gates_h = data<T>(gates_buffer) + (step % 2 * in.batch + group.offset) * gates_stride;
       for (int64_t i = 0; i < running; i++) {
         int64_t b = group.rows[i], at = b * steps + rows.time(b, step), before = rows.previous(b, step);
         auto state = [&](const Tensor& all, const Tensor& first, const Tensor& reset) -> const T* {
@@ -215,7 +310,7 @@ void backward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& g
       }
       team.sync();
       weight.apply(team, running, grad_gates_h, gates_stride, grad_h, hidden, nullptr, true);
-      team.sync();
+      if (!own) team.sync();
       for (int64_t i = 0; i < running && in.resets.defined(); i++) {
         int64_t b = group.rows[i], at = b * steps + rows.time(b, step);
         if (!in.reset(at)) continue;
@@ -248,9 +343,9 @@ Tensors recurrence_forward(int64_t gates, const OptionalTensors& inputs, const O
   Inputs in(gates, inputs, lengths, to_multiply);
   Rows rows(lengths, in.batch, in.steps, reverse);
   bool has_cell = gates == kLstm;
-  Tensor saved = in.empty({in.batch, in.steps, 4 * in.hidden});
   // Backward reads what the loop computed, not its rounding to 16 bits.
   bool single = is_single_step(in, lengths);
+  Tensor saved = save || single ? in.empty({in.batch, in.steps, 4 * in.hidden}) : nothing(in.h0);
   Tensor exact = save || single || !in.rounded() ? in.empty({in.batch, in.steps, in.hidden}) : nothing(in.h0);
   Tensor output = in.rounded() ? at::empty({in.batch, in.steps, in.hidden}, in.h0.options().dtype(in.type)) : exact;
   Tensor h_n = in.empty({in.batch, in.hidden}), c_n = in.empty({in.batch, in.hidden});
@@ -262,7 +357,6 @@ Tensors recurrence_forward(int64_t gates, const OptionalTensors& inputs, const O
   } else {
     dispatch(in.h0, [&](auto zero) {
       using T = decltype(zero);
-      hoist<T>(in.x, in.weight_ih, in.bias_ih, saved, in.pairs());
       forward<T>(gates, in, rows, saved, {exact, output}, h_n, c_n, cells, save);
     });
   }

@@ -45,20 +45,29 @@ constexpr int kBytesAhead = 2048, kLine = 64;
 // With fewer rows the loads, not the sums, take the time.
 constexpr int kFewestToFetchFor = 6;
 
-// C (rows, panel) of one panel, of A or of its transpose. `from`: what is added to the product, rows from_stride apart
-// (0: a bias), or null. It comes last: rounding k sums at the size of a large C would lose digits of a small product.
-template <class E, bool transposed, int rows, class T = typename Element<E>::Sum>
+// Sums that must be under way at a time, or each waits for the one before it.
+constexpr int kChains = 8;
+// Panels that so few rows take at once, so that there are as many.
+constexpr int64_t panels_at_once(int64_t rows) {
+  return rows < 2 ? kChains / kVectors : rows < kChains / kVectors ? 2 : 1;
+}
+
+// C (rows, panels) of panels one after the other, of A or of its transpose. `from`: what is added to the product, rows
+// from_stride apart (0: a bias), or null. It comes last: rounding k sums at the size of a large C would lose digits of
+// a small product.
+template <class E, bool transposed, int rows, int64_t panels, class T = typename Element<E>::Sum>
 void tile(int64_t k, const E* a, int64_t lda, const E* packed, T* c, int64_t ldc, const T* from, int64_t from_stride) {
   using V = typename Vector<T>::type;
   using B = typename Vector<E>::type;
-  constexpr int lanes = Vector<T>::lanes;
-  V sum[rows][kVectors];
+  constexpr int lanes = Vector<T>::lanes, vectors = static_cast<int>(panels) * kVectors;
+  V sum[rows][vectors];
   for (int i = 0; i < rows; i++)
-    for (int j = 0; j < kVectors; j++) sum[i][j] = V{};
+    for (int j = 0; j < vectors; j++) sum[i][j] = V{};
   for (int64_t p = 0; p < k; p++) {
-    B b[kVectors];
-#pragma GCC unroll 2
-    for (int j = 0; j < kVectors; j++) b[j] = *reinterpret_cast<const B*>(packed + p * kPanel<T> + j * lanes);
+    B b[vectors];
+#pragma GCC unroll 8
+    for (int j = 0; j < vectors; j++)
+      b[j] = *reinterpret_cast<const B*>(packed + (j / kVectors * k + p) * kPanel<T> + j % kVectors * lanes);
     if constexpr (rows >= kFewestToFetchFor) {
 #pragma GCC unroll 2
       for (int at = 0; at < kVectors * S2S_VECTOR_BYTES; at += kLine)
@@ -67,12 +76,12 @@ void tile(int64_t k, const E* a, int64_t lda, const E* packed, T* c, int64_t ldc
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++) {
       E x = transposed ? a[p * lda + i] : a[i * lda + p];
-#pragma GCC unroll 2
-      for (int j = 0; j < kVectors; j++) sum[i][j] = add_product(sum[i][j], x, b[j]);
+#pragma GCC unroll 8
+      for (int j = 0; j < vectors; j++) sum[i][j] = add_product(sum[i][j], x, b[j]);
     }
   }
   for (int i = 0; i < rows; i++)
-    for (int j = 0; j < kVectors; j++) {
+    for (int j = 0; j < vectors; j++) {
       if (from) sum[i][j] += *reinterpret_cast<const V*>(from + i * from_stride + j * lanes);
       *reinterpret_cast<V*>(c + i * ldc + j * lanes) = sum[i][j];
     }
@@ -86,20 +95,30 @@ template <class E, bool transposed, class Rows>
 struct Tiles;
 template <class E, bool transposed, int... below>
 struct Tiles<E, transposed, std::integer_sequence<int, below...>> {
-  static constexpr Tile<E, typename Element<E>::Sum> of[] = {tile<E, transposed, below + 1>...};
+  static constexpr Tile<E, typename Element<E>::Sum> of[] = {tile<E, transposed, below + 1, 1>...};
+  static constexpr Tile<E, typename Element<E>::Sum> wide[] = {
+      tile<E, transposed, below + 1, panels_at_once(below + 1)>...};
 };
 
 template <class E, bool transposed, class T = typename Element<E>::Sum>
 void gemm(int64_t m, int64_t n, int64_t k, const E* a, int64_t lda, const E* packed, T* c, int64_t ldc, const T* bias,
           bool accumulate) {
   constexpr int64_t panel = kPanel<T>;
-  for (int64_t column = 0; column < n; column += panel, packed += panel * k) {
+  using Rows = Tiles<E, transposed, std::make_integer_sequence<int, S2S_TILE_ROWS>>;
+  int64_t column = 0;
+  if (m > 0 && m < kChains / kVectors)
+    for (int64_t together = panels_at_once(m) * panel; column + together <= n; column += together) {
+      const T* from = accumulate ? c + column : bias ? bias + column : nullptr;
+      Rows::wide[m - 1](k, a, lda, packed + column * k, c + column, ldc, from, accumulate ? ldc : 0);
+    }
+  packed += column * k;
+  for (; column < n; column += panel, packed += panel * k) {
     int64_t width = n - column < panel ? n - column : panel;
     for (int64_t row = 0; row < m;) {
       // As even as can be: 13 rows are 7 + 6, not 12 + 1.
       int64_t tiles = (m - row + S2S_TILE_ROWS - 1) / S2S_TILE_ROWS;
       int64_t rows = (m - row + tiles - 1) / tiles;
-      auto compute = Tiles<E, transposed, std::make_integer_sequence<int, S2S_TILE_ROWS>>::of[rows - 1];
+      auto compute = Rows::of[rows - 1];
       const E* a_tile = a + row * (transposed ? 1 : lda);
       T* c_tile = c + row * ldc + column;
       const T* from = accumulate ? c_tile : bias ? bias + column : nullptr;

@@ -20,6 +20,8 @@ bool with_openmp();
 
 // For tests: threads of our own alone, as in a child of fork, where libgomp's hang.
 void use_own_threads(bool always);
+// For tests: crowded until told otherwise.
+void pretend_crowded(bool always);
 
 // A piece of work that helpers may join. What they throw reaches the caller.
 class Job {
