@@ -40,17 +40,20 @@ def made(op, form, **kwargs):
     return with_empty_row(decoder_inputs(op, **form | kwargs))
 
 
+@pytest.mark.exhaustive(every=4)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(("op", "form"), FORMS)
 def test_parity(kernel, dtype, op, form):
     assert_parity_when_drawn(op, partial(decoder_inputs, op, **form), dtype, kernel)
 
 
+@pytest.mark.exhaustive(every=8)
 @pytest.mark.parametrize(("op", "form"), EVERY)
 def test_pairs(kernel, op, form):
     assert_parity_when_drawn(op, partial(decoder_inputs, op, **form), torch.float32, kernel)
 
 
+@pytest.mark.exhaustive(every=8)
 @pytest.mark.parametrize(("op", "form"), FORMS + EVERY)
 def test_numpy_loops(anywhere, op, form):
     inputs = made(op, {"lengths": torch.int64} | form)
@@ -69,7 +72,7 @@ SIZES = [
 ]
 
 
-@pytest.mark.exhaustive(every=3)
+@pytest.mark.exhaustive(every=8)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.parametrize(("op", "form"), WHOLE)
@@ -77,7 +80,7 @@ def test_sizes(kernel, dtype, op, form, sizes):
     assert_parity_when_drawn(op, partial(decoder_inputs, op, **form | sizes), dtype, kernel)
 
 
-@pytest.mark.exhaustive(every=3)
+@pytest.mark.exhaustive(every=5)
 @pytest.mark.parametrize(
     ("op", "form", "size"),
     [
@@ -94,7 +97,7 @@ def test_a_size_of_0(anywhere, op, form, size):
 
 
 # What is detached differs from what numbers say: test_detached_location compares it.
-@pytest.mark.exhaustive(every=3)
+@pytest.mark.exhaustive(every=8)
 @pytest.mark.parametrize(("op", "form"), [p for p in FORMS if not p.values[1].get("detach")])
 def test_gradcheck(kernel, op, form):
     sizes = {"B": 2, "T": 2, "S": 3, "I": 2, "H": 2, "A": 3, "D": 2} | ({"F": 2} if "F" in form else {})

@@ -74,6 +74,7 @@ LAYOUTS = {
 }
 
 
+@pytest.mark.exhaustive(every=4)
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
 @pytest.mark.parametrize(("op", "form", "name"), ARGUMENTS, ids=str)
 @pytest.mark.filterwarnings("ignore:(The PyTorch API of nested|Sparse CSR)")

@@ -52,6 +52,7 @@ def test_the_next_test_has_a_fresh_process(tmp_path):
     assert not [i for i in (0, 2, 4, 5) if f"FAILED test_it.py::test_it[{i}]" in said], said
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("i", [1, 3])
 def test_without_workers_it_ends_there_and_says_why(tmp_path, i):
     status, said = run(tmp_path, "-p", "no:xdist", "-k", f"{i} or {i + 1}")

@@ -22,6 +22,7 @@ INPUTS = [(op, form, name) for op, form in OPS for name, x in example(op, **form
 SINGLE_OUTPUTS = [(op, form, name) for op, form in OPS for name in OUTPUTS[op]]
 
 
+@pytest.mark.exhaustive(every=4)
 @pytest.mark.parametrize(("op", "form", "name"), INPUTS, ids=str)
 def test_one_input(kernel, op, form, name):
     assert_parity(op, example(op, **form), torch.float32, kernel, wrt=[name])
@@ -69,7 +70,7 @@ def test_one_tensor_in_two_places(anywhere):
     assert torch.allclose(both, parts[0] + parts[1], rtol=0, atol=1e-14)
 
 
-@pytest.mark.exhaustive(every=3)
+@pytest.mark.exhaustive(every=6)
 @pytest.mark.parametrize(("op", "form"), OPS, ids=str)
 @pytest.mark.parametrize("some", [False, True])
 def test_second_derivatives(kernel, op, form, some):

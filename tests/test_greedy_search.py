@@ -7,6 +7,7 @@ from search_tests import EOS, FORMS, check_parity, log_probability, run, search_
 import s2s_kernels as sk
 
 
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
 @pytest.mark.parametrize("batch", [1, 7])
 def test_parity(form, batch, search_anywhere):

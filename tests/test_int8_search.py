@@ -92,11 +92,13 @@ def check(monkeypatch, form, **options):
     assert_within_rule([(found, {n: error(eager[n], truth[n]) for n in truth}, truth)], torch.float32, "beam_search")
 
 
+@pytest.mark.exhaustive(every=2)
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
 def test_parity(form, here, monkeypatch):
     check(monkeypatch, form)
 
 
+@pytest.mark.exhaustive(every=4)
 @pytest.mark.parametrize("form", PART_FORMS.values(), ids=PART_FORMS.keys())
 def test_parity_of_parts(form, here, monkeypatch):
     check(monkeypatch, form)

@@ -41,6 +41,7 @@ def test_compiles(arch):
     assert compiled(arch)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("arch", "dtype"), [(80, "float32"), (90, "float32"), (90, "bfloat16")])
 def test_tiles_that_the_tuner_may_choose(arch, dtype):
     """Each of six kernels for one query and, of those that have other tiles then, for many."""
