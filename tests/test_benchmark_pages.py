@@ -44,7 +44,8 @@ def test_the_pages_are_what_the_results_say(page):
 
 # A time, a ratio, a score or a size, which is another one when it is measured again.
 FIGURE = re.compile(
-    r"[0-9][0-9.,]*(?: (?:to|and) [0-9.,]+)? ?(?:times\b|×|x (?=as|fast|slow)|ms\b|µs|tokens/s|BLEU|min(?:utes?)?\b)"
+    r"[0-9][0-9.,]*(?: (?:to|and) [0-9.,]+)? ?"
+    r"(?:(?:times|×|x) (?:as|the|faster|slower|longer|less)\b|(?:ms|µs|tokens/s|BLEU|min(?:utes?)?)\b)"
 )
 MADE = {  # pages that commands write as a whole, or whose tables they write
     "results.md": "python -m benchmarks.text_results",

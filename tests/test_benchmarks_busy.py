@@ -79,7 +79,7 @@ def test_a_run_goes_on_where_the_one_before_was_stopped(monkeypatch, tmp_path, c
         busy(tmp_path)
     assert first == plan()[:5] and stored(tmp_path)["not_run"] == [described(where) for where in plan()[5:]]
     said = capsys.readouterr().out
-    assert f"row 1 of {len(plan())}, " in said and f"minutes left: {described(plan()[4])}" in said
+    assert f"row 1 of {len(plan())}, " in said and f"min left: {described(plan()[4])}\n" in said
 
     before, second = stored(tmp_path)["rows"], measured(monkeypatch)
     busy(tmp_path)

@@ -115,9 +115,9 @@ def run(found, wanted, out, options):
         while left := missing(found, wanted):
             if options.max_seconds and time.monotonic() - begin > options.max_seconds:
                 break
-            minutes = seconds_left(left, found.rows, cores) / 60
+            minutes = max(1, round(seconds_left(left, found.rows, cores) / 60))
             number = len(wanted) - len(left) + 1
-            print(f"row {number} of {len(wanted)}, {minutes:.0f} minutes left: {described(left[0])}", flush=True)
+            print(f"row {number} of {len(wanted)}, about {minutes} min left: {described(left[0])}", flush=True)
             made = measure(*left[0], servers)
             found.data["rows"] = sorted([*found.rows, *made], key=lambda row: order[place(row)])
             found.data.update(seconds=before + time.monotonic() - begin)

@@ -2,7 +2,7 @@
 
 from matplotlib import pyplot as plt
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from ..busy.rows import disturbed, place
 from ..busy.table import shares
@@ -100,6 +100,10 @@ def beside(report, heading):
                 fair = [y[0] * (a + cores) / cores for a in x]
                 panel.plot(x, fair, "k:", label="fair share of s2s_kernels")
         panel.set_yscale("log")
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_minor_locator(NullLocator())
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.set_xticks(sorted({row["busy"] for row in rows}))
         panel.set_xlabel("busy processes", fontsize=8)
         panel.set_ylabel("ms", fontsize=8)
     handles = {l: h for panel in axes.values() for h, l in zip(*panel.get_legend_handles_labels(), strict=True)}
