@@ -23,13 +23,17 @@ def arguments(argv):
     parser.add_argument("--max-seconds", type=float, default=0, help="stop after this time; 0 for no limit")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, help="folder to write to (default: benchmarks/results/<machine>)")
+    parser.add_argument("--fresh", action="store_true", help="measure rows again that the suite busy has already")
     parser.add_argument("--list", action="store_true", help="only list what would run")
     parser.add_argument(
         "--publish",
         action="store_true",
         help="write README.md and docs/benchmarks.md too, as python -m benchmarks.readme",
     )
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.fresh and options.suite != "busy":
+        parser.error(f"--fresh is of the suite busy, which goes on where it was; {options.suite} always begins anew")
+    return options
 
 
 def progress(runs):
@@ -55,9 +59,10 @@ def main(argv=None):
     options = arguments(argv)
     prepare(options)
     if options.suite == "busy":
-        from . import busy
+        from .busy import run
 
-        return busy.main(options)
+        run.main(options)
+        return readme.main([]) if options.publish and not options.list else None
     runs = [run for run in suites.runs(options.suite, options.threads) if options.filter in run.key]
     if not runs:
         sys.exit(f"No run of suite {options.suite} has {options.filter!r} in its name; --list shows all.")

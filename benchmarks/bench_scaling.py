@@ -11,6 +11,7 @@ SIZES = {
     "T": (5, 12, 25, 50, 100),
     "H": (64, 128, 256, 512, 1024),
 }
+BOTH_DTYPES = ("B=", "T=")  # on a CPU: rows and steps in bfloat16 too
 
 
 def case(axis, size):

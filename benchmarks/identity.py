@@ -20,12 +20,13 @@ def commit():
     return found.stdout.strip() or None
 
 
-def sources(root=ROOT):
+def sources(root=ROOT, places=FOLDERS):
     """A digest of all that is built, tested and measured: what a commit names, changes since included, and where a
-    copy has no commit."""
+    copy has no commit. ``places``: the folders and files that count."""
     paths = [*root.glob("*.py"), *root.glob("*.toml")]
-    for folder in FOLDERS:
-        paths += [path for path in (root / folder).rglob("*") if path.suffix in KINDS]
+    for name in places:
+        place = root / name
+        paths += [path for path in ([place] if place.is_file() else place.rglob("*")) if path.suffix in KINDS]
     made = hashlib.sha256()
     for path in sorted(paths):
         made.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")

@@ -4,8 +4,8 @@ The eager functions hoist the input's part of the gates out of the loop, use one
 of indexing (whose backward fills a tensor of zeros a step), and keep what autograd wants to keep.
 
 Left out, because no faithful counterpart of the same function is at hand: onnxruntime's AttnLSTM (no training, and
-weights in a layout of its own), flashrnn (its cells have other gates and its kernels fixed widths), and torchrl (its
-Python GRU is the eager loop below). JoeyNMT is in ``joey.py``.
+weights in a layout of its own), and flashrnn (its cells have other gates and its kernels fixed widths). JoeyNMT is in
+``joey.py``, TorchRL in ``torchrl_scan.py``.
 """
 
 from dataclasses import replace
@@ -19,6 +19,7 @@ import s2s_kernels as sk
 from s2s_kernels import cudnn
 from s2s_kernels.info.plan import GATES as PLANNED  # the ops that may run as one launch
 
+from . import torchrl_scan
 from .cases import Implementation, Prepared, functional
 from .parity import helpers
 
@@ -324,4 +325,7 @@ def recurrences(op, lengths=False):
         eager_layer = both_directions(gru if op == "gru" else lstm, states)
         implementations += eager(functional(eager_layer)) + compiled(eager_layer, LOOP)
         implementations += (Implementation("torch scan, torch.compile", compiled_scans(op, states), suites=LOOP),)
+        its = torchrl_scan.prepare(op, DIRECTIONS, WEIGHTS)
+        its = Implementation(torchrl_scan.NAME, its, devices=("cpu",), suites=frozenset({"cpu", "full"}))
+        implementations += torchrl_scan.available(its)
     return functional(both_directions(getattr(sk.reference, op), states)), implementations

@@ -1,8 +1,9 @@
-"""``python -m benchmarks.readme``: writes the tables of README.md and docs/benchmarks.md, and draws their pictures.
+"""``python -m benchmarks.readme``: writes the tables of README.md and of pages of docs/, and draws their pictures.
 
 All of it from the committed results. A part stands between ``<!-- benchmarks:NAME -->`` and ``<!-- /benchmarks -->``;
-NAME is a kind and a suite: a table (``short-cpu``, ``speed-gpu``, ``memory-cpu``, ``end-to-end-cpu``), ``pictures`` and
-``pictures-all``, or a phrase of RANGES. README.md shows the machine that was measured last, docs/benchmarks.md each.
+NAME is a kind and a suite: a table (``short-cpu``, ``speed-gpu``, ``memory-cpu``, ``end-to-end-cpu``, ``beside-busy``,
+``scores-bits``), ``pictures`` and ``pictures-all``, or a phrase of PHRASES. README.md shows the machine that was
+measured last, the pages of docs/ each.
 """
 
 import argparse
@@ -11,27 +12,25 @@ import re
 import sys
 from pathlib import Path
 
+from . import phrases
 from .report import ROOT, Report
-from .selection import OURS, cases, disturbed
+from .suites import SUITES
 from .tables import TABLES, markdown, table
 
 __all__ = ["markdown"]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "decoding.md")
 MARKED = re.compile(r"(<!-- benchmarks:([a-z0-9-]+) -->)(\n?).*?(<!-- /benchmarks -->)", re.DOTALL)
 NONE = "Not yet measured."
-RANGES = {  # a peer's time over ours, of some ops, in a dtype or in all
-    "decoder": (("attention_gru", "attention_lstm"), "eager", None),
-    "gru": (("gru",), "nn.GRU", None),
-    "lstm-float32": (("lstm",), "nn.LSTM", "float32"),
-    "lstm-bfloat16": (("lstm",), "nn.LSTM", "bfloat16"),
-    "loss-bfloat16": (("linear_cross_entropy",), "eager", "bfloat16"),
-}
+PHRASES = {"decoder": phrases.decoder, "slower": phrases.slower, "claims": phrases.beside}
 SHORT = "README.md"  # shows one machine
 ALT = {
     "telling": "How many times as long others take, of the cases that matter",
     "ratio": "How many times as long others take, all cases",
     "growth": "Time and speed-up of the attention decoder for every batch size, length and width",
+    "share": "Time beside busy processes and in one process with other runtimes, over a fair share of the machine",
+    "beside": "Time beside busy processes",
 }
+DETAILED = {"ratio", "beside"}  # not in README.md
 
 
 def reports(results, suite):
@@ -50,42 +49,22 @@ def part(name, page, results):
         parts = [table(kind, report) for report in found.values()]
     elif kind in ("pictures", "pictures-all"):
         parts = [pictures(path, page, kind == "pictures-all") for path in found]
-    elif kind in RANGES:
-        parts = [phrase(report, kind) for report in found.values()]
+    elif kind in PHRASES:
+        parts = [PHRASES[kind](report) for report in found.values()]
     else:
         raise KeyError(name)
     return "\n\n".join(filter(None, parts)) or NONE
 
 
 def pictures(path, page, everything):
-    """Links to those that lie beside the results; two, or all."""
+    """Links to those that lie beside the results; the telling ones, or all."""
     found = sorted(path.parent.glob(f"{path.stem}-*.png"), key=lambda p: list(ALT).index(kind_of(path, p)))
-    wanted = found if everything else [p for p in found if kind_of(path, p) != "ratio"]
+    wanted = found if everything else [p for p in found if kind_of(path, p) not in DETAILED]
     return "\n\n".join(f"![{ALT[kind_of(path, p)]}]({os.path.relpath(p, page.parent)})" for p in wanted)
 
 
 def kind_of(path, picture):
     return picture.stem.removeprefix(f"{path.stem}-").split("-")[0]
-
-
-def phrase(report, kind):
-    """The least and the most of a range, of what was not disturbed; "0.97 to 1.20"."""
-    ops, peer, dtype = RANGES[kind]
-    found = [
-        case[peer]["ratio"]["median"]
-        for key, case in cases(report.rows).items()
-        if key[0] in ops and dtype in (None, key[2]) and "lengths" not in key[1]
-        if peer in case and not disturbed(case[OURS], case[peer])
-    ]
-    if not found:
-        return ""
-    digits = 1 if kind == "decoder" else 2
-    span = " to ".join(dict.fromkeys(f"{x:.{digits}f}" for x in (min(found), max(found))))
-    if kind != "decoder":
-        return span
-    described, threads = report.data["machine"], report.data["threads"]
-    where = described["gpu"] or f"{threads} thread{'s' * (threads > 1)} ({described['cpu']})"
-    return f"on {where} {span} times as fast"
 
 
 def fill(text, page, results):
@@ -99,8 +78,9 @@ def fill(text, page, results):
 def redraw(results):
     from . import plots
 
-    for path in sorted(results.glob("*/*pu.json")):
-        plots.draw(Report.load(path), path.parent)
+    for path in sorted(results.glob("*/*.json")):
+        if path.stem in SUITES:
+            plots.draw(Report.load(path), path.parent)
 
 
 def main(argv=None):
@@ -115,7 +95,7 @@ def main(argv=None):
         try:
             after = fill(before, page, options.results)
         except KeyError as error:
-            sys.exit(f"{page.name} asks for {error}, expected pictures, {', '.join([*TABLES, *RANGES])} with a suite.")
+            sys.exit(f"{page.name} asks for {error}, expected pictures, {', '.join([*TABLES, *PHRASES])} with a suite.")
         if options.check and after != before:
             sys.exit(f"{page.name} is not up to date: run python -m benchmarks.readme")
         if not options.check:

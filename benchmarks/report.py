@@ -40,7 +40,10 @@ def machine():
 
 
 class OtherPrograms:
-    """The share of the CPU that others use between its making and ``share()``; None where the system tells not."""
+    """The share of the CPU that others use between its making and ``share()``; None where the system tells not.
+
+    Not others are this process and those that it has waited for.
+    """
 
     def __init__(self):
         self.begin = self._read()
@@ -54,11 +57,13 @@ class OtherPrograms:
         idle = fields[3] + fields[4]  # idle and waiting for a disk
         return sum(fields), sum(fields) - idle, own * os.sysconf("SC_CLK_TCK")
 
-    def share(self):
+    def share(self, running=0.0):
+        """``running``: processor seconds since then of processes of ours that have not ended."""
         end = self._read()
         if self.begin is None or end is None:
             return None
         total, busy, own = (b - a for a, b in zip(self.begin, end, strict=True))
+        own += running * os.sysconf("SC_CLK_TCK")
         return max(0.0, busy - own) / max(total, 1)
 
 

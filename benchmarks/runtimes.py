@@ -96,6 +96,20 @@ def jax_attention_gru(inputs, cotangents):
     return lambda: jax.block_until_ready(run(inputs))
 
 
+def torchrl(op, layer, x):
+    """In TorchRL's recurrent mode, on its scan backend."""
+    from . import torchrl_scan
+
+    made = torchrl_scan.module(op, x.shape[2], layer.hidden_size)
+    getattr(made, op).load_state_dict(layer.state_dict())
+
+    def step():
+        with torch.no_grad():
+            return torchrl_scan.layer(made, op, x)[0]
+
+    return step
+
+
 def onnx_model(op, layer, x):
     """The layer as one node of ONNX, whose gates have another order; sequence first."""
     from onnx import TensorProto, helper, numpy_helper
@@ -147,6 +161,7 @@ RUNTIMES = {
     "jax.lax.scan": jax,
     "onnxruntime": onnxruntime,
     "openvino": openvino,
+    "torchrl": torchrl,
 }
 
 

@@ -9,6 +9,7 @@ PEERS = (
     "torch.compile",
     "nn.GRU",
     "nn.LSTM",
+    "TorchRL scan",
     "JoeyNMT",
 )  # of ours in another form no page speaks
 # Quartiles of a time or a ratio further apart than this share of its median are those of a machine with other work,

@@ -61,9 +61,9 @@ def cpu_runs(suite, threads):
     for dtype in dtypes:
         for module in MODULES:
             scaling = module is bench_scaling
-            if scaling and dtype != torch.float32:
-                continue
             for case in module.CASES:
+                if scaling and dtype != torch.float32 and not case.name.startswith(bench_scaling.BOTH_DTYPES):
+                    continue
                 if tag in case.suites:
                     counts = sorted({1, threads}, reverse=True) if scaling and tag == "cpu" else [threads]
                     found += [Run(case, "cpu", dtype, n, suite) for n in counts]

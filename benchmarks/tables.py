@@ -1,5 +1,7 @@
-"""The tables of README.md and docs/benchmarks.md, from a report."""
+"""The tables of README.md and the pages of docs/, from a report."""
 
+from .busy import table as busy
+from .busy.rows import OTHERS
 from .report import megabytes, milliseconds, number
 from .selection import OURS, SPREAD, cases, disturbed, peers, telling
 
@@ -18,7 +20,8 @@ def heading(report):
         for r in data["rates"]
         if r["threads"] == data["threads"]
     )
-    return f"{name}; torch {described['torch']}; {rates}; commit {data['commit']}, {data['date']}."
+    torch = f"torch {described['torch']}"
+    return f"{'; '.join(filter(None, [name, torch, rates]))}; commit {data['commit']}, {data['date']}."
 
 
 def what(key):
@@ -95,7 +98,39 @@ def end_to_end(report):
     return head, lines, FOOTNOTE if marked else ""
 
 
-TABLES = {"short": short, "speed": speed, "memory": memory, "end-to-end": end_to_end}
+def beside(report):
+    """The suite busy: a line for each row and load."""
+    head, lines = [*busy.HEAD], busy.lines(report.rows, report.data["machine"]["cores"])
+    kept = [i for i, name in enumerate(head) if i in (0, len(head) - 1) or any(line[i] for line in lines)]
+    said = any(line[-1] for line in lines)
+    footnote = (
+        f"unsteady: the rounds differ by more than twice; others: they used more than {OTHERS:.0%} of the machine."
+    )
+    kept = kept if said else kept[:-1]
+    lines = [[line[i] for i in kept] for line in lines]
+    return [head[i] for i in kept], lines, footnote if said else ""
+
+
+def scores(report):
+    """Of weights in 32, 16 and 8 bits: BLEU, its distance from float32, and sizes."""
+    head = ["data", "search", "weights", "BLEU", "− float32", "on disk, MB", "in memory, MB", "read in a step, MB"]
+    wide = {(row["data"], row["search"]): row["bleu"] for row in report.rows if row["dtype"] == "float32"}
+    lines = []
+    for row in report.rows:
+        away = "" if row["dtype"] == "float32" else f"{row['bleu'] - wide[row['data'], row['search']]:+.2f}"
+        sizes = (number(row[name] / 1e6) for name in ("disk", "held", "read"))
+        lines.append([row["data"], row["search"], row["dtype"], f"{row['bleu']:.2f}", away, *sizes])
+    return head, lines, "sacrebleu: " + ", ".join(sorted({row["bleu_signature"] for row in report.rows})) + "."
+
+
+TABLES = {
+    "short": short,
+    "speed": speed,
+    "memory": memory,
+    "end-to-end": end_to_end,
+    "beside": beside,
+    "scores": scores,
+}
 
 
 def markdown(head, lines):

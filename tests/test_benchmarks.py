@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import busy, cases, engine, goals, measure, peers, suites
+from benchmarks import cases, engine, goals, measure, peers, suites
 
 
 def test_what_was_measured_is_kept(monkeypatch, tmp_path):
@@ -47,30 +47,6 @@ def test_the_choice_of_a_backend_is_not_timed(monkeypatch):
     assert measure.seconds(step, "cpu", calls=3) < 0.4
     assert taken == [("triton", "1", "2")] * 3 and not chosen
     assert os.environ["S2S_TRIED"] == "before" and "S2S_MORE" not in os.environ
-
-
-def test_the_load_is_ended():
-    with pytest.raises(KeyError), busy.load(2) as running:
-        assert [process.poll() for process in running] == [None, None]
-        raise KeyError
-    assert all(process.returncode is not None for process in running)
-
-
-def test_lines_of_the_suite_busy():
-    """What is more than a fair share explains; a peer that is missing is blank, an unsteady one marks the line."""
-
-    def row(implementation, busy, seconds, **more):
-        spread = {"median": seconds, "q1": seconds, "q3": seconds}
-        return {"op": "gru", "busy": busy, "one_process": False, "implementation": implementation} | (
-            {"seconds": spread, "unsteady": False} | more
-        )
-
-    missing = {"op": "gru", "busy": 2, "one_process": False, "implementation": "openvino", "problem": "not installed"}
-    rows = [row("s2s_kernels", 0, 1.0), row("s2s_kernels", 2, 2.0), row("torch.nn", 2, 5.0, unsteady=True), missing]
-    cores = busy.report.os.cpu_count()
-    idle, beside = busy.lines(rows)
-    assert idle[:4] == ["gru", "0 busy", "1000 ± 0", "1.00"]
-    assert beside[3] == f"{2 * cores / (2 + cores):.2f}" and beside[4] == "2.5" and beside[-1] == "unsteady"
 
 
 def test_a_run_s_rows_are_on_disk_when_it_ends(monkeypatch, tmp_path):

@@ -20,3 +20,4 @@ def test_torchrl():
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "relative difference" in done.stdout and "is named" in done.stdout
+    assert "the peer of the benchmarks" in done.stdout

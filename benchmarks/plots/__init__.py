@@ -1,4 +1,5 @@
-"""The pictures: how many times as fast, of the cases that matter and of all; growth with sizes and threads."""
+"""The pictures: how many times as fast, of the cases that matter and of all; growth with sizes and threads; beside
+busy processes."""
 
 import matplotlib
 
@@ -7,7 +8,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 from .. import selection
-from .beside import busy
+from .beside import beside, share
 from .growth import growth
 from .ratio import ratios
 
@@ -23,7 +24,8 @@ def draw(report, folder):
             plt.close(figure)
 
     if suite == "busy":
-        save("beside", busy(report, f"{title(report)}, float32"))
+        save("share", share(report, f"{title(report)}, float32"))
+        save("beside", beside(report, f"{title(report)}, float32"))
         return paths
     save("telling", ratios(selection.telling(report.rows), title(report)))
     found = selection.cases(report.rows)

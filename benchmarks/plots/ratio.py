@@ -14,6 +14,7 @@ COLOURS = {  # told apart by most eyes
     "torch.compile": "#009e73",
     "nn.GRU": "#0072b2",
     "nn.LSTM": "#0072b2",
+    "TorchRL scan": "#56b4e9",
     "JoeyNMT": "#cc79a7",
 }
 LEGEND = {

@@ -107,6 +107,20 @@ def check_what_stays():
     print("what cannot be converted stays, and is named")
 
 
+def check_peer():
+    """What the benchmarks measure beside ours is the same layer, in both directions, and is measured."""
+    from benchmarks import bench_gru, bench_lstm, cases, parity, runtimes, torchrl_scan
+
+    for bench in (bench_gru, bench_lstm):
+        run = cases.Run(bench.case("tiny", set(), B=3, S=5, E=4, H=6), "cpu", torch.float32, 1, "cpu")
+        (its,) = [i for i in run.implementations() if i.name == torchrl_scan.NAME]
+        assert parity.check(run, [its]).problems == {torchrl_scan.NAME: None}
+        op, x = run.case.op, torch.randn(3, 5, 6)
+        expected = runtimes.eager(op, runtimes.layer_of(op, 6), x)()
+        torch.testing.assert_close(runtimes.torchrl(op, runtimes.layer_of(op, 6), x)(), expected)
+    print("the peer of the benchmarks computes the same")
+
+
 def training_step(model, data, cotangent):
     with set_recurrent_mode(True):
         model(data.clone())["y"].backward(cotangent)
@@ -137,5 +151,6 @@ if __name__ == "__main__":
     check_equal()
     check_copies()
     check_what_stays()
+    check_peer()
     if sys.argv[1:]:
         times(int(sys.argv[1]))

@@ -64,7 +64,9 @@ class SearchOptions:
     def __str__(self) -> str:
         """Its kind and what is not as usual, such as "greedy" or "beam 5, length penalty 1"."""
         set_ = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
-        parts = [f"{k.replace('_', ' ')} {v:g}" if v is not True else k.replace("_", " ") for k, v in set_.items()]
+        shown = {k: v if isinstance(v, str) else f"{v:g}" for k, v in set_.items() if v is not True}
+        parts = [f"{k} {shown[k]}" if k in shown else k for k in set_]
+        parts = [part.replace("_", " ") for part in parts]
         return ", ".join(parts if self.sample or self.beam > 1 else ["greedy", *parts])
 
     def generator(self) -> "torch.Generator":
