@@ -1,0 +1,78 @@
+// Both directions of gru and lstm on the CPU: a thread each, where two threads would share the few rows of a batch and
+// wait for each other twice a step.
+#include "../bidirectional.h"
+
+#include <ATen/ThreadLocalState.h>
+
+#include "parallel.h"
+#include "recurrence.h"
+
+namespace s2s::cpu {
+
+namespace {
+
+// f(0) and f(1). work: of one, in floating-point operations.
+template <class F>
+std::array<Tensors, 2> each_direction(int64_t batch, double work, const F& f) {
+  if (batch >= 2 * kRowsOfAGroup || threads_for(work) != 2) return {f(0), f(1)};
+  std::array<Tensors, 2> made;
+  at::ThreadLocalState caller;
+  run_parts(2, work, [&](int64_t direction) {
+    at::ThreadLocalStateGuard guard(caller);
+    made[direction] = f(direction);
+  });
+  return made;
+}
+
+// Of a sequence's products in the loop.
+std::pair<int64_t, double> batch_and_work(const OptionalTensors& inputs, const BothDirections& both) {
+  OptionalTensor x = inputs.get(0), weight = inputs.get(both.states + 2);
+  if (!given(x) || x->dim() != 3 || !given(weight)) return {0, 0};  // said by who reads them
+  return {x->size(0), 2.0 * x->size(0) * x->size(1) * weight->numel()};
+}
+
+Tensors forward(int64_t gates, const OptionalTensors& inputs, const OptionalTensor& lengths, bool save) {
+  BothDirections both(gates);
+  auto split = both.inputs(inputs);
+  auto [batch, work] = batch_and_work(inputs, both);
+  return both.forward(each_direction(
+      batch, work, [&](int64_t d) { return recurrence_forward(gates, split[d], lengths, d == 1, save); }));
+}
+
+Tensors backward(int64_t gates, const OptionalTensors& grads, const OptionalTensors& inputs,
+                 const OptionalTensor& lengths, at::TensorList outputs, const c10::List<bool>& needs) {
+  BothDirections both(gates);
+  auto split = both.backward(grads, inputs, outputs, needs);
+  auto [batch, work] = batch_and_work(inputs, both);
+  auto one = [&](int64_t d) {
+    return recurrence_backward(gates, split[d].grads, split[d].inputs, lengths, d == 1, split[d].outputs,
+                               split[d].needs);
+  };
+  return both.gradients(each_direction(batch, work, one), needs.get(0));
+}
+
+}  // namespace
+
+Tensors gru_bidirectional_forward(const OptionalTensors& inputs, const OptionalTensor& lengths, const OptionalTensor&,
+                                  bool, bool save) {
+  return forward(kGru, inputs, lengths, save);
+}
+
+Tensors gru_bidirectional_backward(const OptionalTensors& grads, const OptionalTensors& inputs,
+                                   const OptionalTensor& lengths, const OptionalTensor&, bool, at::TensorList outputs,
+                                   const c10::List<bool>& needs) {
+  return backward(kGru, grads, inputs, lengths, outputs, needs);
+}
+
+Tensors lstm_bidirectional_forward(const OptionalTensors& inputs, const OptionalTensor& lengths, const OptionalTensor&,
+                                   bool, bool save) {
+  return forward(kLstm, inputs, lengths, save);
+}
+
+Tensors lstm_bidirectional_backward(const OptionalTensors& grads, const OptionalTensors& inputs,
+                                    const OptionalTensor& lengths, const OptionalTensor&, bool, at::TensorList outputs,
+                                    const c10::List<bool>& needs) {
+  return backward(kLstm, grads, inputs, lengths, outputs, needs);
+}
+
+}  // namespace s2s::cpu
