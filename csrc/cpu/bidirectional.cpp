@@ -11,44 +11,43 @@ namespace s2s::cpu {
 
 namespace {
 
-// f(0) and f(1). work: of one, in floating-point operations.
+// Elements of a weight that stays in a core's second-level cache. Of a larger one two threads have a half each there,
+// and one thread would read it from further away at every step.
+constexpr int64_t kNearWeight = 1 << 18;
+
+// f(0) and f(1).
 template <class F>
-std::array<Tensors, 2> each_direction(int64_t batch, double work, const F& f) {
-  if (batch >= 2 * kRowsOfAGroup || threads_for(work) != 2) return {f(0), f(1)};
+std::array<Tensors, 2> each_direction(const OptionalTensors& inputs, const BothDirections& both, const F& f) {
+  OptionalTensor x = inputs.get(0), weight = inputs.get(both.states + 2);  // weight_hh
+  bool apart = given(x) && x->dim() == 3 && x->size(0) < 2 * kRowsOfAGroup && given(weight) &&
+               weight->numel() <= kNearWeight &&
+               threads_for(2.0 * x->size(0) * x->size(1) * static_cast<double>(weight->numel())) == 2;
+  if (!apart) return {f(0), f(1)};
   std::array<Tensors, 2> made;
   at::ThreadLocalState caller;
-  run_parts(2, work, [&](int64_t direction) {
+  run_parts(2, 0, [&](int64_t direction) {
     at::ThreadLocalStateGuard guard(caller);
     made[direction] = f(direction);
   });
   return made;
 }
 
-// Of a sequence's products in the loop.
-std::pair<int64_t, double> batch_and_work(const OptionalTensors& inputs, const BothDirections& both) {
-  OptionalTensor x = inputs.get(0), weight = inputs.get(both.states + 2);
-  if (!given(x) || x->dim() != 3 || !given(weight)) return {0, 0};  // said by who reads them
-  return {x->size(0), 2.0 * x->size(0) * x->size(1) * weight->numel()};
-}
-
 Tensors forward(int64_t gates, const OptionalTensors& inputs, const OptionalTensor& lengths, bool save) {
   BothDirections both(gates);
   auto split = both.inputs(inputs);
-  auto [batch, work] = batch_and_work(inputs, both);
   return both.forward(each_direction(
-      batch, work, [&](int64_t d) { return recurrence_forward(gates, split[d], lengths, d == 1, save); }));
+      inputs, both, [&](int64_t d) { return recurrence_forward(gates, split[d], lengths, d == 1, save); }));
 }
 
 Tensors backward(int64_t gates, const OptionalTensors& grads, const OptionalTensors& inputs,
                  const OptionalTensor& lengths, at::TensorList outputs, const c10::List<bool>& needs) {
   BothDirections both(gates);
   auto split = both.backward(grads, inputs, outputs, needs);
-  auto [batch, work] = batch_and_work(inputs, both);
   auto one = [&](int64_t d) {
     return recurrence_backward(gates, split[d].grads, split[d].inputs, lengths, d == 1, split[d].outputs,
                                split[d].needs);
   };
-  return both.gradients(each_direction(batch, work, one), needs.get(0));
+  return both.gradients(each_direction(inputs, both, one), needs.get(0));
 }
 
 }  // namespace
