@@ -30,9 +30,9 @@ struct Unrecorded {
 };
 
 // Where there is nothing to save, nothing would be differentiated forward either: refused, not silently zero.
-void refuse_forward_mode(const char* name, const OptionalTensor& x) {
+void refuse_forward_mode(const char* name, const OptionalTensor& x, const char* public_name) {
   TORCH_CHECK_NOT_IMPLEMENTED(!x.has_value() || !x->defined() || !x->_fw_grad(0).defined(), "torch.ops.s2s_kernels.",
-                              name, " has no forward-mode derivative; s2s_kernels.", name, " has");
+                              name, " has no forward-mode derivative; s2s_kernels.", public_name, " has");
 }
 
 struct AdditiveAttention : Function<AdditiveAttention> {
@@ -120,7 +120,10 @@ Two lstm_step_autograd(const Tensor& gates_x, const Tensor& gates_h, const Tenso
   return {out[0], out[1]};
 }
 
-// gru, lstm, attention_gru and attention_lstm: their halves have one signature.
+// What has the forward-mode derivative of each.
+constexpr const char* kPublicNames[] = {"gru", "lstm", "attention_gru", "attention_lstm", "nn.GRU", "nn.LSTM"};
+
+// gru, lstm, attention_gru, attention_lstm and the bidirectional ops: their halves have one signature.
 template <int which>
 struct Recurrence : Function<Recurrence<which>> {
   // `present` are the inputs that were given: the ones that autograd sees.
@@ -133,7 +136,7 @@ struct Recurrence : Function<Recurrence<which>> {
     for (const OptionalTensor& x : inputs) saved.push_back(undefined_if_none(x));
     saved.push_back(undefined_if_none(lengths));
     saved.push_back(undefined_if_none(mask));
-    saved.insert(saved.end(), outputs.begin(), outputs.end());
+    saved.insert(saved.end(), outputs.begin() + kept_outputs(which), outputs.end());
     ctx->save_for_backward(saved);
     ctx->saved_data["inputs"] = static_cast<int64_t>(inputs.size());
     ctx->saved_data["reverse"] = reverse;
@@ -178,7 +181,7 @@ Tensors recurrence_autograd(const OptionalTensors& inputs, const OptionalTensor&
                             bool reverse, bool save) {
   static auto op = find_op<RecurrenceForward>(std::string(kRecurrences[which]) + "_forward");
   if (!save) {
-    for (const OptionalTensor& x : inputs) refuse_forward_mode(kRecurrences[which], x);
+    for (const OptionalTensor& x : inputs) refuse_forward_mode(kRecurrences[which], x, kPublicNames[which]);
     at::AutoDispatchBelowADInplaceOrView below;
     return op.call(inputs, lengths, mask, reverse, save);
   }
@@ -224,7 +227,7 @@ Four linear_cross_entropy_autograd(const Tensor& features, const Tensor& weight,
   static auto op = find_op<decltype(cpu::linear_cross_entropy_forward)>("linear_cross_entropy_forward");
   if (!needs[0] && !needs[1] && !needs[2]) {
     for (const OptionalTensor& x : {OptionalTensor(features), OptionalTensor(weight), bias})
-      refuse_forward_mode("linear_cross_entropy", x);
+      refuse_forward_mode("linear_cross_entropy", x, "linear_cross_entropy");
     at::AutoDispatchBelowADInplaceOrView below;
     return op.call(features, weight, bias, targets, label_smoothing, needs);
   }
@@ -243,6 +246,8 @@ TORCH_LIBRARY_IMPL(s2s_kernels, Autograd, m) {
   m.impl("lstm_forward", TORCH_FN(recurrence_autograd<1>));
   m.impl("attention_gru_forward", TORCH_FN(recurrence_autograd<2>));
   m.impl("attention_lstm_forward", TORCH_FN(recurrence_autograd<3>));
+  m.impl("gru_bidirectional_forward", TORCH_FN(recurrence_autograd<4>));
+  m.impl("lstm_bidirectional_forward", TORCH_FN(recurrence_autograd<5>));
 }
 
 }  // namespace s2s

@@ -16,7 +16,8 @@ pybind11::dict said_of(const Plan& made, const What& what, const s2s::plan::Gpu&
   pybind11::dict said;
   said["refusal"] = made.refusal, said["multiprocessors"] = gpu.multiprocessors;
   said["measured_faster"] = s2s::plan::measured_faster(what, gpu);
-  said["groups"] = made.groups, said["slices"] = made.slices, said["tiles"] = made.tiles;
+  said["directions"] = made.directions, said["groups"] = made.groups, said["slices"] = made.slices,
+  said["tiles"] = made.tiles;
   for (const auto& [name, launch] : {std::pair("forward", made.forward), std::pair("backward", made.backward)}) {
     pybind11::dict of;
     of["shared_bytes"] = launch.shared_bytes, of["exchange_bytes"] = launch.exchange_bytes;
@@ -26,19 +27,20 @@ pybind11::dict said_of(const Plan& made, const What& what, const s2s::plan::Gpu&
   return said;
 }
 
-s2s::plan::Sequence sequence(int64_t gates, int64_t batch, int64_t steps, int64_t hidden, const std::string& dtype) {
+s2s::plan::Sequence sequence(int64_t gates, int64_t batch, int64_t steps, int64_t hidden, const std::string& dtype,
+                             int64_t directions = 1) {
   using s2s::cuda::Type;
   Type type = dtype == "float32"    ? Type::kFloat
               : dtype == "float64"  ? Type::kDouble
               : dtype == "bfloat16" ? Type::kBFloat16
                                     : Type::kHalf;
-  return {gates, batch, steps, hidden, type};
+  return {gates, batch, steps, hidden, type, false, directions};
 }
 
 pybind11::dict plan(int64_t gates, int64_t batch, int64_t steps, int64_t hidden, const std::string& dtype,
-                    const std::string& arch) {
+                    const std::string& arch, int64_t directions) {
   auto gpu = s2s::plan::gpu(arch);
-  auto of = sequence(gates, batch, steps, hidden, dtype);
+  auto of = sequence(gates, batch, steps, hidden, dtype, directions);
   return said_of(s2s::plan::make(of, gpu), of, gpu);
 }
 
@@ -67,7 +69,8 @@ PYBIND11_MODULE(_C, m) {
   m.def("use_own_threads", &s2s::cpu::threads::use_own_threads, arg("always"), "For tests: never libgomp's threads.");
   m.def("pretend_crowded", &s2s::cpu::threads::pretend_crowded, arg("always"), "For tests: as beside other processes.");
   m.def("pretend_cores", &s2s::cpu::threads::pretend_cores, arg("count"), "For tests: so many cores; 0 as there are.");
-  m.def("plan", &plan, arg("gates"), arg("batch"), arg("steps"), arg("hidden"), arg("dtype"), arg("arch"));
+  m.def("plan", &plan, arg("gates"), arg("batch"), arg("steps"), arg("hidden"), arg("dtype"), arg("arch"),
+        arg("directions"));
   m.def("plan_attention", &plan_attention, arg("gates"), arg("batch"), arg("steps"), arg("source"), arg("hidden"),
         arg("attention"), arg("dtype"), arg("arch"));
   m.def("int8_lanes", &s2s::cpu::int8_lanes, "Instruction sets of products in 8 bits that run here, the best first.");

@@ -28,8 +28,8 @@ Tensors recurrence(const OptionalTensors& inputs, const OptionalTensor& lengths,
   return op.call(inputs, lengths, mask, reverse, wants_grad(inputs));
 }
 
-void check_pair(at::TensorList state) {
-  TORCH_CHECK_VALUE(state.size() == 2, "state has ", state.size(), " tensors, expected a pair (h0, c0)");
+void check_pair(at::TensorList state, const char* name = "state") {
+  TORCH_CHECK_VALUE(state.size() == 2, name, " has ", state.size(), " tensors, expected a pair (h0, c0)");
 }
 
 // Puts resets behind the other inputs, if there are any.
@@ -92,6 +92,30 @@ Three lstm(const Tensor& x, at::TensorList state, const Tensor& weight_ih, const
   if (reset_states.has_value()) reset_h = (*reset_states)[0], reset_c = (*reset_states)[1];
   add_resets(inputs, resets, {reset_h, reset_c});
   auto out = recurrence<1>(inputs, lengths, {}, reverse);
+  return {out[0], out[1], out[2]};
+}
+
+Two gru_bidirectional(const Tensor& x, const Tensor& h0, const Tensor& weight_ih, const Tensor& weight_hh,
+                      const OptionalTensor& bias_ih, const OptionalTensor& bias_hh, const Tensor& h0_reverse,
+                      const Tensor& weight_ih_reverse, const Tensor& weight_hh_reverse,
+                      const OptionalTensor& bias_ih_reverse, const OptionalTensor& bias_hh_reverse,
+                      const OptionalTensor& lengths) {
+  OptionalTensors inputs({x, h0, weight_ih, weight_hh, bias_ih, bias_hh, h0_reverse, weight_ih_reverse,
+                          weight_hh_reverse, bias_ih_reverse, bias_hh_reverse});
+  auto out = recurrence<4>(inputs, lengths, {}, false);
+  return {out[0], out[1]};
+}
+
+Three lstm_bidirectional(const Tensor& x, at::TensorList state, const Tensor& weight_ih, const Tensor& weight_hh,
+                         const OptionalTensor& bias_ih, const OptionalTensor& bias_hh, at::TensorList state_reverse,
+                         const Tensor& weight_ih_reverse, const Tensor& weight_hh_reverse,
+                         const OptionalTensor& bias_ih_reverse, const OptionalTensor& bias_hh_reverse,
+                         const OptionalTensor& lengths) {
+  check_pair(state);
+  check_pair(state_reverse, "state_reverse");
+  OptionalTensors inputs({x, state[0], state[1], weight_ih, weight_hh, bias_ih, bias_hh, state_reverse[0],
+                          state_reverse[1], weight_ih_reverse, weight_hh_reverse, bias_ih_reverse, bias_hh_reverse});
+  auto out = recurrence<5>(inputs, lengths, {}, false);
   return {out[0], out[1], out[2]};
 }
 
@@ -176,6 +200,14 @@ TORCH_LIBRARY(s2s_kernels, m) {
   def("lstm(Tensor x, Tensor[] state, " + cell + options +
           "Tensor[]? reset_states=None) -> (Tensor output, Tensor h_n, Tensor c_n)",
       TORCH_FN(lstm));
+  const std::string both = "Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih, Tensor? bias_hh, ";
+  const std::string reverse =
+      "Tensor weight_ih_reverse, Tensor weight_hh_reverse, Tensor? bias_ih_reverse=None, "
+      "Tensor? bias_hh_reverse=None, *, Tensor? lengths=None) -> (Tensor output, Tensor h_n";
+  def("gru_bidirectional(Tensor x, Tensor h0, " + both + "Tensor h0_reverse, " + reverse + ")",
+      TORCH_FN(gru_bidirectional));
+  def("lstm_bidirectional(Tensor x, Tensor[] state, " + both + "Tensor[] state_reverse, " + reverse + ", Tensor c_n)",
+      TORCH_FN(lstm_bidirectional));
   def("attention_gru(Tensor x, Tensor h0, " + source + cell + scan + "Tensor h_n)", TORCH_FN(attention_gru));
   def("attention_lstm(Tensor x, Tensor[] state, " + source + cell + scan + "Tensor h_n, Tensor c_n)",
       TORCH_FN(attention_lstm));
@@ -210,6 +242,10 @@ TORCH_LIBRARY_IMPL(s2s_kernels, CPU, m) {
   m.impl("attention_gru_backward", TORCH_FN(in_own_threads<cpu::attention_gru_backward>::call));
   m.impl("attention_lstm_forward", TORCH_FN(in_own_threads<cpu::attention_lstm_forward>::call));
   m.impl("attention_lstm_backward", TORCH_FN(in_own_threads<cpu::attention_lstm_backward>::call));
+  m.impl("gru_bidirectional_forward", TORCH_FN(in_own_threads<cpu::gru_bidirectional_forward>::call));
+  m.impl("gru_bidirectional_backward", TORCH_FN(in_own_threads<cpu::gru_bidirectional_backward>::call));
+  m.impl("lstm_bidirectional_forward", TORCH_FN(in_own_threads<cpu::lstm_bidirectional_forward>::call));
+  m.impl("lstm_bidirectional_backward", TORCH_FN(in_own_threads<cpu::lstm_bidirectional_backward>::call));
   m.impl("attention_decoder_forward", TORCH_FN(in_own_threads<cpu::attention_decoder_forward>::call));
   m.impl("attention_decoder_backward", TORCH_FN(in_own_threads<cpu::attention_decoder_backward>::call));
 }

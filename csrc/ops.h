@@ -38,6 +38,17 @@ Two gru(const Tensor& x, const Tensor& h0, const Tensor& weight_ih, const Tensor
 Three lstm(const Tensor& x, at::TensorList state, const Tensor& weight_ih, const Tensor& weight_hh,
            const OptionalTensor& bias_ih, const OptionalTensor& bias_hh, const OptionalTensor& lengths, bool reverse,
            const OptionalTensor& resets, const std::optional<at::TensorList>& reset_states);
+// Both directions of a layer: two calls of the above, the second in reverse. Behind s2s_kernels.nn's modules.
+Two gru_bidirectional(const Tensor& x, const Tensor& h0, const Tensor& weight_ih, const Tensor& weight_hh,
+                      const OptionalTensor& bias_ih, const OptionalTensor& bias_hh, const Tensor& h0_reverse,
+                      const Tensor& weight_ih_reverse, const Tensor& weight_hh_reverse,
+                      const OptionalTensor& bias_ih_reverse, const OptionalTensor& bias_hh_reverse,
+                      const OptionalTensor& lengths);
+Three lstm_bidirectional(const Tensor& x, at::TensorList state, const Tensor& weight_ih, const Tensor& weight_hh,
+                         const OptionalTensor& bias_ih, const OptionalTensor& bias_hh, at::TensorList state_reverse,
+                         const Tensor& weight_ih_reverse, const Tensor& weight_hh_reverse,
+                         const OptionalTensor& bias_ih_reverse, const OptionalTensor& bias_hh_reverse,
+                         const OptionalTensor& lengths);
 Five attention_gru(const Tensor& x, const Tensor& h0, const Tensor& keys, const Tensor& values, const Tensor& v,
                    const Tensor& w_query, const OptionalTensor& b_query, const Tensor& weight_ih,
                    const Tensor& weight_hh, const OptionalTensor& bias_ih, const OptionalTensor& bias_hh,
@@ -51,10 +62,12 @@ Six attention_lstm(const Tensor& x, at::TensorList state, const Tensor& keys, co
 Tensor linear_cross_entropy(const Tensor& features, const Tensor& weight, const OptionalTensor& bias,
                             const Tensor& targets, double label_smoothing);
 
-// ---- the halves of gru, lstm, attention_gru and attention_lstm: one signature, the arguments in lists
+// ---- the halves of gru, lstm, attention_gru, attention_lstm and the bidirectional ops: one signature, the arguments
+// in lists
 
 // Inputs, in order. A cell: weight_ih, weight_hh, bias_ih, bias_hh. Sequences: x, h0, [c0,] cell, and where there are
 // resets: resets, reset_h, [reset_c].
+// Both directions: x, h0, [c0,] cell, and the reverse one's h0, [c0,] cell.
 // Scans: x, h0, [c0,] keys, values, v, w_query, b_query, cell, w_feed, b_feed, first_feed.
 // Outputs: the public ones, then what only backward reads (empty unless `save`); `exact` are public outputs before
 // they were rounded to 16 bits (empty for float32 and float64).
@@ -63,10 +76,13 @@ Tensor linear_cross_entropy(const Tensor& features, const Tensor& weight, const 
 // attention_gru: states, contexts, weights, feeds (empty without w_feed), h_n | gates, queries, exact states,
 // contexts, weights and feeds. attention_lstm: states, contexts, weights, feeds, h_n, c_n | gates, cells, queries,
 // exact as before.
+// gru_bidirectional: output, h_n | of each direction what gru returns. lstm_bidirectional: output, h_n, c_n | of each
+// what lstm returns.
 // mask belongs to the scans alone, reverse to the sequences.
 using RecurrenceForward = Tensors(const OptionalTensors& inputs, const OptionalTensor& lengths,
                                   const OptionalTensor& mask, bool reverse, bool save);
-// grads: of the public outputs; outputs: all that forward returned; needs and result: one an input.
+// grads: of the public outputs; outputs: all that forward returned, of both directions only what is behind the |; needs
+// and result: one an input.
 using RecurrenceBackward = Tensors(const OptionalTensors& grads, const OptionalTensors& inputs,
                                    const OptionalTensor& lengths, const OptionalTensor& mask, bool reverse,
                                    at::TensorList outputs, const c10::List<bool>& needs);
@@ -76,10 +92,13 @@ struct SearchInputs;
 struct SearchOptions;
 using Search = Four(const SearchInputs& inputs, const SearchOptions& options, bool return_weights);
 
-constexpr const char* kRecurrences[] = {"gru", "lstm", "attention_gru", "attention_lstm"};
-constexpr int kPublicOutputs[] = {2, 3, 5, 6};
+constexpr const char* kRecurrences[] = {
+    "gru", "lstm", "attention_gru", "attention_lstm", "gru_bidirectional", "lstm_bidirectional"};
+constexpr int kPublicOutputs[] = {2, 3, 5, 6, 2, 3};
 // Of the halves, which may have one more than the op.
 constexpr int public_outputs(int which, size_t inputs) { return kPublicOutputs[which] + (which == 1 && inputs > 7); }
+// Where what backward is handed of the outputs begins.
+constexpr int kept_outputs(int which) { return which >= 4 ? kPublicOutputs[which] : 0; }
 
 namespace cpu {
 
@@ -114,8 +133,10 @@ Tensors attention_decoder_forward(const OptionalTensors& inputs, const OptionalT
 Tensors attention_decoder_backward(const OptionalTensors& grads, const OptionalTensors& inputs,
                                    const OptionalTensor& lengths, const OptionalTensor& mask, at::IntArrayRef form,
                                    at::TensorList outputs, const c10::List<bool>& needs);
-RecurrenceForward gru_forward, lstm_forward, attention_gru_forward, attention_lstm_forward;
-RecurrenceBackward gru_backward, lstm_backward, attention_gru_backward, attention_lstm_backward;
+RecurrenceForward gru_forward, lstm_forward, attention_gru_forward, attention_lstm_forward, gru_bidirectional_forward,
+    lstm_bidirectional_forward;
+RecurrenceBackward gru_backward, lstm_backward, attention_gru_backward, attention_lstm_backward,
+    gru_bidirectional_backward, lstm_bidirectional_backward;
 
 }  // namespace cpu
 

@@ -21,7 +21,7 @@ constexpr std::array<Row, 0> kMeasured = {};
 Launch launch(const Chip& chip, const Plan& plan, int64_t columns, int64_t depth, int64_t states, int64_t size) {
   int64_t operand = plan.tiles * kTile * depth * size;
   return {columns * depth * size + 4 * (kWarps * kTile * columns + states * plan.tiles * kThreads),
-          plan.groups * 2 * operand, operand,
+          plan.directions * plan.groups * 2 * operand, operand,
           kBarrier + plan.tiles * (kOperand + kSums + microseconds(chip, product_cycles(chip, columns, depth, size)))};
 }
 
@@ -45,14 +45,16 @@ Plan divide(const Sequence& s, const Gpu& gpu, int64_t barriers) {
   if (s.type == cuda::Type::kFloat && s.hidden > 512)
     return refuse("H is " + text(s.hidden) + ", expected 512 at most in float32");
   Plan plan;
-  plan.slices = s.hidden / kTile;
-  if (plan.slices > gpu.multiprocessors)
-    return refuse("H is " + text(s.hidden) + ", which takes " + text(plan.slices) +
-                  " blocks that run at once, and the GPU has " + text(gpu.multiprocessors) + " multiprocessors");
+  plan.slices = s.hidden / kTile, plan.directions = s.directions;
+  int64_t at_once = plan.directions * plan.slices;
+  if (at_once > gpu.multiprocessors)
+    return refuse("H is " + text(s.hidden) + ", which takes " + text(at_once) + " blocks that run at once" +
+                  (plan.directions > 1 ? ", of both directions" : "") + ", and the GPU has " +
+                  text(gpu.multiprocessors) + " multiprocessors");
   if (s.steps > INT32_MAX / plan.slices / barriers)
     return refuse("T is " + text(s.steps) + ", which overflows the barrier");
   // As many groups as there is room for, then as few as do not make the largest larger.
-  int64_t all = (s.batch + kTile - 1) / kTile, most = std::min(all, gpu.multiprocessors / plan.slices);
+  int64_t all = (s.batch + kTile - 1) / kTile, most = std::min(all, gpu.multiprocessors / at_once);
   plan.tiles = (all + most - 1) / most;
   plan.groups = (all + plan.tiles - 1) / plan.tiles;
   return plan;

@@ -24,21 +24,22 @@ struct Sequence {
   int64_t batch, steps, hidden;
   cuda::Type type;
   bool resets = false;
+  int64_t directions = 1;  // 2: of a layer, at once
 };
 
-// Of one direction, forward or backward.
+// Forward or backward.
 struct Launch {
   int64_t shared_bytes;    // of a block: weights, partial sums, the carried state
-  int64_t exchange_bytes;  // of all groups
+  int64_t exchange_bytes;  // of all groups of all directions
   int64_t read_bytes;      // a block and step, of what the others gave
   double step_us;          // predicted, not measured
 };
 
 struct Plan {
-  std::string refusal;  // why there is none; empty: there is one
-  int64_t groups = 0, slices = 0, tiles = 0;
+  std::string refusal;                        // why there is none; empty: there is one
+  int64_t groups = 0, slices = 0, tiles = 0;  // groups: of a direction
   Launch forward = {}, backward = {};
-  int64_t blocks() const { return groups * slices; }
+  int64_t directions = 1;
 };
 
 Plan make(const Sequence& sequence, const Gpu& gpu);

@@ -26,6 +26,7 @@ struct DecoderPlan {
   int64_t parts = 0;  // blocks that share a row's keys
   int64_t span = 0;   // S, and as many more as keep 16-byte loads of neighbours in different banks
   DecoderLaunch forward = {}, backward = {};
+  static constexpr int64_t directions = 1;
 };
 
 DecoderPlan make(const Decoder& decoder, const Gpu& gpu);

@@ -14,6 +14,11 @@ from . import transforms
 _CELL = "Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih=None, Tensor? bias_hh=None, *, "
 _OPTIONS = "Tensor? lengths=None, bool reverse=False, Tensor? resets=None, "
 _SOURCE = "Tensor keys, Tensor values, Tensor v, Tensor w_query, Tensor? b_query, "
+_BOTH = "Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih, Tensor? bias_hh, "
+_REVERSE = (
+    "Tensor weight_ih_reverse, Tensor weight_hh_reverse, Tensor? bias_ih_reverse=None, "
+    "Tensor? bias_hh_reverse=None, *, Tensor? lengths=None) -> (Tensor output, Tensor h_n"
+)
 _SCAN = (
     "Tensor? lengths=None, Tensor? mask=None, Tensor? w_feed=None, Tensor? b_feed=None, "
     "Tensor? first_feed=None) -> (Tensor states, Tensor contexts, Tensor weights, Tensor feeds, "
@@ -22,10 +27,19 @@ RECURRENCES = {
     "gru": f"(Tensor x, Tensor h0, {_CELL}{_OPTIONS}Tensor? reset_states=None) -> (Tensor output, Tensor h_n)",
     "lstm": f"(Tensor x, Tensor[] state, {_CELL}{_OPTIONS}Tensor[]? reset_states=None) -> "
     "(Tensor output, Tensor h_n, Tensor c_n)",
+    "gru_bidirectional": f"(Tensor x, Tensor h0, {_BOTH}Tensor h0_reverse, {_REVERSE})",
+    "lstm_bidirectional": f"(Tensor x, Tensor[] state, {_BOTH}Tensor[] state_reverse, {_REVERSE}, Tensor c_n)",
     "attention_gru": f"(Tensor x, Tensor h0, {_SOURCE}{_CELL}{_SCAN}Tensor h_n)",
     "attention_lstm": f"(Tensor x, Tensor[] state, {_SOURCE}{_CELL}{_SCAN}Tensor h_n, Tensor c_n)",
 }
 PUBLIC_OUTPUTS = {"gru": 2, "lstm": 3, "attention_gru": 5, "attention_lstm": 6, "attention_decoder": 6}
+PUBLIC_OUTPUTS |= {"gru_bidirectional": 2, "lstm_bidirectional": 3}
+# What has the forward-mode derivative of an op, where that is not public.
+PUBLIC_NAMES = {
+    "gru_bidirectional": "nn.GRU has",
+    "lstm_bidirectional": "nn.LSTM has",
+    "attention_decoder": "attention_gru and attention_lstm have",
+}
 
 
 def public_outputs(name, inputs):
@@ -142,7 +156,9 @@ class Recurrence(Function):
     @staticmethod
     def forward(ctx, below, name, lengths, mask, option, *inputs):
         outputs = below(list(inputs), lengths, mask, option, True)
-        ctx.save_for_backward(lengths, mask, *inputs, *outputs)
+        # Of both directions the public outputs are made of the others, which backward reads.
+        kept = outputs[PUBLIC_OUTPUTS[name] :] if name.endswith("bidirectional") else outputs
+        ctx.save_for_backward(lengths, mask, *inputs, *kept)
         ctx.name, ctx.option, ctx.count = name, option, len(inputs)
         ctx.mark_non_differentiable(*outputs[public_outputs(name, len(inputs)) :])
         ctx.set_materialize_grads(False)
@@ -176,7 +192,7 @@ def _recurrence_autograd(name, keyset, inputs, lengths, mask, option, save):
     below = partial(_below, f"{name}_forward", keyset)
     if not save:
         if transforms.at_work():  # nothing would be differentiated forward: refused, not silently zero
-            public = "attention_gru and attention_lstm have" if name == DECODER else f"{name} has"
+            public = PUBLIC_NAMES.get(name, f"{name} has")
             raise NotImplementedError(
                 f"torch.ops.s2s_kernels.{name} has no forward-mode derivative; s2s_kernels.{public}"
             )
@@ -188,6 +204,18 @@ def _decoder(inputs, lengths, mask, form):
     """The decoder on top of its forward half, which saves what backward wants when something will run backward."""
     save = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
     return _op(f"{DECODER}_forward")(inputs, lengths, mask, form, save)[: PUBLIC_OUTPUTS[DECODER]]
+
+
+def _both_directions(name, x, state, *args, lengths=None):
+    args = [*args, *[None] * (9 - len(args))]  # the dispatcher leaves out what has its default
+    pairs = {"state": state, "state_reverse": args[4]}
+    for what, given in pairs.items():
+        if "lstm" in name and len(given) != 2:
+            raise ValueError(f"{what} has {len(given)} tensors, expected a pair (h0, c0)")
+    first, second = (given if "lstm" in name else [given] for given in pairs.values())
+    inputs = [x, *first, *args[:4], *second, *args[5:]]
+    save = torch.is_grad_enabled() and any(y is not None and y.requires_grad for y in inputs)
+    return tuple(_op(f"{name}_forward")(inputs, lengths, None, False, save)[: PUBLIC_OUTPUTS[name]])
 
 
 def _recurrence(name, x, state, *args, lengths=None, mask=None, reverse=False, resets=None, reset_states=None, **feed):
@@ -222,7 +250,8 @@ def define():
     ):
         library.impl(name, autograd, "Autograd", with_keyset=True)
     for name in RECURRENCES:
-        library.impl(name, partial(_recurrence, name), "CompositeImplicitAutograd")
+        public = _both_directions if name.endswith("bidirectional") else _recurrence
+        library.impl(name, partial(public, name), "CompositeImplicitAutograd")
     return library
 
 

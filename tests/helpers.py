@@ -9,6 +9,7 @@ from torch.utils._pytree import tree_leaves
 import s2s_kernels as sk
 from s2s_kernels import extension, reference
 from s2s_kernels.backend import available
+from s2s_kernels.ops import bidirectional
 
 THREADS = torch.get_num_threads()
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -18,6 +19,8 @@ OUTPUTS = {
     "lstm_step": ("h", "c"),
     "gru": ("output", "h_n"),
     "lstm": ("output", "h_n", "c_n"),
+    "gru_bidirectional": ("output", "h_n"),
+    "lstm_bidirectional": ("output", "h_n", "c_n"),
     "attention_gru": reference.AttentionGRUOutput._fields,
     "attention_lstm": reference.AttentionLSTMOutput._fields,
 }
@@ -136,6 +139,8 @@ def sequence_inputs(op, B=3, T=5, I=7, H=11, biases="both", lengths=None, revers
     """biases: both, ih, hh or none. resets: to zeros or to states; or None."""
     r = Random(seed)
     inputs = {"x": r.normal(B, T, I), **_cell(r, op, B, H, I, biases)}
+    if op.endswith("bidirectional"):
+        inputs |= {f"{name}_reverse": x for name, x in _cell(r, op, B, H, I, biases).items()}
     if lengths is not None:
         inputs["lengths"] = r.lengths(B, T, lengths)
     if reverse:
@@ -196,6 +201,10 @@ def example(op, **kwargs):
 def call(module, op, inputs):
     """``module.op`` on a dictionary of arguments; its outputs as a flat list, named by OUTPUTS[op]."""
     args = dict(inputs)
+    if module is sk and op.endswith("bidirectional"):  # not public
+        module = bidirectional
+    if "c0_reverse" in args:
+        args["state_reverse"] = (args.pop("h0_reverse"), args.pop("c0_reverse"))
     layers = [args.pop(name) for name in inputs if name.startswith("layers[")]  # layers[0][0] .. layers[0][3], ...
     if layers:
         args["layers"] = [layers[i : i + 4] for i in range(0, len(layers), 4)]

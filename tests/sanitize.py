@@ -34,8 +34,10 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests"
-OPS = ["additive_attention", "gru_step", "lstm_step", "gru", "lstm", "attention_gru", "attention_lstm"]
+OPS = ["additive_attention", "gru_step", "lstm_step", "gru", "lstm", "bidirectional"]
 OPS += [
+    "attention_gru",
+    "attention_lstm",
     "linear_cross_entropy",
     "beam_search",
     "greedy_search",

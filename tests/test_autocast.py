@@ -12,6 +12,8 @@ OPS = [
     ("lstm_step", {}),
     ("gru", {"lengths": torch.int64}),
     ("lstm", {}),
+    ("gru_bidirectional", {}),
+    ("lstm_bidirectional", {"lengths": torch.int64}),
     ("attention_gru", {"F": 4}),
     ("attention_lstm", {"first": True}),
 ]

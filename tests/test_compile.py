@@ -14,6 +14,8 @@ OPS = [
     ("lstm_step", {}),
     ("gru", {"lengths": torch.int64}),
     ("lstm", {"reverse": True}),
+    ("gru_bidirectional", {"lengths": torch.int64}),
+    ("lstm_bidirectional", {}),
     ("attention_gru", {"F": 4, "first": True, "lengths": torch.int64}),
     ("attention_lstm", {"mask": True}),
 ]

@@ -18,7 +18,17 @@ TESTS = Path(__file__).parent
 FILES = {
     "attention": ["additive_attention", "greedy_search", "beam_search", "search_steps"],
     "decoder": ["attention_gru", "attention_lstm", "edge", "errors"],
-    "sequence": ["gru_step", "lstm_step", "gru", "lstm", "resets", "zero_sizes", "gradients", "opcheck"],
+    "sequence": [
+        "gru_step",
+        "lstm_step",
+        "gru",
+        "lstm",
+        "bidirectional",
+        "resets",
+        "zero_sizes",
+        "gradients",
+        "opcheck",
+    ],
     "one launch for all steps": ["persistent", "persistent_attention"],
     "a captured step": ["replayed_steps"],
 }

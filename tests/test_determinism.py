@@ -12,6 +12,7 @@ OPS = [
     ("lstm_step", {"B": 64, "H": 130}),
     ("gru", {"B": 9, "T": 12, "I": 40, "H": 70, "lengths": torch.int64}),
     ("lstm", {"B": 2, "T": 12, "I": 40, "H": 150}),
+    ("gru_bidirectional", {"B": 3, "T": 12, "I": 40, "H": 150, "lengths": torch.int64}),
     ("attention_gru", {"B": 9, "T": 8, "S": 20, "H": 64, "A": 70, "D": 48, "lengths": torch.int64}),
     ("attention_lstm", {"B": 2, "T": 8, "S": 20, "H": 64, "A": 70, "D": 48, "F": 30}),
 ]

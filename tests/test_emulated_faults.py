@@ -162,6 +162,30 @@ PERSISTENT = {
     "exchanged memory too small": (
         "csrc/plan.cpp", "plan.groups * 2 * operand", "plan.groups * operand", "heap-buffer-overflow",
     ),
+    "exchanged memory of one direction": (
+        "csrc/plan.cpp", "plan.directions * plan.groups", "plan.groups", "heap-buffer-overflow",
+    ),
+    "both directions in the same exchanged memory": (
+        CUDA + "persistent_block.cuh", "static_cast<int64_t>(all) * 2", "static_cast<int64_t>(group) * 2", "race: ",
+    ),
+    "one flag for both directions": (CUDA + "persistent_block.cuh", "d.arrived + all", "d.arrived + group", "race: "),
+    "forward: the reverse direction without its barrier": (
+        CUDA + "persistent_forward.cu", "    block.barrier.wait();\n",
+        "    if (block.direction == 0) block.barrier.wait();\n", "race: ",
+    ),
+    "backward: the reverse direction without its barrier": (
+        CUDA + "persistent_backward.cu", "    block.barrier.wait();\n",
+        "    if (block.direction == 0) block.barrier.wait();\n", "race: ",
+    ),
+    "forward: the weights of the other direction": (
+        CUDA + "persistent_forward.cu", "const T*>(of.weight)", "const T*>(p.of[0].weight)", "a wrong state|other bits",
+    ),
+    "backward: the weights of the other direction": (
+        CUDA + "persistent_backward.cu", "const T*>(of.weight)", "const T*>(p.of[0].weight)", "other bits",
+    ),
+    "both directions read forwards": (
+        CUDA + "persistent_forward.cu", "of.reverse ?", "p.of[0].reverse ?", "a wrong state|other bits",
+    ),
 }  # fmt: skip
 
 

@@ -15,6 +15,8 @@ FORMS = [
     ("lstm_step", {}),
     ("gru", {"lengths": torch.int64}),
     ("lstm", {"lengths": torch.int64}),
+    ("gru_bidirectional", {"lengths": torch.int64}),
+    ("lstm_bidirectional", {"lengths": torch.int64}),
     ("attention_gru", {"lengths": torch.int64, "mask": True, "F": 4, "first": True}),
     ("attention_lstm", {"lengths": torch.int64, "mask": True, "N": 2, "F": 4, "first": True}),
 ]
@@ -24,6 +26,7 @@ ARGUMENTS = [
 # As the halves of the recurrences take their inputs.
 ORDER = ("x", "h0", "c0", "keys", "values", "v", "w_query", "b_query", "weight_ih", "weight_hh", "bias_ih", "bias_hh")
 ORDER += ("w_feed", "b_feed", "first_feed")
+ORDER += tuple(f"{name}_reverse" for name in ("h0", "c0", "weight_ih", "weight_hh", "bias_ih", "bias_hh"))
 # The arguments that set the sizes, dtype and device which the others are held to.
 FIRST = {"query", "h", "c", "x"}
 
@@ -173,15 +176,19 @@ def test_a_gradient_of_another_shape(op):
 
 @pytest.mark.skipif(not extension.built, reason="the checks before memory are in the compiled extension")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("op", ["gru", "lstm", "attention_gru", "attention_lstm"])
+@pytest.mark.parametrize(
+    "op", ["gru", "lstm", "gru_bidirectional", "lstm_bidirectional", "attention_gru", "attention_lstm"]
+)
 def test_what_a_backward_op_is_handed(op, dtype):
     """One tensor at a time is too small, or missing; none of them is read past its end."""
     inputs = place(example(op, **({"F": 4, "first": True} if op.startswith("attention") else {})), dtype=dtype)
     inputs = [inputs[name] for name in ORDER if name in inputs]
     forward, backward = (getattr(torch.ops.s2s_kernels, f"{op}_{half}") for half in ("forward", "backward"))
     outputs = forward(inputs, None, None, False, True)
-    count = {"gru": 2, "lstm": 3, "attention_gru": 5, "attention_lstm": 6}[op]
+    count = len(helpers.OUTPUTS[op])
     grads, needs = [torch.ones_like(x) for x in outputs[:count]], [True] * len(inputs)
+    if op.endswith("bidirectional"):
+        outputs = outputs[count:]
     backward(grads, inputs, None, None, False, outputs, needs)
     for i in range(count):
         wrong = [*grads[:i], grads[i][:1], *grads[i + 1 :]]

@@ -21,6 +21,13 @@ CASES = {
     "deeper than the warps are many": (10, {"B": 2, "T": 2, "H": 160}),
     "uneven tiles, no bias": (4, {"B": 40, "T": 3, "H": 32, "biases": "none", "lengths": torch.int32}),
 }
+# Of both directions, which take as many again.
+BOTH = {
+    "one tile": (4, {"B": 3, "T": 4, "H": 32}),
+    "two groups each, lengths": (12, {"B": 18, "T": 4, "H": 48, "lengths": torch.int64}),
+    "deeper than the warps are many": (20, {"B": 2, "T": 2, "H": 160}),
+    "uneven tiles, no bias": (8, {"B": 40, "T": 3, "H": 32, "biases": "none", "lengths": torch.int32}),
+}
 
 
 @pytest.mark.parametrize("op", ["gru", "lstm"])
@@ -36,12 +43,37 @@ def test_parity(launches, kernel, op, dtype, case, seed):
     assert count in (None, 2)  # forward and backward
 
 
-@pytest.mark.parametrize("op", ["gru", "lstm"])
+@pytest.mark.parametrize("op", ["gru_bidirectional", "lstm_bidirectional"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("case", BOTH)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_both_directions_in_one_launch(launches, kernel, op, dtype, case, seed):
+    multiprocessors, form = BOTH[case]
+    inputs = sequence_inputs(op, **form, seed=seed)
+    _, count = launches(
+        lambda: assert_parity(op, inputs, dtype, kernel, seed=seed), seed=seed, multiprocessors=multiprocessors
+    )
+    assert count in (None, 2)
+
+
+@pytest.mark.parametrize("op", ["gru_bidirectional", "lstm_bidirectional"])
+def test_one_launch_is_two_launches(launches, kernel, op):
+    """To the bit, and two it is where not all blocks of both would run at once."""
+    inputs = place(sequence_inputs(op, B=18, T=3, H=32, lengths=torch.int64), kernel.device, torch.bfloat16)
+    cotangents = [torch.ones_like(y) for y in call(sk, op, inputs)]
+    one, two = (
+        launches(lambda: outputs_and_gradients(sk, op, inputs, cotangents), multiprocessors=count) for count in (4, 3)
+    )
+    assert (one[1], two[1]) in ((None, None), (2, 4))
+    assert all(torch.equal(one[0][name], two[0][name]) for name in one[0])
+
+
+@pytest.mark.parametrize("op", ["gru", "lstm", "gru_bidirectional", "lstm_bidirectional"])
 def test_same_bits_in_any_order_and_division(launches, kernel, op):
     inputs = place(sequence_inputs(op, B=33, T=3, H=32), kernel.device, torch.bfloat16)
     cotangents = [torch.ones_like(y) for y in call(sk, op, inputs)]
     found = []
-    for seed, multiprocessors in ((0, 2), (1, 4), (2, 6)):
+    for seed, multiprocessors in ((0, 4), (1, 8), (2, 12)) if "bidirectional" in op else ((0, 2), (1, 4), (2, 6)):
         made, _ = launches(
             lambda: outputs_and_gradients(sk, op, inputs, cotangents), seed=seed, multiprocessors=multiprocessors
         )

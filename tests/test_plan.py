@@ -33,16 +33,36 @@ def test_shape_p():
     assert (smaller["groups"], smaller["slices"], smaller["tiles"]) == (2, 32, 2)
 
 
+def test_both_directions_at_shape_p():
+    """Half the groups each, so a group has two tiles; what a block keeps of the weights is the same."""
+    for op in OPS:
+        one, both = (plan(op, 64, 50, 512, "bfloat16", "sm_90", directions=n) for n in (1, 2))
+        assert (both["directions"], both["groups"], both["slices"], both["tiles"]) == (2, 2, 32, 2)
+        for half in ("forward", "backward"):
+            of, alone = both[half], one[half]
+            assert of["shared_bytes"] == alone["shared_bytes"] + 4 * 256 * (1 if op == "gru" else 2)
+            assert of["exchange_bytes"] == 2 * alone["exchange_bytes"]
+            assert alone["step_us"] < of["step_us"] < 2 * alone["step_us"]  # faster than one after the other
+    small = plan("lstm", 32, 25, 256, "bfloat16", "sm_90", directions=2)
+    assert small["forward"] == plan("lstm", 32, 25, 256, "bfloat16", "sm_90")["forward"] | {
+        "exchange_bytes": small["forward"]["exchange_bytes"]
+    }  # room for all: no slower than one direction
+    refused = plan("gru", 1, 1, 1072, "bfloat16", "sm_90", directions=2)["refusal"]
+    assert refused == (
+        "H is 1072, which takes 134 blocks that run at once, of both directions, and the GPU has 132 multiprocessors"
+    )
+
+
 def test_every_plan_covers_the_batch_and_fits():
     planned = 0
     sizes = product((1, 15, 16, 17, 64, 100, 1000), (16, 48, 256, 512, 1024, 2048, 2112))
-    for (B, H), op, dtype, arch in product(sizes, OPS, DTYPES, ARCHS):
-        made = plan(op, B, 10, H, dtype, arch)
+    for (B, H), op, dtype, arch, directions in product(sizes, OPS, DTYPES, ARCHS, (1, 2)):
+        made = plan(op, B, 10, H, dtype, arch, directions=directions)
         if made["refusal"]:
             continue
         planned += 1
         groups, rows = made["groups"], 16 * made["tiles"]
-        assert made["slices"] * 16 == H and groups * made["slices"] <= MULTIPROCESSORS[arch]
+        assert made["slices"] * 16 == H and directions * groups * made["slices"] <= MULTIPROCESSORS[arch]
         assert (groups - 1) * rows < B <= groups * rows  # no group without a row
         for half in ("forward", "backward"):
             assert 0 < made[half]["shared_bytes"] <= SHARED[arch]
@@ -174,6 +194,10 @@ def test_the_command():
     status, said, _ = info("--plan", "gru", "B=64", "T=50", "H=512", "dtype=bfloat16", "arch=sm_90")
     assert status == 0 and said.startswith("sm_90 (132 multiprocessors): 128 blocks: 4 groups x 32 slices of 16 units")
     assert "forward   74,752 bytes of shared memory" in said and "predicted" in said and "no measurement yet" in said
+    status, said, _ = info("--plan", "gru", "B=64", "T=50", "H=512", "directions=2", "arch=sm_90")
+    assert status == 0 and ": 128 blocks: 2 directions x 2 groups x 32 slices of 16 units; 32 rows a group;" in said
+    status, said, _ = info("--plan", "gru", "B=64", "T=50", "H=2048", "directions=2", "arch=sm_90")
+    assert status == 0 and "no plan, each direction runs by itself: H is 2048, which takes 256 blocks" in said
     status, said, _ = info("--plan", "lstm", "B=64", "T=50", "H=40")
     assert status == 0 and said.splitlines()[0].startswith("sm_80 ") and said.splitlines()[1].startswith("sm_90 ")
     assert said.count("no plan, the loop of launches runs: H is 40, expected a multiple of 16") == 2
@@ -192,9 +216,12 @@ def test_the_command():
         (["gru_step", "B=1", "T=1", "H=16"], "op is 'gru_step', expected one of gru, lstm, attention_gru, attention_l"),
         (["attention_gru", "B=1", "T=1", "H=16"], "S is not given, expected as in: attention_gru B=64 T=50 S=50 H=512"),
         (["attention_gru", "B=1", "D=1"], "'D=1' is no argument of a plan, expected B=, T=, S=, H=, A=, dtype= or "),
+        (["gru", "B=1", "T=1", "H=16", "directions=3"], "directions is 3, expected 1 or 2"),
+        (["gru", "B=1", "T=1", "H=16", "directions=two"], "directions is 'two', expected 1 or 2"),
+        (["attention_gru", "B=1", "directions=2"], "'directions=2' is no argument of a plan, expected B=, T=, S=, H=,"),
         (["gru", "B=1", "T=1"], "H is not given, expected as in: gru B=64 T=50 H=512"),
         (["gru", "B=1", "T=-1", "H=16"], "T is '-1', expected an integer that is not negative"),
-        (["gru", "B=1", "T=1", "H=16", "S=3"], "'S=3' is no argument of a plan, expected B=, T=, H=, dtype= or arch="),
+        (["gru", "B=1", "T=1", "H=16", "S=3"], "'S=3' is no argument of a plan, expected B=, T=, H=, directions=, "),
         (["gru", "B=1", "T=1", "H=16", "arch=sm_70"], "arch is 'sm_70', expected one of sm_80, sm_90"),
         (["gru", "B=1", "T=1", "H=16", "dtype=int8"], "dtype is 'int8', expected one of float32, "),
         (["gru", f"B={2**31}", "T=1", "H=16"], "B is 2147483648, expected 0 to 2147483647"),

@@ -33,6 +33,8 @@ OPS = {
     "lstm_step": ("BH", [{}]),
     "gru": ("BTIH", [{}, {"reverse": True, "lengths": torch.int64, "biases": "none"}]),
     "lstm": ("BTIH", [{"lengths": torch.int64}, {"reverse": True, "biases": "hh"}]),
+    "gru_bidirectional": ("BTIH", [{"lengths": torch.int64}]),
+    "lstm_bidirectional": ("BTIH", [{"biases": "none"}]),
     "attention_gru": ("BTSIHADNF", SCAN_FORMS),
     "attention_lstm": ("BTSIHADNF", SCAN_FORMS),
 }

@@ -13,11 +13,13 @@ FORMS = [  # tiny, yet every kernel: several blocks, wide loads and single ones,
     ("lstm_step", {}),
     ("gru", {"lengths": "int64", "reverse": True}),
     ("lstm", {}),
+    ("gru_bidirectional", {"lengths": "int64"}),
     ("attention_gru", {"A": 64, "D": 40, "F": 9, "first": True, "lengths": "int64"}),
     ("attention_lstm", {"N": 2, "mask": True}),
 ]
 SEARCHES = ("bahdanau", "luong, made feed, lstm")  # of tests/search_tests.py
 ONE_LAUNCH = [("gru", {"B": 20, "H": 32, "lengths": "int64"}), ("lstm", {"B": 20, "H": 32, "reverse": True})]
+ONE_LAUNCH += [("lstm_bidirectional", {"B": 20, "H": 32, "lengths": "int64"})]
 
 
 def inputs_of(op, form, device, dtype):

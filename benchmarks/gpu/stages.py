@@ -18,6 +18,7 @@ FIRST = (
     "test_graph_capture",
     "test_attention_gru",
     "test_gru",
+    "test_bidirectional",
     "test_additive_attention",
     "test_greedy_search",
     "test_s2s_epoch",

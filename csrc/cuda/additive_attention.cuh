@@ -51,6 +51,10 @@ struct AttentionBackward : AttentionSizes {
   Strides sum_grad_context_strides;
   void* grad_query;  // T; null: not wanted
   Strides grad_query_strides;
+  // Of one query: the step of all that has steps, in the GPU's memory; null: the first.
+  const int32_t* step;
+  void* grad_query_copy;  // T: grad_query once more, where every step has it; null: not wanted
+  Strides grad_query_copy_strides;
 };
 
 void attention_backward(const AttentionBackward& a, Type type, cudaStream_t stream);

@@ -14,6 +14,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward_kernel(Attenti
   auto& partial = block_memory<A[kWarps][kLanes * V]>();
   int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
   Tile<Q> tile(a, blockIdx.x);
+  if (Q == 1 && a.step) tile.step = *a.step;
   const T *first[Q], *second[Q];
   const A* weights[Q];
 #pragma unroll
@@ -148,9 +149,12 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward_kernel(Attenti
     int64_t column = begin + threadIdx.x;
 #pragma unroll
     for (int q = 0; q < Q; q++)
-      if (threadIdx.x < kLanes * V && column < a.attention && q < tile.count)
-        tile.row(static_cast<T*>(a.grad_query), a.grad_query_strides, a.attention, q)[column] =
-            static_cast<T>(total[q]);
+      if (threadIdx.x < kLanes * V && column < a.attention && q < tile.count) {
+        T sum = static_cast<T>(total[q]);
+        tile.row(static_cast<T*>(a.grad_query), a.grad_query_strides, a.attention, q)[column] = sum;
+        if (Q == 1 && a.grad_query_copy)
+          tile.row(static_cast<T*>(a.grad_query_copy), a.grad_query_copy_strides, a.attention, q)[column] = sum;
+      }
   }
 
   for (int64_t d = threadIdx.x * V; a.sum_grad_context && d < a.width; d += kThreads * V)

@@ -2,11 +2,12 @@
 // of the gates is one product before the loop; a step is one product of h with [weight_hh ; w_query ; w_feed's part]
 // merged, the attention, the feed's product, and the cell. Backward keeps on the critical path only what the step
 // before needs; all weights, keys, values and v get their gradients in one pass after the loop. The loops neither
-// synchronise nor allocate what a CUDA graph could not own. Forward, S2S_CUDA_GRAPH=1 captures the second step and
-// replays it for all but the first and the last.
+// synchronise nor allocate what a CUDA graph could not own. S2S_CUDA_GRAPH=1 captures one step and replays it, forward
+// for all but the first and the last, backward for all but the last two and the first.
 #include <ATen/ops/add.h>
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
 
@@ -255,21 +256,28 @@ Tensors backward(int64_t gates, const OptionalTensors& grads, const OptionalTens
     sum_grad_contexts.narrow(1, first, steps - first).add_(all_grad_fed.narrow(1, first, steps - first));
     grad_fed = all_grad_fed.select(1, 0);
   }
-  for (int64_t t = steps; !plan && t >= 0; t--) {
+  // Step t; or, as forward, the one that `number` says in the GPU's memory, whose products read copies.
+  Tensor number, gates_copy, sums_copy;
+  auto step = [&](int64_t t, const int32_t* number) {
+    auto stream = current_stream(in.x);  // another one while a step is captured
     if (t < steps) {
-      cell.t = t;
+      cell.t = t, cell.step = number;
+      cell.copy_gates_x = number ? data(gates_copy) : nullptr, cell.copy_gates_h = number ? data(sums_copy) : nullptr;
+      cell.copy_stride = in.merged;
       cell_backward(gates, cell, type, stream);
-      product_out(grad_fed, grad_gates_x.select(1, t), in.weight_feed());
+      product_out(grad_fed, number ? gates_copy : grad_gates_x.select(1, t), in.weight_feed());
     }
+    Tensor sums = number ? sums_copy : grad_sums.select(1, t);
     // The gradient of this step's context through its feed; of t = T, and of a caller's feed, there is none.
     attend.more_grad_context = nullptr;
-    if (t == 0 && in.has_first) {
+    if (t == 0 && in.has_first && !number) {
     } else if (in.has_feed) {
       feed.feed = data(outputs[exact + 3], t);
       feed.grad = t < steps ? data(grad_fed) : nullptr, feed.more_grad = data(grad_feeds, t);
-      feed.grad_sum = columns_of(grad_sums, t, wide + asked);
+      feed.grad_sum = columns_of(grad_sums, t, wide + asked), feed.sum_step = in.merged, feed.step = number;
+      feed.grad_sum_copy = number ? columns_of(sums_copy, 0, wide + asked) : nullptr, feed.copy_stride = in.merged;
       feed_backward(feed, type, stream);
-      product_out(through_feed, grad_sums.select(1, t).narrow(1, wide + asked, in.feed), in.feed_c());
+      product_out(through_feed, sums.narrow(1, wide + asked, in.feed), in.feed_c());
       attend.more_grad_context = data(through_feed);
     } else if (t < steps) {
       attend.more_grad_context = data(grad_fed);
@@ -277,9 +285,27 @@ Tensors backward(int64_t gates, const OptionalTensors& grads, const OptionalTens
     attend.query = data(queries, t), attend.weights = data(outputs[exact + 2], t);
     attend.grad_context = data(grad_contexts, t), attend.grad_weights = data(grad_weights, t);
     attend.grad_scores = data(grad_scores, t), attend.sum_grad_context = data(sum_grad_contexts, t);
-    attend.grad_query = columns_of(grad_sums, t, wide);
+    attend.grad_query = columns_of(grad_sums, t, wide), attend.step = number;
+    attend.grad_query_copy = number ? columns_of(sums_copy, 0, wide) : nullptr;
+    attend.grad_query_copy_strides = {in.merged, 0};
     attention_backward(attend, type, stream);
-    product_out(from_product, grad_sums.select(1, t), weight);
+    product_out(from_product, sums, weight);
+  };
+  bool replays = steps > kWorthCapturing && wants_graph(false);
+  std::function<void()> replay;
+  for (int64_t t = steps; !plan && t >= 0; t--) {
+    if (t == steps - 2 && replays) {
+      number = at::full({1}, t, in.x.options().dtype(at::kInt));
+      gates_copy = in.empty({batch, wide}), sums_copy = in.empty({batch, in.merged});
+      replay = captured(in.x, [&] {
+        step(0, static_cast<const int32_t*>(data(number)));
+        number.sub_(1);
+      });
+    }
+    if (replay && t > 0)
+      replay();
+    else
+      step(t, nullptr);
   }
 
   Tensors result;

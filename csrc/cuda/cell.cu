@@ -78,7 +78,9 @@ __global__ void __launch_bounds__(kThreads) cell_backward_kernel(CellBackward a)
     h = c = 0;
   }
   A grad_gates_h[gates], grad_gates_x[gates];
-  backward_element<gates, T>(a, a.t, b, j, h, c, grad_gates_h, grad_gates_x);
+  backward_element<gates, T>(a, a.step ? *a.step : a.t, b, j, h, c, grad_gates_h, grad_gates_x);
+  if (a.copy_gates_x) write<gates, T>(a.copy_gates_x, b * gates * a.hidden + j, a.hidden, grad_gates_x);
+  if (a.copy_gates_h) write<gates, T>(a.copy_gates_h, b * a.copy_stride + j, a.hidden, grad_gates_h);
   *grad_h = h;
   if (gates == 4) *grad_c = c;
 }

@@ -61,7 +61,11 @@ struct CellBackward {
   void *grad_h, *grad_c;               // Acc (B, H): gradients of the state after, then the direct part before
   void *grad_gates_x, *grad_gates_h;   // T; an LSTM's are equal; grad_gates_x null: not wanted
   Strides grad_gates_x_strides, grad_gates_h_strides;
-  void* h_before;                     // T (B, T, H): the state before each step, zero where none; null: not wanted
+  void* h_before;       // T (B, T, H): the state before each step, zero where none; null: not wanted
+  const int32_t* step;  // t in the GPU's memory, in place of t; null: t
+  // T (B, gates * H), copy_stride elements between rows: the gates' gradients once more, where every step has them.
+  void *copy_gates_x, *copy_gates_h;  // null: not wanted
+  int64_t copy_stride;                // of copy_gates_h
   const void* grad_cells;             // T (B, T, H); null: zero
   void *grad_reset_h, *grad_reset_c;  // T (B, T, H): written where there is a reset; null: not wanted
 };

@@ -25,11 +25,13 @@ __global__ void __launch_bounds__(kThreads) feed_backward_kernel(FeedBackward a)
   using A = Accumulate<T>;
   int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (index >= a.batch * a.width) return;
-  int64_t b = index / a.width, j = index % a.width;
-  A grad = 0, feed = static_cast<const A*>(a.feed)[b * a.feed_stride + j];
+  int64_t b = index / a.width, j = index % a.width, step = a.step ? *a.step : 0, on = step * a.width + j;
+  A grad = 0, feed = static_cast<const A*>(a.feed)[b * a.feed_stride + on];
   if (a.grad) grad += static_cast<A>(static_cast<const T*>(a.grad)[b * a.grad_stride + j]);
-  if (a.more_grad) grad += static_cast<A>(static_cast<const T*>(a.more_grad)[b * a.more_grad_stride + j]);
-  static_cast<T*>(a.grad_sum)[b * a.grad_sum_stride + j] = static_cast<T>(grad * (A(1) - feed * feed));
+  if (a.more_grad) grad += static_cast<A>(static_cast<const T*>(a.more_grad)[b * a.more_grad_stride + on]);
+  T sum = static_cast<T>(grad * (A(1) - feed * feed));
+  static_cast<T*>(a.grad_sum)[b * a.grad_sum_stride + step * a.sum_step + j] = sum;
+  if (a.grad_sum_copy) static_cast<T*>(a.grad_sum_copy)[b * a.copy_stride + j] = sum;
 }
 
 }  // namespace

@@ -26,6 +26,11 @@ struct FeedBackward {
   int64_t grad_stride, more_grad_stride;
   void* grad_sum;  // T: the gradient of the sum under tanh
   int64_t grad_sum_stride;
+  // In the GPU's memory: so many elements further, `width` of feed and more_grad, sum_step of grad_sum; null: 0.
+  const int32_t* step;
+  int64_t sum_step;
+  void* grad_sum_copy;  // T: grad_sum once more, where every step has it; null: not wanted
+  int64_t copy_stride;
 };
 
 void feed_forward(const FeedForward& a, Type type, cudaStream_t stream);

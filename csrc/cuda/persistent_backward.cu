@@ -5,11 +5,13 @@ namespace s2s::cuda {
 namespace {
 
 template <int gates, class T>
-__global__ void __launch_bounds__(kThreads, 1) persistent_backward_kernel(PersistentBackward p) {
-  const CellBackward& a = p.cell;
-  PersistentBlock<T, kTile> block(p.division, gates, a.batch);
+__global__ void __launch_bounds__(kThreads, 1)
+    persistent_backward_kernel(const __grid_constant__ PersistentBackward p) {
+  PersistentBlock<T, kTile> block(p.division, gates, p.of[0].cell.batch);
+  const PersistentBackward::Direction& of = p.of[block.direction];
+  const CellBackward& a = of.cell;
   int64_t hidden = a.hidden, j = block.j;
-  const T* weight = static_cast<const T*>(p.weight);
+  const T* weight = static_cast<const T*>(of.weight);
   block.product.fill([&](int k, int column) { return weight[k * hidden + block.slice * kTile + column]; });
   block.read_states(gates == 4, a.grad_h, a.grad_c, hidden, a.batch);
   for (int64_t step = 0; step < a.steps; step++) {

@@ -12,7 +12,7 @@ template <class T, int N, int places = kWarps>
 struct PersistentBlock {
   using Product = BlockProduct<T, N, places>;
 
-  int slices, slice, parts, tiles, unit, row;
+  int direction, slices, slice, parts, tiles, unit, row;
   int64_t first_row, j;
   Product product;
   float* states;  // of this thread, kThreads apart: the carried h of each tile, then c
@@ -21,7 +21,8 @@ struct PersistentBlock {
 
   __device__ PersistentBlock(const Division& d, int parts_, int64_t batch)
       : slices(d.slices), slice(blockIdx.x % d.slices), parts(parts_) {
-    int group = blockIdx.x / d.slices;
+    int all = blockIdx.x / d.slices, group = all % d.groups;  // of all directions, and of this one
+    direction = all / d.groups;
     unit = threadIdx.x % kTile, row = threadIdx.x / kTile;
     j = slice * kTile + unit;
     first_row = static_cast<int64_t>(group) * d.tiles * kTile;
@@ -32,8 +33,8 @@ struct PersistentBlock {
     product.partial = reinterpret_cast<float*>(product.right + depth * Product::kRight);
     product.depth = depth;
     states = product.partial + places * kTile * N + threadIdx.x;
-    exchange.base = static_cast<T*>(d.exchange) + static_cast<int64_t>(group) * 2 * d.tiles * depth * Product::kLeft;
-    barrier = {d.arrived + group, static_cast<unsigned>(slices)};
+    exchange.base = static_cast<T*>(d.exchange) + static_cast<int64_t>(all) * 2 * d.tiles * depth * Product::kLeft;
+    barrier = {d.arrived + all, static_cast<unsigned>(slices)};
   }
 
   __device__ float& h(int tile) const { return states[tile * kThreads]; }
@@ -85,8 +86,9 @@ void launch_persistent(int64_t gates, const P& p, Type type, cudaStream_t stream
     } else {
       auto of_gru = kernel(std::integral_constant<int, 3>(), zero),
            of_lstm = kernel(std::integral_constant<int, 4>(), zero);
-      launch_together(gates == 3 ? of_gru : of_lstm, p.division.groups * p.division.slices, kThreads,
-                      p.division.shared_bytes, stream, p);
+      const Division& d = p.division;
+      launch_together(gates == 3 ? of_gru : of_lstm, int64_t{d.directions} * d.groups * d.slices, kThreads,
+                      d.shared_bytes, stream, p);
     }
   });
 }

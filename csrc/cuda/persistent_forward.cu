@@ -5,23 +5,24 @@ namespace s2s::cuda {
 namespace {
 
 template <int gates, class T>
-__global__ void __launch_bounds__(kThreads, 1) persistent_forward_kernel(PersistentForward p) {
-  const CellForward& a = p.cell;
-  PersistentBlock<T, gates * kTile> block(p.division, 1, a.batch);
+__global__ void __launch_bounds__(kThreads, 1) persistent_forward_kernel(const __grid_constant__ PersistentForward p) {
+  PersistentBlock<T, gates * kTile> block(p.division, 1, p.of[0].cell.batch);
+  const PersistentForward::Direction& of = p.of[block.direction];
+  const CellForward& a = of.cell;
   int64_t hidden = a.hidden, j = block.j;
-  const T* weight = static_cast<const T*>(p.weight);
+  const T* weight = static_cast<const T*>(of.weight);
   block.product.fill([&](int k, int column) {
     int64_t gate = column / kTile, unit = block.slice * kTile + column % kTile;
     return weight[(gate * hidden + unit) * hidden + k];
   });
   float bias[gates];
 #pragma unroll
-  for (int i = 0; i < gates; i++) bias[i] = read_or_zero<T, float>(p.bias, i * hidden + j);
+  for (int i = 0; i < gates; i++) bias[i] = read_or_zero<T, float>(of.bias, i * hidden + j);
   block.read_states(gates == 4, a.h, a.c, hidden, a.batch);
   for (int tile = 0; tile < block.tiles; tile++) block.give(0, tile, 0, block.h(tile));
   block.barrier.arrive();
   for (int64_t step = 0; step < a.steps; step++) {
-    int64_t t = p.reverse ? a.steps - 1 - step : step;
+    int64_t t = of.reverse ? a.steps - 1 - step : step;
     block.barrier.wait();
     for (int tile = 0; tile < block.tiles; tile++) {
       int64_t b = block.batch_row(tile);

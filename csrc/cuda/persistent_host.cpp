@@ -11,9 +11,10 @@ bool persistent_wanted(bool measured_faster) {
   return asked == "1" || (measured_faster && asked != "0");
 }
 
-std::optional<PersistentLaunch> persistent_launch(int64_t gates, const RecurrenceArguments& in, bool forward) {
+std::optional<PersistentLaunch> persistent_launch(int64_t gates, const RecurrenceArguments& in, int64_t directions,
+                                                  bool forward) {
   plan::Gpu gpu = gpu_of(in.x);
-  plan::Sequence sequence{gates, in.batch, in.steps, in.hidden, type_of(in.x), in.resets.defined()};
+  plan::Sequence sequence{gates, in.batch, in.steps, in.hidden, type_of(in.x), in.resets.defined(), directions};
   if (!persistent_wanted(plan::measured_faster(sequence, gpu))) return {};
   plan::Plan plan = plan::make(sequence, gpu);
   if (!plan.refusal.empty()) return {};

@@ -20,8 +20,9 @@ struct PersistentLaunch {
   template <class Plan>
   PersistentLaunch(const Plan& plan, const plan::Launch& half, const Tensor& like)
       : exchange(at::empty({half.exchange_bytes}, like.options().dtype(at::kByte))),
-        arrived(at::zeros({plan.groups}, like.options().dtype(at::kInt))),
-        division{static_cast<int>(plan.groups),
+        arrived(at::zeros({plan.directions * plan.groups}, like.options().dtype(at::kInt))),
+        division{static_cast<int>(plan.directions),
+                 static_cast<int>(plan.groups),
                  static_cast<int>(plan.slices),
                  static_cast<int>(plan.tiles),
                  half.shared_bytes,
@@ -33,7 +34,8 @@ struct PersistentLaunch {
 // measurement says are faster.
 bool persistent_wanted(bool measured_faster);
 
-// None where no plan is (../plan.h says why), or none is wanted.
-std::optional<PersistentLaunch> persistent_launch(int64_t gates, const RecurrenceArguments& in, bool forward);
+// None where no plan is (../plan.h says why), or none is wanted. in: of one of the directions.
+std::optional<PersistentLaunch> persistent_launch(int64_t gates, const RecurrenceArguments& in, int64_t directions,
+                                                  bool forward);
 
 }  // namespace s2s::cuda

@@ -12,6 +12,7 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include "../bidirectional.h"
 #include "cell.cuh"
 #include "glue.h"
 #include "ops.h"
@@ -51,126 +52,203 @@ struct Inputs : RecurrenceArguments {
   }
 };
 
-Tensors forward(int64_t gates, const OptionalTensors& inputs, const OptionalTensor& lengths, bool reverse, bool save) {
-  c10::DeviceGuard guard(device_of(inputs));
-  Inputs in(gates, inputs, lengths);
-  auto type = type_of(in.x);
-  auto stream = current_stream(in.x);
-  bool has_cell = gates == kLstm;
-  int64_t steps = in.steps, hidden = in.hidden, wide = gates * hidden;
-  Tensor gates_x = product(rows(in.valid_part()), in.weight_ih.t(), in.bias_ih);
-  Tensor gates_h = in.empty({in.batch, wide}), output = in.empty({in.batch, steps, hidden});
-  Tensor saved = save ? in.accumulate({in.batch, steps, 4 * hidden}) : in.accumulate({0});
-  Tensor exact = save && in.rounded() ? in.accumulate(output.sizes()) : in.accumulate({0});
-  bool show_cells = has_cell && in.resets.defined();
-  Tensor cells = has_cell && (save || show_cells) ? in.accumulate(output.sizes()) : in.accumulate({0});
-  Tensor h = accumulator(in.h0), c = has_cell ? accumulator(in.c0) : Tensor();
-  if (in.resets.defined() && steps > 0) {
-    int64_t first = reverse ? steps - 1 : 0;
-    Tensor rows = in.reset_rows(first);
-    h = in.reset_to(rows, in.reset_h, first, h);
-    if (has_cell) c = in.reset_to(rows, in.reset_c, first, c);
+// A direction forward: what is made before the loop, the loop, and what is returned.
+struct Forward {
+  const Inputs in;
+  int64_t gates;
+  bool reverse, save, has_cell = gates == kLstm, show_cells = has_cell && in.resets.defined();
+  Tensor gates_x, gates_h, output, saved, exact, cells, h, c, rounded_h;
+  CellForward a{in.batch, in.hidden, in.steps};
+
+  Forward(int64_t gates_, const Inputs& in_, bool reverse_, bool save_)
+      : in(in_), gates(gates_), reverse(reverse_), save(save_) {
+    int64_t steps = in.steps, hidden = in.hidden, wide = gates * hidden;
+    gates_x = product(rows(in.valid_part()), in.weight_ih.t(), in.bias_ih);
+    gates_h = in.empty({in.batch, wide}), output = in.empty({in.batch, steps, hidden});
+    saved = save ? in.accumulate({in.batch, steps, 4 * hidden}) : in.accumulate({0});
+    exact = save && in.rounded() ? in.accumulate(output.sizes()) : in.accumulate({0});
+    cells = has_cell && (save || show_cells) ? in.accumulate(output.sizes()) : in.accumulate({0});
+    h = accumulator(in.h0), c = has_cell ? accumulator(in.c0) : Tensor();
+    if (in.resets.defined() && steps > 0) {
+      int64_t first = reverse ? steps - 1 : 0;
+      Tensor rows = in.reset_rows(first);
+      h = in.reset_to(rows, in.reset_h, first, h);
+      if (has_cell) c = in.reset_to(rows, in.reset_c, first, c);
+    }
+    rounded_h = in.rounded() ? h.to(in.type) : h;
+    a.resets = in.reset_data();
+    a.lengths = int64_data(in.lengths);
+    a.gates_x = data(gates_x), a.gates_x_strides = {steps * wide, wide};
+    a.gates_h = data(gates_h), a.gates_h_strides = {wide, 0};
+    a.h = data(h), a.c = data(c), a.rounded_h = in.rounded() ? data(rounded_h) : nullptr;
+    a.output = data(output), a.output_strides = {steps * hidden, hidden}, a.exact_output = data(exact),
+    a.saved = data(saved), a.cells = data(cells);
   }
-  Tensor rounded_h = in.rounded() ? h.to(in.type) : h;
-  CellForward a{in.batch, hidden, steps};
-  a.resets = in.reset_data();
-  a.lengths = int64_data(in.lengths);
-  a.gates_x = data(gates_x), a.gates_x_strides = {steps * wide, wide};
-  a.gates_h = data(gates_h), a.gates_h_strides = {wide, 0};
-  a.h = data(h), a.c = data(c), a.rounded_h = in.rounded() ? data(rounded_h) : nullptr;
-  a.output = data(output), a.output_strides = {steps * hidden, hidden}, a.exact_output = data(exact),
-  a.saved = data(saved), a.cells = data(cells);
-  if (auto launch = persistent_launch(gates, in, true)) {
-    persistent_forward(gates, {a, reverse, data(in.weight_hh), data(in.bias_hh), launch->division}, type, stream);
-  } else {
-    for (int64_t step = 0; step < steps; step++) {
+
+  PersistentForward::Direction persistent() const { return {a, reverse, data(in.weight_hh), data(in.bias_hh)}; }
+
+  void loop() {
+    auto type = type_of(in.x);
+    auto stream = current_stream(in.x);
+    for (int64_t step = 0; step < in.steps; step++) {
       product_out(gates_h, rounded_h, in.weight_hh.t(), in.bias_hh);
-      a.t = reverse ? steps - 1 - step : step;
+      a.t = reverse ? in.steps - 1 - step : step;
       a.resets.other = reverse ? a.t - 1 : a.t + 1;
       cell_forward(gates, a, type, stream);
     }
   }
-  Tensors result = {output, h.to(in.type)};
-  if (has_cell) result.push_back(c.to(in.type));
-  if (show_cells) {
-    result.push_back(in.valid_part(cells).to(in.type));
-    if (!save || !in.rounded()) cells = in.accumulate({0});
+
+  Tensors results() {
+    Tensors result = {output, h.to(in.type)};
+    if (has_cell) result.push_back(c.to(in.type));
+    if (show_cells) {
+      result.push_back(in.valid_part(cells).to(in.type));
+      if (!save || !in.rounded()) cells = in.accumulate({0});
+    }
+    result.insert(result.end(), {saved, exact});
+    if (has_cell) result.push_back(cells);
+    return result;
   }
-  result.insert(result.end(), {saved, exact});
-  if (has_cell) result.push_back(cells);
-  return result;
+};
+
+Tensors forward(int64_t gates, const OptionalTensors& inputs, const OptionalTensor& lengths, bool reverse, bool save) {
+  c10::DeviceGuard guard(device_of(inputs));
+  Forward one(gates, Inputs(gates, inputs, lengths), reverse, save);
+  if (auto launch = persistent_launch(gates, one.in, 1, true))
+    persistent_forward(gates, {launch->division, {one.persistent()}}, type_of(one.in.x), current_stream(one.in.x));
+  else
+    one.loop();
+  return one.results();
 }
 
-Tensors backward(int64_t gates, const OptionalTensors& grads, const OptionalTensors& inputs,
-                 const OptionalTensor& lengths, bool reverse, at::TensorList outputs, const c10::List<bool>& needs) {
+Tensors forward_both(int64_t gates, const OptionalTensors& inputs, const OptionalTensor& lengths, bool save) {
+  BothDirections both(gates);
+  auto split = both.inputs(inputs);
   c10::DeviceGuard guard(device_of(inputs));
-  Inputs in(gates, inputs, lengths);
-  in.check_backward(grads, outputs, needs);
-  auto type = type_of(in.x);
-  auto stream = current_stream(in.x);
-  bool has_cell = gates == kLstm;
-  int64_t steps = in.steps, hidden = in.hidden, wide = gates * hidden;
-  Tensor grad_output = contiguous(grads.get(0)), grad_h = begin_as(grads.get(1), in.accumulate({in.batch, hidden}));
-  Tensor grad_c = has_cell ? begin_as(grads.get(2), in.accumulate({in.batch, hidden})) : Tensor();
-  Tensor grad_gates_h = in.empty({in.batch, steps, wide});
-  Tensor grad_gates_x = has_cell ? grad_gates_h : in.empty({in.batch, steps, wide});
-  Tensor h_before = in.empty({in.batch, steps, hidden});
-  Tensor from_product = at::zeros({in.batch, hidden}, in.x.options());
-  CellBackward a{in.batch, hidden, steps};
-  a.reverse = reverse, a.lengths = int64_data(in.lengths);
-  a.saved = data(in.saved_gates(outputs)), a.cells = data(in.exact_cells(outputs));
-  a.output = data(in.exact_output(outputs));
-  a.h0 = data(in.h0), a.c0 = data(in.c0);
-  a.grad_output = data(grad_output), a.from_product = data(from_product);
-  a.grad_h = data(grad_h), a.grad_c = data(grad_c);
-  a.grad_gates_x = has_cell ? nullptr : data(grad_gates_x), a.grad_gates_h = data(grad_gates_h);
-  a.grad_gates_x_strides = a.grad_gates_h_strides = {steps * wide, wide};
-  a.h_before = data(h_before);
-  Tensor grad_cells = in.shown() > 3 ? contiguous(grads.get(3)) : Tensor();
-  auto zeros = [&](const Tensor& like, size_t which) {
-    return like.defined() && needs.get(which) ? at::zeros_like(like) : Tensor();
-  };
-  Tensor grad_reset_h = zeros(in.reset_h, has_cell ? 8 : 7), grad_reset_c = zeros(in.reset_c, 9);
-  a.resets = in.reset_data();
-  a.grad_cells = data(grad_cells), a.grad_reset_h = data(grad_reset_h), a.grad_reset_c = data(grad_reset_c);
-  if (auto launch = persistent_launch(gates, in, false)) {
-    persistent_backward(gates, {a, data(in.weight_hh), launch->division}, type, stream);
-  } else {
-    for (int64_t step = 0; step < steps; step++) {
-      a.t = reverse ? step : steps - 1 - step;
+  Inputs in(gates, split[0], lengths);
+  auto launch = persistent_launch(gates, in, 2, true);
+  if (!launch)
+    return both.forward(
+        {forward(gates, split[0], lengths, false, save), forward(gates, split[1], lengths, true, save)});
+  Forward first(gates, in, false, save), second(gates, Inputs(gates, split[1], lengths), true, save);
+  PersistentForward p{launch->division, {first.persistent(), second.persistent()}};
+  persistent_forward(gates, p, type_of(in.x), current_stream(in.x));
+  return both.forward({first.results(), second.results()});
+}
+
+// The same backward.
+struct Backward {
+  const Inputs in;
+  int64_t gates;
+  bool reverse, has_cell = gates == kLstm;
+  const c10::List<bool> needs;
+  Tensor saved, cells, output, grad_output, grad_h, grad_c, grad_gates_h, grad_gates_x, h_before, from_product,
+      grad_cells, grad_reset_h, grad_reset_c;
+  CellBackward a{in.batch, in.hidden, in.steps};
+
+  Backward(int64_t gates_, const Inputs& in_, const OptionalTensors& grads, bool reverse_, at::TensorList outputs,
+           const c10::List<bool>& needs_)
+      : in(in_), gates(gates_), reverse(reverse_), needs(needs_) {
+    in.check_backward(grads, outputs, needs);
+    int64_t steps = in.steps, hidden = in.hidden, wide = gates * hidden;
+    saved = in.saved_gates(outputs), cells = in.exact_cells(outputs), output = in.exact_output(outputs);
+    grad_output = contiguous(grads.get(0)), grad_h = begin_as(grads.get(1), in.accumulate({in.batch, hidden}));
+    grad_c = has_cell ? begin_as(grads.get(2), in.accumulate({in.batch, hidden})) : Tensor();
+    grad_gates_h = in.empty({in.batch, steps, wide});
+    grad_gates_x = has_cell ? grad_gates_h : in.empty({in.batch, steps, wide});
+    h_before = in.empty({in.batch, steps, hidden});
+    from_product = at::zeros({in.batch, hidden}, in.x.options());
+    a.reverse = reverse, a.lengths = int64_data(in.lengths);
+    a.saved = data(saved), a.cells = data(cells), a.output = data(output);
+    a.h0 = data(in.h0), a.c0 = data(in.c0);
+    a.grad_output = data(grad_output), a.from_product = data(from_product);
+    a.grad_h = data(grad_h), a.grad_c = data(grad_c);
+    a.grad_gates_x = has_cell ? nullptr : data(grad_gates_x), a.grad_gates_h = data(grad_gates_h);
+    a.grad_gates_x_strides = a.grad_gates_h_strides = {steps * wide, wide};
+    a.h_before = data(h_before);
+    grad_cells = in.shown() > 3 ? contiguous(grads.get(3)) : Tensor();
+    auto zeros = [&](const Tensor& like, size_t which) {
+      return like.defined() && needs.get(which) ? at::zeros_like(like) : Tensor();
+    };
+    grad_reset_h = zeros(in.reset_h, has_cell ? 8 : 7), grad_reset_c = zeros(in.reset_c, 9);
+    a.resets = in.reset_data();
+    a.grad_cells = data(grad_cells), a.grad_reset_h = data(grad_reset_h), a.grad_reset_c = data(grad_reset_c);
+  }
+
+  PersistentBackward::Direction persistent() const { return {a, data(in.weight_hh)}; }
+
+  void loop() {
+    auto type = type_of(in.x);
+    auto stream = current_stream(in.x);
+    for (int64_t step = 0; step < in.steps; step++) {
+      a.t = reverse ? step : in.steps - 1 - step;
       a.resets.other = reverse ? a.t - 1 : a.t + 1;
       cell_backward(gates, a, type, stream);
       product_out(from_product, grad_gates_h.select(1, a.t), in.weight_hh);
     }
     grad_h = at::add(grad_h, from_product);
   }
-  if (in.resets.defined() && steps > 0) {  // before the first step, which no kernel came after
-    int64_t first = reverse ? steps - 1 : 0;
-    Tensor rows = in.reset_rows(first);
-    auto take = [&](Tensor& grad, const Tensor& to) {
-      if (to.defined()) to.select(1, first).copy_(at::masked_fill(grad, at::logical_not(rows), 0));
-      grad = at::masked_fill(grad, rows, 0);
-    };
-    take(grad_h, grad_reset_h);
-    if (has_cell) take(grad_c, grad_reset_c);
-  }
 
-  Tensors result;
-  size_t i = 0;
-  auto give = [&](auto make) { result.push_back(needs.get(i++) ? make().to(in.type) : nothing(in.x)); };
-  give([&] { return product(rows(grad_gates_x), in.weight_ih).view(in.x.sizes()); });
-  give([&] { return grad_h; });
-  if (has_cell) give([&] { return grad_c; });
-  give([&] { return outer_products(rows(grad_gates_x), rows(in.valid_part())); });
-  give([&] { return outer_products(rows(grad_gates_h), rows(h_before)); });
-  give([&] { return sum_of_rows(rows(grad_gates_x)); });
-  give([&] { return sum_of_rows(rows(grad_gates_h)); });
-  if (in.resets.defined()) {
-    result.push_back(nothing(in.x)), i++;
-    give([&] { return grad_reset_h; });
-    if (has_cell) give([&] { return grad_reset_c; });
+  Tensors results() {
+    if (in.resets.defined() && in.steps > 0) {  // before the first step, which no kernel came after
+      int64_t first = reverse ? in.steps - 1 : 0;
+      Tensor rows = in.reset_rows(first);
+      auto take = [&](Tensor& grad, const Tensor& to) {
+        if (to.defined()) to.select(1, first).copy_(at::masked_fill(grad, at::logical_not(rows), 0));
+        grad = at::masked_fill(grad, rows, 0);
+      };
+      take(grad_h, grad_reset_h);
+      if (has_cell) take(grad_c, grad_reset_c);
+    }
+
+    Tensors result;
+    size_t i = 0;
+    auto give = [&](auto make) { result.push_back(needs.get(i++) ? make().to(in.type) : nothing(in.x)); };
+    give([&] { return product(rows(grad_gates_x), in.weight_ih).view(in.x.sizes()); });
+    give([&] { return grad_h; });
+    if (has_cell) give([&] { return grad_c; });
+    give([&] { return outer_products(rows(grad_gates_x), rows(in.valid_part())); });
+    give([&] { return outer_products(rows(grad_gates_h), rows(h_before)); });
+    give([&] { return sum_of_rows(rows(grad_gates_x)); });
+    give([&] { return sum_of_rows(rows(grad_gates_h)); });
+    if (in.resets.defined()) {
+      result.push_back(nothing(in.x)), i++;
+      give([&] { return grad_reset_h; });
+      if (has_cell) give([&] { return grad_reset_c; });
+    }
+    return result;
   }
-  return result;
+};
+
+Tensors backward(int64_t gates, const OptionalTensors& grads, const OptionalTensors& inputs,
+                 const OptionalTensor& lengths, bool reverse, at::TensorList outputs, const c10::List<bool>& needs) {
+  c10::DeviceGuard guard(device_of(inputs));
+  Backward one(gates, Inputs(gates, inputs, lengths), grads, reverse, outputs, needs);
+  if (auto launch = persistent_launch(gates, one.in, 1, false))
+    persistent_backward(gates, {launch->division, {one.persistent()}}, type_of(one.in.x), current_stream(one.in.x));
+  else
+    one.loop();
+  return one.results();
+}
+
+Tensors backward_both(int64_t gates, const OptionalTensors& grads, const OptionalTensors& inputs,
+                      const OptionalTensor& lengths, at::TensorList outputs, const c10::List<bool>& needs) {
+  BothDirections both(gates);
+  auto split = both.backward(grads, inputs, outputs, needs);
+  c10::DeviceGuard guard(device_of(inputs));
+  Inputs in(gates, split[0].inputs, lengths);
+  auto launch = persistent_launch(gates, in, 2, false);
+  if (!launch) {
+    auto one = [&](int d) {
+      return backward(gates, split[d].grads, split[d].inputs, lengths, d == 1, split[d].outputs, split[d].needs);
+    };
+    return both.gradients({one(0), one(1)}, needs.get(0));
+  }
+  Backward first(gates, in, split[0].grads, false, split[0].outputs, split[0].needs),
+      second(gates, Inputs(gates, split[1].inputs, lengths), split[1].grads, true, split[1].outputs, split[1].needs);
+  PersistentBackward p{launch->division, {first.persistent(), second.persistent()}};
+  persistent_backward(gates, p, type_of(in.x), current_stream(in.x));
+  return both.gradients({first.results(), second.results()}, needs.get(0));
 }
 
 }  // namespace
@@ -193,6 +271,28 @@ Tensors lstm_forward(const OptionalTensors& inputs, const OptionalTensor& length
 Tensors lstm_backward(const OptionalTensors& grads, const OptionalTensors& inputs, const OptionalTensor& lengths,
                       const OptionalTensor&, bool reverse, at::TensorList outputs, const c10::List<bool>& needs) {
   return backward(kLstm, grads, inputs, lengths, reverse, outputs, needs);
+}
+
+Tensors gru_bidirectional_forward(const OptionalTensors& inputs, const OptionalTensor& lengths, const OptionalTensor&,
+                                  bool, bool save) {
+  return forward_both(kGru, inputs, lengths, save);
+}
+
+Tensors gru_bidirectional_backward(const OptionalTensors& grads, const OptionalTensors& inputs,
+                                   const OptionalTensor& lengths, const OptionalTensor&, bool, at::TensorList outputs,
+                                   const c10::List<bool>& needs) {
+  return backward_both(kGru, grads, inputs, lengths, outputs, needs);
+}
+
+Tensors lstm_bidirectional_forward(const OptionalTensors& inputs, const OptionalTensor& lengths, const OptionalTensor&,
+                                   bool, bool save) {
+  return forward_both(kLstm, inputs, lengths, save);
+}
+
+Tensors lstm_bidirectional_backward(const OptionalTensors& grads, const OptionalTensors& inputs,
+                                    const OptionalTensor& lengths, const OptionalTensor&, bool, at::TensorList outputs,
+                                    const c10::List<bool>& needs) {
+  return backward_both(kLstm, grads, inputs, lengths, outputs, needs);
 }
 
 }  // namespace s2s::cuda

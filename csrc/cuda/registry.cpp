@@ -22,6 +22,10 @@ TORCH_LIBRARY_IMPL(s2s_kernels, CUDA, m) {
   m.impl("attention_gru_backward", TORCH_FN(attention_gru_backward));
   m.impl("attention_lstm_forward", TORCH_FN(attention_lstm_forward));
   m.impl("attention_lstm_backward", TORCH_FN(attention_lstm_backward));
+  m.impl("gru_bidirectional_forward", TORCH_FN(gru_bidirectional_forward));
+  m.impl("gru_bidirectional_backward", TORCH_FN(gru_bidirectional_backward));
+  m.impl("lstm_bidirectional_forward", TORCH_FN(lstm_bidirectional_forward));
+  m.impl("lstm_bidirectional_backward", TORCH_FN(lstm_bidirectional_backward));
 }
 
 }  // namespace s2s::cuda

@@ -10,6 +10,7 @@ SIZES = ("B", "T", "H")
 ATTENTION_SIZES = ("B", "T", "S", "H", "A")
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 ARCHS = ("sm_80", "sm_90")
+OPTIONS = {False: ("directions",), True: ()}
 EXAMPLES = {False: "gru B=64 T=50 H=512", True: "attention_gru B=64 T=50 S=50 H=512 A=512"}
 
 
@@ -18,9 +19,19 @@ def is_attention(op: str) -> bool:
 
 
 def plan(
-    op: str, B: int, T: int, H: int, dtype: str = "bfloat16", arch: str = "sm_90", *, S: int = 0, A: int = 0
+    op: str,
+    B: int,
+    T: int,
+    H: int,
+    dtype: str = "bfloat16",
+    arch: str = "sm_90",
+    *,
+    S: int = 0,
+    A: int = 0,
+    directions: int = 1,
 ) -> dict[str, Any]:
-    """The plan, or ``refusal``: why there is none. Times are predicted, not measured. S and A: of a decoder.
+    """The plan, or ``refusal``: why there is none. Times are predicted, not measured. S and A: of a decoder;
+    directions: of a sequence's layer, both at once.
 
     Raises:
         ValueError: an argument's value. RuntimeError: the extension is not built here.
@@ -31,26 +42,29 @@ def plan(
     for name, size in (("B", B), ("T", T), ("S", S), ("H", H), ("A", A)):
         if not 0 <= size < 2**31:
             raise ValueError(f"{name} is {size}, expected 0 to {2**31 - 1}")
+    if directions not in ((1,) if is_attention(op) else (1, 2)):
+        raise ValueError(f"directions is {directions!r}, expected 1{'' if is_attention(op) else ' or 2'}")
     try:
         extension = import_module("s2s_kernels._C")
     except ImportError as error:
         raise RuntimeError(f"a plan needs the compiled extension: {extension_problem(error)}") from None
     if is_attention(op):
         return dict(extension.plan_attention(GATES[op], B, T, S, H, A, dtype, arch))
-    return dict(extension.plan(GATES[op], B, T, H, dtype, arch))
+    return dict(extension.plan(GATES[op], B, T, H, dtype, arch, directions))
 
 
 def parse(words: list[str]) -> dict[str, Any]:
-    """``gru B=64 T=50 H=512 [dtype=...] [arch=...]`` as the arguments of `plan`."""
+    """``gru B=64 T=50 H=512 [directions=2] [dtype=...] [arch=...]`` as the arguments of `plan`."""
     given: dict[str, Any] = {"op": words[0]}
     attention = is_attention(words[0])
-    sizes = ATTENTION_SIZES if attention else SIZES
+    sizes, options = ATTENTION_SIZES if attention else SIZES, OPTIONS[attention]
     for word in words[1:]:
         name, sign, value = word.partition("=")
-        if not sign or name not in (*sizes, "dtype", "arch"):
-            expected = ", ".join(f"{size}=" for size in (*sizes, "dtype"))
+        if not sign or name not in (*sizes, *options, "dtype", "arch"):
+            expected = ", ".join(f"{size}=" for size in (*sizes, *options, "dtype"))
             raise ValueError(f"{word!r} is no argument of a plan, expected {expected} or arch=")
-        given[name] = int(value) if name in sizes and value.isdecimal() and value.isascii() else value
+        is_number = name in (*sizes, *options) and value.isdecimal() and value.isascii()
+        given[name] = int(value) if is_number else value
     for name in sizes:
         if name not in given:
             raise ValueError(f"{name} is not given, expected as in: {EXAMPLES[attention]}")
@@ -63,11 +77,14 @@ def text(arguments: dict[str, Any], found: dict[str, Any]) -> str:
     arch, steps = arguments.get("arch", "sm_90"), arguments["T"]
     begin = f"{arch} ({found['multiprocessors']} multiprocessors): "
     if found["refusal"]:
-        return f"{begin}no plan, the loop of launches runs: {found['refusal']}"
-    groups, slices, tiles = found["groups"], found["slices"], found["tiles"]
+        both = arguments.get("directions", 1) > 1
+        instead = "each direction runs by itself" if both else "the loop of launches runs"
+        return f"{begin}no plan, {instead}: {found['refusal']}"
+    directions, groups, slices, tiles = (found[name] for name in ("directions", "groups", "slices", "tiles"))
+    ways = f"{directions} directions x " if directions > 1 else ""
     barriers = "" if is_attention(arguments["op"]) else "; one barrier a group and step"
     lines = [
-        f"{begin}{groups * slices} blocks: {groups} groups x {slices} slices of 16 units; "
+        f"{begin}{directions * groups * slices} blocks: {ways}{groups} groups x {slices} slices of 16 units; "
         f"{16 * tiles} rows a group{barriers}"
     ]
     for half in ("forward", "backward"):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from .. import cudnn, dynamo, ops
+from ..ops import bidirectional
 from ..ops.recurrence import check_sequence, given
 from ..recording import recorded
 
@@ -35,6 +36,8 @@ class Recurrent(nn.RNNBase):
     """
 
     _recorded_as_torch = True
+    # The op of a layer in both directions, where two calls of _layer would compute the same.
+    _bidirectional: Callable[..., tuple[Tensor, ...]] | None = None
 
     def flatten_parameters(self) -> None:
         """As torch.nn's, in bfloat16 too."""
@@ -54,6 +57,17 @@ class Recurrent(nn.RNNBase):
         """(output, states) of one layer in one direction; a state is a tuple of (B, H) tensors, reset_states one of
         (B, T, H) or None."""
         raise NotImplementedError
+
+    def _both_layers(
+        self, x: Tensor, states: Sequence[States], weights: Sequence[Sequence[Tensor]], lengths: Tensor | None
+    ) -> tuple[Tensor, States]:
+        """(output, states) of one layer in both directions; states: of each, and in the result tensors (2, B, H)."""
+        of_each = [
+            (state[0] if self._num_states == 1 else state, *weight, *[None] * (4 - len(weight)))
+            for state, weight in zip(states, weights, strict=True)
+        ]
+        output, *last = self._bidirectional(x, *of_each[0], *of_each[1], lengths=lengths)
+        return output, tuple(last)
 
     def _to_states(self, hx: Any, name: str = "hx") -> States:
         """The tuple of state tensors in the user's hx."""
@@ -94,10 +108,16 @@ class Recurrent(nn.RNNBase):
             check_sequence(len(hx) + 2, first, tuple(states), *weights, *[None] * (4 - len(weights)), None)
             return cudnn.stack(self, x, hx, [w for weights in layers for w in weights], batch_sizes)
         directions = 2 if self.bidirectional else 1
+        both = self._bidirectional if directions == 2 and resets is None and reset_states is None else None
         last = []
         for i in range(0, len(layers), directions):
             if i > 0 and self.dropout > 0 and self.training:
                 x = dropout(x, self.dropout)
+            if both is not None:
+                states = [tuple(state[i + d] for state in hx) for d in range(2)]
+                x, states = self._both_layers(x, states, layers[i : i + 2], lengths)
+                last.append(states)
+                continue
             outputs = []
             for d in range(directions):
                 states, begin = (y and tuple(state[i + d] for state in y) for y in (hx, reset_states))
@@ -106,7 +126,8 @@ class Recurrent(nn.RNNBase):
                 outputs.append(output)
                 last.append(states)
             x = outputs[0] if directions == 1 else torch.cat(outputs, -1)
-        return x, tuple(torch.stack(states) for states in zip(*last, strict=True))
+        join = torch.stack if both is None else torch.cat
+        return x, tuple(states[0] if both and len(states) == 1 else join(states) for states in zip(*last, strict=True))
 
     def _forward_packed(self, packed: PackedSequence, hx: States | None) -> tuple[PackedSequence, States]:
         # As torch.nn: the packed data is in sorted order, hx and the states returned in the caller's.
@@ -232,6 +253,7 @@ class GRU(Recurrent, nn.GRU):
     """
 
     _num_states = 1
+    _bidirectional = staticmethod(bidirectional.gru_bidirectional)
 
     def _layer(
         self,
@@ -270,6 +292,7 @@ class LSTM(Recurrent, nn.LSTM):
     """
 
     _num_states = 2
+    _bidirectional = staticmethod(bidirectional.lstm_bidirectional)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

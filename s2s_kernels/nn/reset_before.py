@@ -34,6 +34,7 @@ def reset_before_step(gates_x: Tensor, h: Tensor, weight_hh: Tensor, bias_hh: Te
 class ResetBeforeGRU(GRU):
     """``GRU`` with the reset gate before the recurrent product; same constructor, parameters and forward."""
 
+    _bidirectional = None
     _recorded_as_torch = False  # nn.GRU, which a trace or an ONNX graph holds otherwise, is another function
 
     def _layer(

@@ -15,10 +15,11 @@ def pair(name, state, names="h0, c0", form="B, H"):
     return state
 
 
-def check_cell(gates, x, states, weight_ih, weight_hh, bias_ih, bias_hh, feed=0, layers=0, x_name="x"):
+def check_cell(gates, x, states, weight_ih, weight_hh, bias_ih, bias_hh, feed=0, layers=0, x_name="x", suffix=""):
     """``x`` (B, T, I), ``states`` named (B, H) tensors, and the weights of a cell with ``gates`` gates.
 
-    With ``layers`` above this cell, states are (L, B, H). ``x_name``: of what ``x`` has its dtype and device from."""
+    With ``layers`` above this cell, states are (L, B, H). ``x_name``: of what ``x`` has its dtype and device from;
+    ``suffix``: of the weights' names."""
     batch, _, inputs = dims("x", x, "B, T, I")
     floating(x_name, x)
     form, lead = ("L, B, H", (1 + layers,)) if layers else ("B, H", ())
@@ -26,10 +27,10 @@ def check_cell(gates, x, states, weight_ih, weight_hh, bias_ih, bias_hh, feed=0,
     for name, state in states:
         expect(name, state, form, (*lead, batch, hidden), x, x_name)
     wide, form = gates * hidden, f"{gates}H, I + F" if feed else f"{gates}H, I"
-    expect("weight_ih", weight_ih, form, (wide, inputs + feed), x, x_name)
-    expect("weight_hh", weight_hh, f"{gates}H, H", (wide, hidden), x, x_name)
-    optional("bias_ih", bias_ih, f"{gates}H", (wide,), x, x_name)
-    optional("bias_hh", bias_hh, f"{gates}H", (wide,), x, x_name)
+    expect(f"weight_ih{suffix}", weight_ih, form, (wide, inputs + feed), x, x_name)
+    expect(f"weight_hh{suffix}", weight_hh, f"{gates}H, H", (wide, hidden), x, x_name)
+    optional(f"bias_ih{suffix}", bias_ih, f"{gates}H", (wide,), x, x_name)
+    optional(f"bias_hh{suffix}", bias_hh, f"{gates}H", (wide,), x, x_name)
 
 
 def check_sequence(gates, x, states, weight_ih, weight_hh, bias_ih, bias_hh, lengths, resets=None, reset_states=None):
@@ -75,8 +76,21 @@ def rounded(x, save):
     return save and x.dtype in (torch.bfloat16, torch.float16)
 
 
+def sequence_outputs(gates, x, states, resets, save):
+    """Fakes of all that the forward half of ``gru`` or ``lstm`` returns."""
+    shape, seen = (x.shape[0], x.shape[1], states[0].shape[1]), gates == 4 and resets is not None
+    return [
+        x.new_empty(shape),
+        *(state.new_empty(state.shape) for state in states),
+        *([x.new_empty(shape)] if seen else []),
+        saved_like(x, (*shape[:2], 4 * shape[2]), save),
+        saved_like(x, shape, rounded(x, save)),
+        *([saved_like(x, shape, rounded(x, save) if seen else save)] if gates == 4 else []),
+    ]
+
+
 def register_halves(name, run):
-    """What the halves of the four recurrences share. ``run(inputs, lengths, mask, reverse)`` is the reference."""
+    """What the halves of the recurrences share. ``run(inputs, lengths, mask, reverse)`` is the reference."""
     registration.refuse_batched_gradients(name)
     for half in ("forward", "backward"):
         register_plain_values(f"{name}_{half}")
@@ -114,15 +128,7 @@ def register_recurrence(name, gates):
     def _(inputs, lengths, mask, reverse, save):
         check(inputs, lengths, mask, reverse, save)
         x, states, _, resets, _ = split(inputs)
-        shape, seen = (x.shape[0], x.shape[1], states[0].shape[1]), gates == 4 and resets is not None
-        return [
-            x.new_empty(shape),
-            *(state.new_empty(state.shape) for state in states),
-            *([x.new_empty(shape)] if seen else []),
-            saved_like(x, (*shape[:2], 4 * shape[2]), save),
-            saved_like(x, shape, rounded(x, save)),
-            *([saved_like(x, shape, rounded(x, save) if seen else save)] if gates == 4 else []),
-        ]
+        return sequence_outputs(gates, x, states, resets, save)
 
     def run(inputs, lengths, mask, reverse):
         x, states, cell, resets, reset_states = split(inputs)

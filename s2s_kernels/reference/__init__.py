@@ -9,6 +9,7 @@ from .additive_attention import additive_attention
 from .attention_gru import AttentionGRUOutput, attention_gru
 from .attention_lstm import AttentionLSTMOutput, attention_lstm
 from .beam_search import SearchOutput, beam_search
+from .bidirectional import gru_bidirectional, lstm_bidirectional
 from .greedy_search import greedy_search
 from .gru import gru
 from .gru_step import gru_step
@@ -26,9 +27,11 @@ __all__ = [
     "beam_search",
     "greedy_search",
     "gru",
+    "gru_bidirectional",
     "gru_step",
     "linear_cross_entropy",
     "logits_cross_entropy",
     "lstm",
+    "lstm_bidirectional",
     "lstm_step",
 ]

@@ -17,13 +17,15 @@ interpreted = os.environ.get("TRITON_INTERPRET") == "1"
 
 # What a backend implements, as in csrc/ops.h: the dispatcher's name of an op, and the file here that has it.
 OPS = {
-    name + half: name
+    name + half: "bidirectional" if name.endswith("bidirectional") else name
     for name, halves in {
         "additive_attention": ("", "_backward"),
         "gru_step": ("", "_backward"),
         "lstm_step": ("", "_backward"),
         "gru": ("_forward", "_backward"),
         "lstm": ("_forward", "_backward"),
+        "gru_bidirectional": ("_forward", "_backward"),
+        "lstm_bidirectional": ("_forward", "_backward"),
         "attention_gru": ("_forward", "_backward"),
         "attention_lstm": ("_forward", "_backward"),
         "attention_decoder": ("_forward", "_backward"),

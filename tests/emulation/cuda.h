@@ -18,6 +18,7 @@
 #define __device__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define threadIdx (s2s::emulation::thread_index)
 #define blockIdx (s2s::emulation::block_index)
 

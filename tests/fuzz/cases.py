@@ -19,10 +19,13 @@ OPS = (
     "lstm_step",
     "gru",
     "lstm",
+    "gru_bidirectional",
+    "lstm_bidirectional",
     "attention_gru",
     "attention_lstm",
     "linear_cross_entropy",
 )
+SEQUENCES = ("gru", "lstm", "gru_bidirectional", "lstm_bidirectional")
 
 
 class Case(NamedTuple):
@@ -91,7 +94,7 @@ class Case(NamedTuple):
         return {name: arrange(x) if is_float(x) else x for name, x in inputs.items()}
 
     def spoil(self, inputs):
-        spoilt = ("x",) if self.op in ("gru", "lstm") else ("keys", "values", "bias")
+        spoilt = ("x",) if self.op in SEQUENCES else ("keys", "values", "bias")
         size = inputs[spoilt[0]].shape[1]
         valid = torch.ones(self.form["B"], size, dtype=torch.bool)
         if "lengths" in inputs:
@@ -162,7 +165,9 @@ def cases(backend, largest):
         else:
             form = fields(draw, {"B": 20, "T": 9, "I": 70, "H": 70}, largest)
             form["biases"] = draw(st.sampled_from(("both", "ih", "hh", "none")))
-            if op in ("gru", "lstm"):
+            if op.endswith("bidirectional"):
+                pass
+            elif op in SEQUENCES:
                 form["reverse"] = draw(st.booleans())
                 form["resets"] = draw(st.sampled_from((None, None, "zeros", "states")))
             else:
@@ -174,7 +179,7 @@ def cases(backend, largest):
         if op.endswith("step"):
             return case
         case = case._replace(lengths=draw(st.sampled_from(("", "random", "zero", "some zero"))))
-        if op not in ("gru", "lstm"):
+        if op not in SEQUENCES:
             case = case._replace(mask=draw(st.sampled_from(("", "random", "none", "some none"))))
         # (Where memory is shared, garbage would lie at positions that count too.)
         if (case.lengths or case.mask) and not set(layouts) & set(CHANGE):

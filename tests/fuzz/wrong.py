@@ -28,6 +28,8 @@ FORMS = {
     "lstm_step": [{}],
     "gru": [{"lengths": torch.int64, "reverse": True, "resets": "states"}],
     "lstm": [{"lengths": torch.int64, "reverse": True, "resets": "states"}],
+    "gru_bidirectional": [{"lengths": torch.int64}],
+    "lstm_bidirectional": [{"lengths": torch.int64}],
     "attention_gru": [{"lengths": torch.int64, "mask": True, "F": 4, "first": True}, {"N": 2}],
     "attention_lstm": [{"lengths": torch.int64, "mask": True}, {"N": 2, "F": 4, "first": True, "lengths": torch.int64}],
     "linear_cross_entropy": [{}],
@@ -169,7 +171,7 @@ class Wrong(NamedTuple):
         first = re.split(r"\W", message, maxsplit=1)[0]
         right = arguments(self.op, FORMS[self.op][self.form])[self.argument]
         names = (
-            {*inputs, "state", "reset_states"}
+            {*inputs, "state", "state_reverse", "reset_states"}
             if isinstance(right, torch.Tensor)
             else {self.argument, *AGREE.get(self.argument, ())}
         )
