@@ -38,7 +38,7 @@ def differentiable(inputs):
     ]
 
 
-@pytest.mark.exhaustive(every=3)
+@pytest.mark.exhaustive(every=9)
 @pytest.mark.skipif(not extension.built, reason="the ops are registered by the compiled extension, not built here")
 @pytest.mark.parametrize(("op", "form"), FORMS)
 @pytest.mark.parametrize("grad", [False, True])
@@ -51,7 +51,7 @@ def test_opcheck(kernel, op, form, grad):
             torch.library.opcheck(torch.ops.s2s_kernels.attention_decoder_forward.default, (*args, save))
 
 
-@pytest.mark.exhaustive(every=3)
+@pytest.mark.exhaustive(every=9)
 @pytest.mark.parametrize(("op", "form"), FORMS)
 def test_in_one_graph(kernel, op, form):
     inputs = leaves(small(op, form, kernel.device))
@@ -65,7 +65,7 @@ def test_in_one_graph(kernel, op, form):
         assert torch.allclose(x, y, rtol=0, atol=1e-12)
 
 
-@pytest.mark.exhaustive(every=3)
+@pytest.mark.exhaustive(every=9)
 @pytest.mark.parametrize(("op", "form"), FORMS)
 def test_one_graph_of_all_sizes(kernel, op, form):
     if kernel.backend == "reference":
@@ -95,7 +95,7 @@ class Decoder(torch.nn.Module):
         return {name: x for name, x in inputs.items() if name not in self.weights and name not in self.given}
 
 
-@pytest.mark.exhaustive(every=3)
+@pytest.mark.exhaustive(every=9)
 @pytest.mark.parametrize(("op", "form"), FORMS)
 @pytest.mark.parametrize("strict", [False, True])
 def test_export(kernel, op, form, strict):
@@ -116,7 +116,7 @@ class Positional(torch.nn.Module):
         return self.model(dict(zip(self.names, tensors, strict=True)))[0]
 
 
-@pytest.mark.exhaustive(every=3)
+@pytest.mark.exhaustive(every=9)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("op", "form"), FORMS)
 @EXPORTERS

@@ -198,6 +198,7 @@ def test_build_where_no_torch_is_installed(checkout):
     assert status == 1 and len(ours) == 1 and 'cannot see one: run "pip install' in ours[0], output
 
 
+@pytest.mark.exhaustive
 def test_build_without_a_compiler_goes_on(checkout):
     empty = checkout / "empty"
     empty.mkdir()
@@ -220,6 +221,7 @@ def test_build_for_the_cpu(checkout):
     assert info["torch"] == torch.__version__ and info["compiler"] and info["problem"] is None
 
 
+@pytest.mark.exhaustive
 @needs_compiler
 def test_build_that_does_not_compile(checkout):
     (checkout / "csrc" / "bindings.cpp").write_text("int answer( { return 42; }\n")
