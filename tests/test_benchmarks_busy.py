@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import __main__ as benchmarks
 from benchmarks.busy import load, run, server, table
-from benchmarks.busy.rows import LAYERS, LEVELS, SCANS, described, names, plan
+from benchmarks.busy.rows import LAYERS, LEVELS, SCANS, described, names, plan, shares
 
 ROOT = Path(__file__).parents[1]
 
@@ -175,7 +175,7 @@ def test_lines_of_the_suite():
 def test_shares_leave_out_what_was_disturbed():
     rows = [row("s2s_kernels"), row("s2s_kernels", 2, 2.4), row("s2s_kernels", 8, 9.0, unsteady=True)]
     rows += [row("s2s_kernels", 4, 9.0, others=0.5), row("s2s_kernels", 0, 1.5, together=True), row("torch.nn", 2, 9.0)]
-    found = table.shares(rows, 2)
+    found = shares(rows, 2)
     assert {key[1:]: round(x, 6) for key, x in found.items()} == {
         (2, False, "s2s_kernels"): 1.2,
         (0, True, "s2s_kernels"): 1.5,
