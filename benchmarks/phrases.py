@@ -1,9 +1,8 @@
 """What the pages say of the results within their sentences."""
 
-from .busy.rows import LEVELS, place
+from .busy.rows import LEVELS, place, shares
 from .busy.rows import disturbed as unsteady
 from .busy.table import OURS as OUR_RUNTIME
-from .busy.table import shares
 from .selection import OURS, cases, disturbed, peers
 
 

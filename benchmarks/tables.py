@@ -117,7 +117,11 @@ def scores(report):
     wide = {(row["data"], row["search"]): row["bleu"] for row in report.rows if row["dtype"] == "float32"}
     lines = []
     for row in report.rows:
-        away = "" if row["dtype"] == "float32" else f"{row['bleu'] - wide[row['data'], row['search']]:+.2f}"
+        away = (
+            ""
+            if row["dtype"] == "float32"
+            else f"{round(row['bleu'] - wide[row['data'], row['search']], 2) + 0.0:+.2f}"
+        )
         sizes = (number(row[name] / 1e6) for name in ("disk", "held", "read"))
         lines.append([row["data"], row["search"], row["dtype"], f"{row['bleu']:.2f}", away, *sizes])
     return head, lines, "sacrebleu: " + ", ".join(sorted({row["bleu_signature"] for row in report.rows})) + "."

@@ -6,6 +6,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
+import torch
 
 from benchmarks import __main__ as benchmarks
 from benchmarks import cases, engine, goals, measure, peers, suites
@@ -67,6 +68,15 @@ def test_a_run_s_rows_are_on_disk_when_it_ends(monkeypatch, tmp_path):
     kept = [x for x in seen if x]
     assert [len(x["rows"]) for x in kept] == list(range(1, len(kept) + 1)) and len(kept) == 2
     assert kept[0]["not_run"][0] == kept[1]["rows"][1]["op"]
+
+
+def test_rows_and_steps_grow_in_both_dtypes(monkeypatch):
+    monkeypatch.setattr(suites, "native_bfloat16", lambda: True)
+    axes = {}
+    for run in suites.cpu_runs("cpu", 2):
+        if run.case.op == "scaling":
+            axes.setdefault(run.dtype, set()).add(run.case.name[0])
+    assert axes == {torch.float32: {*"BSTH"}, torch.bfloat16: {*"BT"}}
 
 
 def test_the_goals_come_first():

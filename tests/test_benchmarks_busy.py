@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks.busy import load, run, server, table
-from benchmarks.busy.rows import LAYERS, LEVELS, SCANS, described, names, plan
+from benchmarks.busy import load, measure, run, server, table
+from benchmarks.busy.rows import LAYERS, LEVELS, SCANS, described, names, plan, shares
 
 ROOT = Path(__file__).parents[1]
 
@@ -55,13 +55,13 @@ def measured(monkeypatch, stop_at=None):
     """Puts a stand-in in the place of ``measure``; returns what it was asked for."""
     asked = []
 
-    def measure(op, busy, together, servers):
+    def stand_in(op, busy, together, servers):
         if len(asked) == stop_at:
             raise KeyboardInterrupt
         asked.append((op, busy, together))
         return [row(name, busy, 0.1 * len(asked), op, together) for name in names(op)]
 
-    monkeypatch.setattr(run, "measure", measure)
+    monkeypatch.setattr(run, "measure", stand_in)
     return asked
 
 
@@ -152,6 +152,33 @@ def test_calls_of_a_round(usual, first):
     assert len(server.timed(lambda: None, 0.01, usual)) > server.LEAST
 
 
+class Answers:
+    """In the place of a Server: its first peer is missing, its second ends while it is timed."""
+
+    def __init__(self):
+        self.used = 0.0
+
+    def ask(self, row, name, seconds):
+        self.used += 0.01
+        if name == "jax.lax.scan":
+            return "ModuleNotFoundError: none"
+        if name == "torch.nn" and seconds:
+            return "its process ended"
+        return ([0.1, 0.1, 0.3] if seconds else []), self.used
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_rows_of_a_place(together):
+    servers = {"all": Answers()} if together else {name: Answers() for name in names(LAYERS[0])}
+    rows = {found["implementation"]: found for found in measure.measure(LAYERS[0], 1, together, servers)}
+    assert list(rows) == names(LAYERS[0])
+    assert rows["torch.nn"]["problem"] == "its process ended" and "none" in rows["jax.lax.scan"]["problem"]
+    assert rows["openvino"]["seconds"]["median"] == 0.1 and not rows["openvino"]["unsteady"]
+    for found in rows.values():
+        assert ("seconds" in found) != ("problem" in found) and found["took"] > 0
+        assert (found["busy"], found["one_process"], found["load"]) == (1, together, load.LOAD)
+
+
 def test_a_process_that_ended_is_a_sentence():
     one = server.Server(1)
     one.process.kill()
@@ -175,7 +202,7 @@ def test_lines_of_the_suite():
 def test_shares_leave_out_what_was_disturbed():
     rows = [row("s2s_kernels"), row("s2s_kernels", 2, 2.4), row("s2s_kernels", 8, 9.0, unsteady=True)]
     rows += [row("s2s_kernels", 4, 9.0, others=0.5), row("s2s_kernels", 0, 1.5, together=True), row("torch.nn", 2, 9.0)]
-    found = table.shares(rows, 2)
+    found = shares(rows, 2)
     assert {key[1:]: round(x, 6) for key, x in found.items()} == {
         (2, False, "s2s_kernels"): 1.2,
         (0, True, "s2s_kernels"): 1.5,

@@ -3,8 +3,9 @@
 import io
 import os
 import sys
+from dataclasses import fields
 from pathlib import Path
-from typing import Literal, get_args, get_origin
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import typer
@@ -12,6 +13,7 @@ from test_s2s_cli import TINY, exit_code
 
 from s2s import S2SError
 from s2s.cli import app
+from s2s.search.options import SearchOptions
 
 COMMANDS = typer.main.get_command(app).commands
 WRONG = {
@@ -21,6 +23,15 @@ WRONG = {
     "path": ["{d}/none", "{d}/folder", "", "/dev/null", "/dev/full", "/proc/self/mem", "a" * 300, "\udcff"],
 }
 NEVER = ("x", "", "nan", "\udcff", "10^9", "1e400", "9" * 5000, "9" * 400)  # no number in any range
+
+
+HINTS = get_type_hints(SearchOptions)
+CHOICES = {f.name: get_args(HINTS[f.name])[1:] for f in fields(SearchOptions) if get_origin(HINTS[f.name]) is Literal}
+
+
+@pytest.mark.parametrize("name, value", [(name, value) for name, values in CHOICES.items() for value in values])
+def test_a_choice_is_among_what_a_record_says_of_a_search(name, value):
+    assert str(SearchOptions(beam=2, **{name: value})) == f"beam 2, {name} {value}"
 
 
 @pytest.fixture(scope="module")

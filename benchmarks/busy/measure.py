@@ -29,10 +29,12 @@ class Servers:
 def measure(row, busy, together, servers):
     """Rows of the report: each implementation's times, in turn."""
     begin, where = time.monotonic(), {name: servers["all" if together else name] for name in names(row)}
-    times, why, used = {name: [] for name in where}, {}, 0.0
+    times, why, first, last = {name: [] for name in where}, {}, {}, {}
     for name, server in where.items():
-        if isinstance(first := server.ask(row, name, 0.0), str):
-            why[name] = first
+        if isinstance(found := server.ask(row, name, 0.0), str):
+            why[name] = found
+        else:
+            first[server] = found[1]
     order = [name for name in where if name not in why]
     others = report.OtherPrograms()
     with load(busy):
@@ -42,8 +44,9 @@ def measure(row, busy, together, servers):
                     why[name] = found
                     continue
                 times[name].append(found[0])
-                used += found[1]
+                last[where[name]] = found[1]
             order = [name for name in order[1:] + order[:1] if name not in why]
+    used = sum(end - first[server] for server, end in last.items())  # pools that spin between the calls included
     share, taken, rows = others.share(used), time.monotonic() - begin, []
     for name in where:
         found = {"op": row, "busy": busy, "one_process": together, "implementation": name, "load": LOAD}

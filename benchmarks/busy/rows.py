@@ -42,3 +42,16 @@ def spread_of(rounds):
 def disturbed(row):
     """Whether nothing follows from a row: its rounds differ, or somebody else had the machine."""
     return "seconds" in row and (row["unsteady"] or (row.get("others") or 0) > OTHERS)
+
+
+def shares(rows, cores):
+    """{(row, busy, one process, implementation): its time over its fair share}, which is its own time alone, times
+    (busy + cores) / cores. What was disturbed, or was alone, is left out."""
+    timed = {(*place(row), row["implementation"]): row for row in rows if "seconds" in row and not disturbed(row)}
+    found = {}
+    for (op, busy, together, name), row in timed.items():
+        idle = timed.get((op, 0, False, name))
+        if idle and (busy or together):
+            fair = idle["seconds"]["median"] * (busy + cores) / cores
+            found[op, busy, together, name] = row["seconds"]["median"] / fair
+    return found

@@ -66,7 +66,8 @@ def timed(step, seconds, usual):
 
 
 def serve(pipe, threads):
-    """Answers (row, implementation, seconds): (the times of its calls, processor time of this process), or why not.
+    """Answers (row, implementation, seconds): (the times of its calls, this process's processor time so far), or why
+    not.
 
     With no seconds it only makes the step, checks it and calls it once.
     """
@@ -80,7 +81,7 @@ def serve(pipe, threads):
             return
         if asked is None:
             return
-        (row, implementation, seconds), begin = asked, time.process_time()
+        row, implementation, seconds = asked
         key, taken = (row, implementation), []
         try:
             if key not in steps:
@@ -90,7 +91,7 @@ def serve(pipe, threads):
                 usual[key] = min(taken)
             else:
                 steps[key]()
-            pipe.send((taken, time.process_time() - begin))
+            pipe.send((taken, time.process_time()))
         except Exception as error:  # a peer that is not installed, or cannot: it is said in the table
             pipe.send(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
 

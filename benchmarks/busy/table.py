@@ -1,25 +1,12 @@
-"""The rows as a table, and over their fair share of the machine."""
+"""The rows as a table."""
 
 import os
 
 from .. import report
 from ..runtimes import RUNTIMES
-from .rows import OTHERS, disturbed, place
+from .rows import OTHERS, place
 
 OURS, *PEERS = RUNTIMES
-
-
-def shares(rows, cores):
-    """{(row, busy, one process, implementation): its time over its fair share}, which is its own time alone, times
-    (busy + cores) / cores. What was disturbed, or was alone, is left out."""
-    timed = {(*place(row), row["implementation"]): row for row in rows if "seconds" in row and not disturbed(row)}
-    found = {}
-    for (op, busy, together, name), row in timed.items():
-        idle = timed.get((op, 0, False, name))
-        if idle and (busy or together):
-            fair = idle["seconds"]["median"] * (busy + cores) / cores
-            found[op, busy, together, name] = row["seconds"]["median"] / fair
-    return found
 
 
 HEAD = ["row", "beside", "ms", "÷ fair share", *(f"{name} ÷ ours" for name in PEERS), ""]

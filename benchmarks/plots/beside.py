@@ -4,8 +4,7 @@ from matplotlib import pyplot as plt
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
-from ..busy.rows import disturbed, place
-from ..busy.table import shares
+from ..busy.rows import disturbed, place, shares
 
 COLOURS = {  # told apart by most eyes
     "s2s_kernels": "#0072b2",
