@@ -38,8 +38,9 @@ using threads::ReleaseAten;
 constexpr double kWorthWaiting = 2e8;
 
 // How many parts to cut work into for so many threads. Beside other processes one of them may have a third of a core
-// and the next a whole one: who is done early then takes more of the parts.
-inline int64_t parts_for(int64_t threads) { return threads > 1 && threads::crowded() ? 4 * threads : threads; }
+// and the next a whole one: who is done early then takes more of the parts. In more of them what parts share, as packed
+// weights, would be made too often.
+inline int64_t parts_for(int64_t threads) { return threads > 1 && threads::crowded() ? 2 * threads : threads; }
 
 // f(i) for every i of 0..count, each once, in whatever threads there are.
 template <class F>
