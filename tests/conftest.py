@@ -1,9 +1,7 @@
 import gc
 import os
 import sys
-from collections import Counter
 from functools import partial
-from zlib import crc32
 
 import pytest
 import torch
@@ -16,6 +14,7 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import search_tests
+from exhaustive import pytest_addoption, pytest_collection_modifyitems  # noqa: F401
 from fresh_context import pytest_runtest_call, pytest_runtest_logfinish, pytest_runtest_logreport  # noqa: F401
 from helpers import set_threads, targets
 from hypothesis import settings
@@ -35,29 +34,6 @@ torch.backends.cudnn.allow_tf32 = False
 # The same examples on every run: a failure is found again, and a pass means what it meant yesterday.
 settings.register_profile("s2s", derandomize=True, deadline=None, database=None)
 settings.load_profile("s2s")
-
-
-def pytest_addoption(parser):
-    parser.addoption("--exhaustive", action="store_true", help="every row of every test: make test-all, and CI")
-
-
-def pytest_collection_modifyitems(config, items):
-    """Without --exhaustive: of a test marked ``exhaustive(every=3)`` one of each three rows, of one marked so without a
-    number none. Who names a row gets it."""
-    if config.getoption("exhaustive") or any("::" in str(argument) for argument in config.args):
-        return
-    rows, kept, left = Counter(), [], []
-    for item in items:
-        mark, test = item.get_closest_marker("exhaustive"), item.nodeid.partition("[")[0]
-        every = mark.kwargs.get("every", 0) if mark else 1
-        # Which of so many rows it is differs from group to group, or a dtype might never be among them.
-        group, row = divmod(rows[test], every or 1)
-        chosen = every and row == (crc32(f"{test} {group}".encode()) % every if group else 0)
-        (kept if chosen else left).append(item)
-        rows[test] += 1
-    if left:
-        config.hook.pytest_deselected(items=left)
-        items[:] = kept
 
 
 def pytest_collection_finish():

@@ -7,8 +7,7 @@ import pytest
 import torch
 from browser import Browser, find_browser
 
-from s2s import S2SError
-from s2s.report.alignment import printable, to_html, to_text, write
+from s2s.report.alignment import printable, to_html, to_text
 from s2s.translator import Translation
 
 
@@ -37,12 +36,6 @@ def test_the_page_is_complete_in_itself():
     (data,) = re.findall(r'id="data">(.*?)</script>', page, re.DOTALL)
     assert [len(sentence["weights"]) for sentence in json.loads(data)] == [2, 3]
     assert json.loads(data)[0]["source"] == ["a", "</script><b>"]
-
-
-def test_a_page_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(S2SError, match="cannot be written"):
-        write(tmp_path / "file/page.html", "")
 
 
 @pytest.fixture(scope="module")

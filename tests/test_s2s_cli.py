@@ -192,13 +192,21 @@ def test_the_page_of_results_is_what_the_records_say():
         ("evaluate {m} {d}/pairs.tsv --ask x", "--ask is given without --record, where its output would go."),
         ("dates en klingon", "babel knows no locale 'klingon'."),
         ("evaluate {m} {d}/none", "{d}/none does not exist."),
-        ("evaluate {m} {d}/pairs.tsv --output {d}/no/where", "{d}/no/where cannot be written"),
+        ("evaluate {m} {d}/pairs.tsv --output {d}/empty/x", "{d}/empty/x cannot be written (Not a directory)."),
+        ("align {m} x --out {d}/empty/x.html", "{d}/empty/x.html cannot be written (Not a directory)."),
+        ("curves {m} --out {d}/empty/x.png", "{d}/empty/x.png cannot be written (Not a directory)."),
+        ("align {m} x --out {m}", "{m} is a folder, expected a file to write."),
+        ("align {m} --file {d}/one --out {d}/one", "{d}/one is what is read, and would be written over"),
+        ("evaluate {m} {d}/source {d}/target --output {d}/target", "{d}/target is what is read, and would be written"),
+        ("evaluate {m} {d}/pairs.tsv --record {d}/pairs.tsv", "{d}/pairs.tsv is what is read, and would be written"),
+        ("prepare {d}/all.tsv --out {d}", "{d}/all.tsv is what is read, and would be written over; choose another"),
     ],
 )
 def test_a_mistake_is_one_sentence(s2s, files, model, command, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (files / "one").write_text("1\n")
     (files / "one.tsv").write_text("a\tb\n")
+    (files / "all.tsv").write_text((files / "pairs.tsv").read_text())
     code, _, err = s2s(*command.format(d=files, m=model).split())
     lines = [line for line in err.splitlines() if line.startswith("s2s: ")]
     assert code == 1 and len(lines) == 1 and err.splitlines()[-1] == lines[0]

@@ -5,11 +5,13 @@ into its place when all of them are on the disk. Until then the set of before co
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import stat
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +19,7 @@ from typing import Any, BinaryIO
 from .errors import S2SError
 
 AnyPath = str | os.PathLike[str]
+Content = bytes | Iterable[bytes]  # of a file: all of it, or one part after the other
 
 PARTIAL, NEW = ".partial", ".new"  # being written; complete, but not yet in its place
 
@@ -97,7 +100,7 @@ def to_json(value: object) -> bytes:
 # One file
 
 
-def write_file(path: AnyPath, data: bytes) -> None:
+def write_file(path: AnyPath, data: Content) -> None:
     """In the place of the file there is, once all of it is on the disk. Raises OSError, the old file untouched."""
     path = Path(path)
     partial = path.with_name(path.name + PARTIAL)
@@ -106,11 +109,11 @@ def write_file(path: AnyPath, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def write_through(path: AnyPath, data: bytes) -> None:
+def write_through(path: AnyPath, data: Content) -> None:
     """A file on the disk, not only in the system's memory; a part of it is no use and taken away again."""
     try:
         with open(path, "wb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
@@ -126,6 +129,44 @@ def sync_folder(folder: AnyPath) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+# Files that a user has asked for
+
+
+def check_output(path: AnyPath, sources: Iterable[AnyPath] = ()) -> None:
+    """S2SError, before any work, if the result would be written over a file that it is made of, or cannot be at all."""
+    for source in sources:
+        with contextlib.suppress(OSError):  # one of the two is not there
+            if os.path.samefile(path, source):
+                raise S2SError(f"{path} is what is read, and would be written over; choose another name.")
+    if os.path.isdir(path):
+        raise S2SError(f"{path} is a folder, expected a file to write.")
+    if special(path):
+        return
+    folder = next(folder for folder in Path(path).absolute().parents if os.path.lexists(folder))
+    code = errno.ENOTDIR if not folder.is_dir() else 0 if os.access(folder, os.W_OK) else errno.EACCES
+    if code:
+        raise cannot("written", path, OSError(code, os.strerror(code)))
+
+
+def write_output(path: AnyPath, data: Content) -> None:
+    """A file in the place of the old one, which stays if anything goes wrong. S2SError if it cannot be written."""
+    with writing(path):
+        if special(path):
+            sys.stdout.flush()
+            here = os.path.samestat(os.stat(path), os.fstat(1))  # a file behind it would be cut if it were opened anew
+            with open(os.dup(1) if here else path, "wb") as file:
+                file.writelines([data] if isinstance(data, bytes) else data)
+            return
+        path = Path(os.path.realpath(path))  # a link stays one
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, data)
+
+
+def special(path: AnyPath) -> bool:
+    """Whether it is there and can only be written to as it is: a pipe, /dev/stdout whatever stands behind it."""
+    return os.path.exists(path) and (not os.path.isfile(path) or os.path.abspath(path).startswith(("/dev/", "/proc/")))
 
 
 # A set of files

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import S2SError
+from ..files import check_output, write_output
 from ..report.curves import PICTURES
 from .lines import progress, read_chunks, report_cuts
 from .options import BatchOption, DeviceOption, ModelArgument, pick_device, say, with_search_options
@@ -42,10 +43,12 @@ def align(
         raise S2SError("a picture cannot be printed; give --out.")
     if format == "png" and out.suffix.lower() not in PICTURES:
         raise S2SError(f"--out ends in {out.suffix!r}, expected one of {', '.join(PICTURES)} for a picture.")
+    if out:
+        check_output(out, [file] if file else [])
     chunks, _ = read_chunks(text, file, batch)
     lines = [line for chunk in chunks for line in chunk]
     pairs = given_targets(lines, target)
-    from ..report.alignment import to_html, to_text, write
+    from ..report.alignment import to_html, to_text
     from ..report.plot import plot_alignment
     from ..translator import Translator
 
@@ -62,7 +65,7 @@ def align(
         return
     result = {"text": to_text, "html": to_html}[format](found)
     if out:
-        write(out, result)
+        write_output(out, result.encode())
         say(f"alignments: {out}")
     else:
         sys.stdout.write(result)

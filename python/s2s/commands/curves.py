@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..files import check_output
 from .options import say
 
 
@@ -17,4 +18,5 @@ def curves(
     """Draw losses, tokens a second and BLEU of one or several trainings as one picture."""
     from ..report.curves import draw_curves, read_run
 
+    check_output(out, runs)
     say(f"curves: {draw_curves(out, [read_run(path) for path in runs])}")

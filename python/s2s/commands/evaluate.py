@@ -8,7 +8,7 @@ import typer
 from tqdm import tqdm
 
 from ..errors import S2SError
-from ..files import writing
+from ..files import check_output, write_output
 from .lines import report_cuts
 from .options import DeviceOption, FilesArgument, ModelArgument, pick_device, say, say_of_8_bits, with_search_options
 
@@ -26,6 +26,8 @@ def evaluate(
     """Score a model: BLEU and chrF by sacrebleu, with their signatures, exact match and perplexity."""
     if ask and not record:
         raise S2SError("--ask is given without --record, where its output would go.")
+    for path in filter(None, (output, record)):
+        check_output(path, files)
     from ..report.records import Clock, begin_record, evaluation_record, write_record
 
     clock = Clock()  # before torch is imported, which takes its time
@@ -43,8 +45,7 @@ def evaluate(
         sources = [source for source, _ in pairs]
         outputs = translator.translate(sources, done=bar.update, cut=report_cuts(1), **asdict(options))
     if output:
-        with writing(output):
-            output.write_text("".join(line + "\n" for line in outputs), encoding="utf-8")
+        write_output(output, "".join(line + "\n" for line in outputs).encode())
     references = [target_text(target, translator.config) for _, target in pairs]
     scores = score(outputs, references)
     print(scores)

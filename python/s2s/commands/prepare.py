@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import S2SError
+from ..files import check_output
 from .options import FilesArgument, say
 
 
@@ -28,6 +29,9 @@ def prepare(
 
     if not 0 <= held_out <= 1:  # NaN is in every range of typer's
         raise S2SError(f"held_out is {held_out}, expected from 0 to 1.")
+    parts = {name: out / f"{name}.tsv" for name in ("all", "train", "test")} if out else {}
+    for path in parts.values():
+        check_output(path, files)
     pairs = PairFile(files, say, quotes=cleaning == "seed")
     cleaned, lost = Cleaned(pairs, lambda text, side: clean(normalize(text), cleaning, side)), []
     words, longest = {"source": set(), "target": {"START_", "_END"}}, {"source": 0, "target": 0}
@@ -54,8 +58,8 @@ def prepare(
     train, test = split_pairs(cleaned, held_out, split, seed, print)
     print(f"split        by {split}: {len(train):,} to train on, {len(test):,} held out")
     if out:
-        for name, part in (("all", cleaned), ("train", train), ("test", test)):
-            write_pairs(out / f"{name}.tsv", part)
+        for path, part in zip(parts.values(), (cleaned, train, test)):
+            write_pairs(path, part)
         print(f"written      all.tsv, train.tsv and test.tsv in {out}")
 
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..files import writing
 from ..text.vocab import EOS, JOINER, SPECIALS
 
 TEMPLATE = Path(__file__).with_suffix(".html")
@@ -45,10 +44,3 @@ def to_html(translations: Sequence) -> str:
     # Within a script element "</script>" and "<!--" would be markup, whatever the quotes around them.
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     return TEMPLATE.read_text(encoding="utf-8").replace("DATA", text, 1)
-
-
-def write(path: Path, text: str) -> None:
-    """S2SError where the file cannot be written."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")

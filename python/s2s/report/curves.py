@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import S2SError
-from ..files import read_json, write_file, writing
+from ..files import read_json, write_output
 from ..training.state_numbers import check_history
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # told apart by most eyes
@@ -53,9 +53,7 @@ def draw_curves(path, runs) -> Path:
         raise S2SError(f"{path} ends in {path.suffix or 'nothing'!r}, expected one of {', '.join(PICTURES)}.")
     picture = io.BytesIO()
     figure(runs).savefig(picture, format=path.suffix[1:].lower(), dpi=150)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, picture.getvalue())
+    write_output(path, picture.getvalue())
     return path
 
 

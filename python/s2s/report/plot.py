@@ -1,5 +1,6 @@
 """Alignment heat maps."""
 
+import io
 import unicodedata
 from collections.abc import Collection
 from functools import lru_cache
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import S2SError
-from ..files import AnyPath
+from ..files import AnyPath, write_output
 from .alignment import printable
 
 DEFAULT_FONT = "DejaVu Sans"  # comes with matplotlib
@@ -110,12 +111,10 @@ def plot_alignment(path: AnyPath, translation: Any, source: str = "source", targ
     if fonts.missing:
         note = "letters that no installed font has are spelt by their Unicode names"
         figure.supxlabel(note, fontsize="small", color="gray")
-    path = Path(path)
+    path, picture = Path(path), io.BytesIO()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise S2SError(f"{path} cannot be written ({error.strerror}).") from None
+        figure.savefig(picture, format=path.suffix[1:].lower() or "png", dpi=150)
     except ValueError as error:
         raise S2SError(f"{path} cannot be written ({str(error).splitlines()[0]}).") from None
+    write_output(path, picture.getvalue())
     return path

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import S2SError, shown
-from ..files import read_json, to_json, write_file, writing
+from ..files import read_json, to_json, write_output
 from ..model.config import Config
 from ..text.pairs import fingerprint
 from ..training.state_numbers import check_history, check_run
@@ -124,7 +124,4 @@ def begin_record(path, model, config) -> dict:
 def write_record(path, record, evaluation):
     """Adds an evaluation to a record that ``begin_record`` made, and writes it."""
     kept = [found for found in record["evaluations"] if any(found[name] != evaluation[name] for name in SAME)]
-    path = Path(path)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, to_json({**record, "evaluations": [*kept, evaluation]}))
+    write_output(path, to_json({**record, "evaluations": [*kept, evaluation]}))

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..errors import S2SError
-from ..files import AnyPath, cannot, check_regular, open_file, writing
+from ..files import AnyPath, cannot, check_regular, open_file, write_output
 from ..launch import rank
 
 
@@ -271,9 +271,6 @@ def fingerprint(text):
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def write_pairs(path: Path, pairs: Iterable[tuple[str, str]]) -> None:
+def write_pairs(path: AnyPath, pairs: Iterable[tuple[str, str]]) -> None:
     """A tab-separated file."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(f"{source}\t{target}\n" for source, target in pairs)
+    write_output(path, (f"{source}\t{target}\n".encode() for source, target in pairs))
