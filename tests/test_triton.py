@@ -137,6 +137,11 @@ def test_sequences(interpreted, op, dtype, form):
     assert_parity(op, inputs, dtype, interpreted)
 
 
+@pytest.mark.parametrize("op", ["gru_bidirectional", "lstm_bidirectional"])
+def test_both_directions(interpreted, op):
+    assert_parity(op, example(op, B=2, T=3, lengths=torch.int64), torch.float32, interpreted)
+
+
 SCANS = {
     "plain": {"lengths": torch.int64},
     "first, heads": {"first": True, "N": 2, "b_query": False, "biases": "none"},

@@ -24,6 +24,7 @@ def test_schemas_are_those_of_the_extension(schema):
 def test_triton():
     """A part of test_triton.py, in a process that has no extension."""
     forms = "float32 and (plain or heads or 3-19-1.0) or opcheck and attention or outside and additive"
+    forms += " or both_directions"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "without_extension", "-p", "no:cacheprovider"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)])}
     done = subprocess.run(
