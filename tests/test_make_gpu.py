@@ -239,7 +239,7 @@ def test_smoke_says_what_is_wrong(stays):
     if stays:
         assert said.startswith("gru_step torch.bfloat16: ") and "computes nothing more" in said
     else:
-        assert said.startswith("4 of 52 checks are wrong, the first: gru_step torch.bfloat16: gru_step on cpu-auto")
+        assert said.startswith("4 of 62 checks are wrong, the first: gru_step torch.bfloat16: gru_step on cpu-auto")
     assert ("lstm_step" in done.stdout) is not stays
 
 

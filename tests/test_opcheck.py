@@ -24,7 +24,7 @@ FORMS = [
 ]
 
 
-@pytest.mark.exhaustive(every=8)
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.skipif(not extension.built, reason="the ops are registered by the compiled extension, not built here")
 @pytest.mark.parametrize(("op", "form"), FORMS, ids=str)
 @pytest.mark.parametrize("grad", [False, True])

@@ -16,7 +16,7 @@ from s2s.text.data import make_batch
 from s2s_kernels.backend import available
 
 OPS = ("additive_attention", "attention_gru", "attention_lstm", "beam_search", "gru_step", "lstm_step", "gru", "lstm")
-OPS += ("linear_cross_entropy", "attention_decoder")
+OPS += ("linear_cross_entropy", "attention_decoder", "gru_bidirectional", "lstm_bidirectional")
 
 
 class Watch(TorchDispatchMode):

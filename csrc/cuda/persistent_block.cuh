@@ -19,10 +19,11 @@ struct PersistentBlock {
   Exchange<T> exchange;
   GroupBarrier barrier;
 
-  __device__ PersistentBlock(const Division& d, int parts_, int64_t batch)
+  // one: there is one direction, for kernels that have no register left to ask with.
+  __device__ PersistentBlock(const Division& d, int parts_, int64_t batch, bool one = false)
       : slices(d.slices), slice(blockIdx.x % d.slices), parts(parts_) {
-    int all = blockIdx.x / d.slices, group = all % d.groups;  // of all directions, and of this one
-    direction = all / d.groups;
+    int all = blockIdx.x / d.slices, group = one ? all : all % d.groups;  // of all directions, and of this one
+    direction = one ? 0 : all / d.groups;
     unit = threadIdx.x % kTile, row = threadIdx.x / kTile;
     j = slice * kTile + unit;
     first_row = static_cast<int64_t>(group) * d.tiles * kTile;

@@ -77,7 +77,8 @@ Inputs::Inputs(Tensors handed_, const OptionalTensor& lengths, const OptionalTen
   if (per_head) lead.push_back(heads);
   std::vector<int64_t> states = {batch, hidden}, per_step = {batch, steps, hidden};
   if (h0_.dim() == 3) {
-    TORCH_CHECK_VALUE(!transition, "h0 has shape ", h0_.sizes(), ", expected 2 dimensions with a transition");
+    TORCH_CHECK_VALUE(stacked > 1, "h0 has shape ", h0_.sizes(), ", expected 2 dimensions with ",
+                      transition ? "a transition" : "one layer");
     states.insert(states.begin(), count), per_step.insert(per_step.begin(), count);
   } else {
     TORCH_CHECK_VALUE(stacked == 1, "h0 has shape ", h0_.sizes(), ", expected the layers before the batch");

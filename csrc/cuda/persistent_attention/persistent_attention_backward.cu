@@ -94,7 +94,7 @@ __device__ void attend_backward(const PersistentAttentionBackward& p, const Sour
 template <int gates, class T>
 __global__ void __launch_bounds__(kThreads, 1) persistent_attention_backward_kernel(PersistentAttentionBackward p) {
   const CellBackward& a = p.cell;
-  PersistentBlock<T, kTile> block(p.division, gates, a.batch);
+  PersistentBlock<T, kTile> block(p.division, gates, a.batch, true);
   SourceBlock<gates, T> source(p.source, block, a.batch, a.hidden);
   int64_t hidden = a.hidden, j = block.j, attention = p.source.attention;
   int group = blockIdx.x / block.slices, rows = p.division.tiles * kTile;

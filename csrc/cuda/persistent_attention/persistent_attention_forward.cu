@@ -85,7 +85,7 @@ __device__ void weigh(const SourceBlock<gates, T>& source, const Exchange<float>
 template <int gates, class T>
 __global__ void __launch_bounds__(kThreads, 1) persistent_attention_forward_kernel(PersistentAttentionForward p) {
   const CellForward& a = p.cell;
-  PersistentBlock<T, (gates + 1) * kTile, kWarps / 2> block(p.division, 1, a.batch);
+  PersistentBlock<T, (gates + 1) * kTile, kWarps / 2> block(p.division, 1, a.batch, true);
   SourceBlock<gates, T> source(p.source, block, a.batch, a.hidden);
   int64_t hidden = a.hidden, j = block.j, attention = p.source.attention;
   int group = blockIdx.x / block.slices, rows = p.division.tiles * kTile;

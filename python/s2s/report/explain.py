@@ -37,12 +37,12 @@ def explain(config: Config, device: torch.device | str = "cpu") -> list[Row]:
     step, step_backend = (f"{cell}_step", backend) if not config.gru_before else ("GRU step", "torch")
     attention, attention_backend = _attention(config, backend)
 
-    def layers(part, count):
+    def layers(part, count, both_directions=False):
         if config.gru_before:
-            return Row(part, f"{count} x a loop of GRU steps", "torch", RESETS_FIRST)
-        return Row(part, f"{count} x {cell}", backend, "")
+            return Row(part, f"{count * (1 + both_directions)} x a loop of GRU steps", "torch", RESETS_FIRST)
+        return Row(part, f"{count} x {cell}{'_bidirectional' if both_directions else ''}", backend, "")
 
-    rows = [layers("encoder", config.encoder_layers * (2 if config.bidirectional else 1))]
+    rows = [layers("encoder", config.encoder_layers, config.bidirectional)]
     rows.append(Row("embeddings, projections, readout", "linear", "torch", ""))
     if not fed:
         rows.append(layers("decoder", config.decoder_layers))

@@ -80,7 +80,8 @@ struct Case : Sizes {
       arrived.assign(plan.groups, 0);
       exchange.assign(launch.exchange_bytes, -1);
       exchange.shrink_to_fit();
-      return Division{static_cast<int>(plan.groups),
+      return Division{1,
+                      static_cast<int>(plan.groups),
                       static_cast<int>(plan.slices),
                       static_cast<int>(plan.tiles),
                       launch.shared_bytes,
