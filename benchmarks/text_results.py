@@ -108,16 +108,17 @@ def section(name, record):
 
 
 def ratios(records):
-    """For references that several records share: the best BLEU over that of each other."""
+    """For references that several records share: the best BLEU over that of each other, by one tokenizer."""
     best = {}
     for name, record in records.items():
         for found in record["evaluations"]:
             if "references" not in found:
                 continue
-            scores = best.setdefault((found["data"], found["count"], found["references"]), {})
+            shared = found["data"], found["count"], found["references"], found["bleu_signature"]
+            scores = best.setdefault(shared, {})
             scores[name] = max(found["bleu"], scores.get(name, 0.0))
     text = ""
-    for (data, count, _), scores in best.items():
+    for (data, count, *_), scores in best.items():
         first = max(scores, key=scores.get)
         for name in sorted(set(scores) - {first}):
             if scores[name] > 0:

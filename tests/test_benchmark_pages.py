@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import phrases, readme, selection, tables
+from benchmarks import phrases, readme, selection, tables, text_results
 from benchmarks.busy.rows import LAYERS, SCANS
 from benchmarks.report import Report
 
@@ -188,3 +188,12 @@ def test_growth_leaves_out_what_was_disturbed():
     line, hollow, *_ = bottom.get_lines()
     assert list(line.get_xdata()) == [2, 4] and list(hollow.get_xdata()) == [1]
     plots.plt.close(figure)
+
+
+def test_bleu_is_compared_by_one_tokenizer_alone():
+    def record(bleu, tokenizer):
+        found = {"data": "val", "count": 2, "references": "r", "bleu": bleu, "bleu_signature": f"tok:{tokenizer}"}
+        return {"evaluations": [found]}
+
+    records = {"a": record(30.0, "13a"), "b": record(20.0, "13a"), "c": record(40.0, "intl")}
+    assert text_results.ratios(records) == "On val (2 pairs), a has 1.50 times the BLEU of b.\n\n"
