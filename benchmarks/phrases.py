@@ -1,7 +1,7 @@
 """What the pages say of the results within their sentences."""
 
-from .busy.rows import LEVELS, place, shares
 from .busy.rows import disturbed as unsteady
+from .busy.rows import place, shares
 from .busy.table import OURS as OUR_RUNTIME
 from .selection import OURS, cases, disturbed, peers
 
@@ -49,7 +49,8 @@ def beside(report):
     cores, rows = report.data["machine"]["cores"], [row for row in report.rows if "seconds" in row]
     rows = [row for row in rows if not unsteady(row)]
     ours = {place(row): row["seconds"]["median"] for row in rows if row["implementation"] == OUR_RUNTIME}
-    taken = [x for key, x in shares(rows, cores).items() if key[3] == OUR_RUNTIME and not key[2]]
+    shared = {key: x for key, x in shares(rows, cores).items() if key[3] == OUR_RUNTIME and not key[2]}
+    taken = list(shared.values())
     if not taken:
         return ""
     others, together = {}, {}
@@ -60,7 +61,8 @@ def beside(report):
                 together.setdefault(place(row), []).append(ratio)
             elif row["busy"]:
                 others.setdefault(row["implementation"], []).append(ratio)
-    busy = ", ".join(str(n) for n in LEVELS[1:-1]) + f" and {LEVELS[-1]}"
+    *levels, last = sorted({key[1] for key in shared})
+    busy = ", ".join(map(str, levels)) + f" and {last}" if levels else last
     said = f"Beside {busy} busy processes a call takes {span(taken)} times its fair share of the machine, which is its "
     said += f"time alone times (busy + {cores}) / {cores}. Others take times as long: "
     said += ", ".join(f"{name} {span(found, 1)}" for name, found in others.items()) + "."
