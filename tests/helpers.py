@@ -389,3 +389,11 @@ def assert_parity_when_drawn(op, make, dtype, target, **options):
 def assert_parity_of_draws(op, draws, dtype, target):
     """The rule for several inputs together, where one element carries a whole error and one draw says nothing."""
     assert_within_rule([draw(op, inputs, dtype, target) for inputs in draws], dtype, f"{op} on {target}")
+
+
+def assert_parity_in_one_launch(launches, op, inputs, dtype, kernel, seed, multiprocessors):
+    """By the rule, each pass one launch: ``launches`` is the fixture."""
+    _, count = launches(
+        lambda: assert_parity(op, inputs, dtype, kernel, seed=seed), seed=seed, multiprocessors=multiprocessors
+    )
+    assert count in (None, 2)  # forward and backward

@@ -5,7 +5,15 @@ import sys
 
 import pytest
 import torch
-from helpers import OUTPUTS, assert_parity, call, outputs_and_gradients, place, sequence_inputs
+from helpers import (
+    OUTPUTS,
+    assert_parity,
+    assert_parity_in_one_launch,
+    call,
+    outputs_and_gradients,
+    place,
+    sequence_inputs,
+)
 
 import s2s_kernels as sk
 
@@ -30,30 +38,17 @@ BOTH = {
 }
 
 
-@pytest.mark.parametrize("op", ["gru", "lstm"])
+EVERY = [(op, case) for op in ("gru", "lstm") for case in CASES.items()]
+EVERY += [(op, case) for op in ("gru_bidirectional", "lstm_bidirectional") for case in BOTH.items()]
+
+
+@pytest.mark.parametrize(("op", "case"), [pytest.param(op, case, id=f"{op}-{name}") for op, (name, case) in EVERY])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_parity(launches, kernel, op, dtype, case, seed):
-    multiprocessors, form = CASES[case]
+    multiprocessors, form = case
     inputs = sequence_inputs(op, **form, seed=seed)
-    _, count = launches(
-        lambda: assert_parity(op, inputs, dtype, kernel, seed=seed), seed=seed, multiprocessors=multiprocessors
-    )
-    assert count in (None, 2)  # forward and backward
-
-
-@pytest.mark.parametrize("op", ["gru_bidirectional", "lstm_bidirectional"])
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("case", BOTH)
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_both_directions_in_one_launch(launches, kernel, op, dtype, case, seed):
-    multiprocessors, form = BOTH[case]
-    inputs = sequence_inputs(op, **form, seed=seed)
-    _, count = launches(
-        lambda: assert_parity(op, inputs, dtype, kernel, seed=seed), seed=seed, multiprocessors=multiprocessors
-    )
-    assert count in (None, 2)
+    assert_parity_in_one_launch(launches, op, inputs, dtype, kernel, seed, multiprocessors)
 
 
 @pytest.mark.parametrize("op", ["gru_bidirectional", "lstm_bidirectional"])

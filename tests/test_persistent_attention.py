@@ -9,6 +9,7 @@ import torch
 from helpers import (
     OUTPUTS,
     assert_parity,
+    assert_parity_in_one_launch,
     call,
     is_float,
     leaves,
@@ -49,10 +50,7 @@ def made(op, **form):
 def test_parity(launches, kernel, op, dtype, case, seed):
     multiprocessors, form = CASES[case]
     inputs = made(op, **form, seed=seed)
-    _, count = launches(
-        lambda: assert_parity(op, inputs, dtype, kernel, seed=seed), seed=seed, multiprocessors=multiprocessors
-    )
-    assert count in (None, 2)  # forward and backward
+    assert_parity_in_one_launch(launches, op, inputs, dtype, kernel, seed, multiprocessors)
 
 
 def at_least(op, H, dtype):

@@ -1,5 +1,5 @@
 // Both directions of gru and lstm on the CPU: a thread each, where two threads would share the few rows of a batch and
-// wait for each other twice a step.
+// wait for each other in every step.
 #include "../bidirectional.h"
 
 #include <ATen/ThreadLocalState.h>

@@ -80,10 +80,15 @@ inline int64_t pairs_of(int64_t k) { return (k + 1) / 2; }
 // of it when a kernel reads them side by side.
 inline bool share_sets(int64_t bytes) { return bytes % 1024 == 0; }
 
+// How far apart rows of so many numbers of `size` bytes do not.
+inline int64_t apart(int64_t width, int64_t size) {
+  return share_sets(width * size) ? width + static_cast<int64_t>(kLineBytes) / size : width;
+}
+
 // Empty, its rows a cache line further apart than they are wide where they would share sets.
 inline Tensor rows_apart(const Tensor& like, std::vector<int64_t> shape) {
-  int64_t width = shape.back(), size = like.element_size();
-  if (share_sets(width * size)) shape.back() += 64 / size;
+  int64_t width = shape.back();
+  shape.back() = apart(width, like.element_size());
   int64_t count = 1;
   for (int64_t n : shape) count *= n;
   return in_large_pages(count, like.options()).view(shape).narrow(-1, 0, width);

@@ -116,7 +116,7 @@ class Recurrent(nn.RNNBase):
             if both is not None:
                 states = [tuple(state[i + d] for state in hx) for d in range(2)]
                 x, states = self._both_layers(x, states, layers[i : i + 2], lengths)
-                last.append(states)
+                last.extend(zip(*states, strict=True))
                 continue
             outputs = []
             for d in range(directions):
@@ -126,8 +126,7 @@ class Recurrent(nn.RNNBase):
                 outputs.append(output)
                 last.append(states)
             x = outputs[0] if directions == 1 else torch.cat(outputs, -1)
-        join = torch.stack if both is None else torch.cat
-        return x, tuple(states[0] if both and len(states) == 1 else join(states) for states in zip(*last, strict=True))
+        return x, tuple(torch.stack(states) for states in zip(*last, strict=True))
 
     def _forward_packed(self, packed: PackedSequence, hx: States | None) -> tuple[PackedSequence, States]:
         # As torch.nn: the packed data is in sorted order, hx and the states returned in the caller's.

@@ -55,7 +55,7 @@ class Ahead {
   template <class E, class Apply>
   void multiply(const Group& group, int64_t first, const E* x, int64_t k, const Apply& apply) const {
     thread_local Buffer<E> buffer;
-    int64_t stride = share_sets(k * sizeof(E)) ? k + kLineBytes / sizeof(E) : k, count = 0;
+    int64_t stride = apart(k, sizeof(E)), count = 0;
     buffer.resize(std::max<size_t>(buffer.size(), group.rows.size() * steps * stride));
     for (int64_t step = first; step < std::min(first + steps, group.longest); step++)
       for (int64_t i = 0, running = group.running(step); i < running; i++, count++) {
