@@ -174,7 +174,9 @@ def test_a_second_run_skips_what_has_passed(tmp_path):
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):
-    """On a GPU that is made up: what passed there, what is said where not."""
+    """On a GPU that is made up: what passed there, what is said where not. Who calls ``main`` has the whole time, in a
+    process of whatever age."""
+    monkeypatch.setattr(command, "BEGUN", -1e9)
     monkeypatch.setattr(command.machine, "problem", lambda: None)
     monkeypatch.setattr(command.machine, "description", lambda: {"gpu": "G"})
     monkeypatch.setattr(command.machine, "architecture", lambda: "9.0")

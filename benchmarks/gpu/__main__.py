@@ -20,7 +20,9 @@ from .stage import ROOT  # noqa: E402
 from .stages import WHOLE, stages  # noqa: E402
 
 
-def main(argv=None):
+def main(argv=None, begun=None):
+    """The seconds count from ``begun``, by time.monotonic; without it from now."""
+    begun = time.monotonic() if begun is None else begun
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--again", action="store_true", help="run stages that have passed before, too")
     parser.add_argument("--seconds", type=float, default=WHOLE, help="for everything together (default: %(default)s)")
@@ -34,10 +36,10 @@ def main(argv=None):
     folder.mkdir(parents=True, exist_ok=True)
     found = stages(folder, machine.architecture(), machine.find_sanitizer(), machine.processes())
     record = Record(folder, {"sources": identity.sources(), **about})
-    wrong = shoot(found, record, BEGUN + options.seconds, options.again, commit=identity.commit())
+    wrong = shoot(found, record, begun + options.seconds, options.again, commit=identity.commit())
     if wrong:
         sys.exit(f"make gpu: {wrong}.")
 
 
 if __name__ == "__main__":
-    main()
+    main(begun=BEGUN)
