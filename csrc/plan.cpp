@@ -12,7 +12,7 @@ namespace {
 // measurement alone.
 struct Row {
   int capability;
-  int64_t gates;
+  int64_t gates, directions;
   bool sixteen_bits;
   int64_t least_hidden, most_hidden, least_batch, most_batch;
 };
@@ -79,7 +79,7 @@ Plan make(const Sequence& s, const Gpu& gpu) {
 
 bool measured_faster(const Sequence& s, const Gpu& gpu) {
   return std::any_of(kMeasured.begin(), kMeasured.end(), [&](const Row& row) {
-    return row.capability == gpu.capability && row.gates == s.gates &&
+    return row.capability == gpu.capability && row.gates == s.gates && row.directions == s.directions &&
            row.sixteen_bits == (s.type != cuda::Type::kFloat) && row.least_hidden <= s.hidden &&
            s.hidden <= row.most_hidden && row.least_batch <= s.batch && s.batch <= row.most_batch;
   });

@@ -84,6 +84,16 @@ def test_wide_loads_and_split_sources(kernel, dtype, T, S, shift):
     assert_parity(OP, inputs, dtype, kernel, layout=shifted)
 
 
+@pytest.mark.exhaustive(every=4)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("B", "T", "N"), [(66, 7, 1), (33, 9, 2)])
+@pytest.mark.parametrize("S", [9, 300])
+def test_several_queries_of_many_rows(kernel, dtype, B, T, N, S):
+    """As many rows as fill a GPU: a block then has several queries, the last fewer, and nothing is split."""
+    inputs = attention_inputs(B=B, S=S, A=16, D=8, T=T, N=N, lengths=torch.int64, mask=True)
+    assert_parity(OP, inputs, dtype, kernel)
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("T", [None, 2])
 def test_saturated_scores(kernel, dtype, T):

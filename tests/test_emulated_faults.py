@@ -251,6 +251,7 @@ def test_the_persistent_kernels_as_they_are(program, flags):
     assert run(build(program, *flags)) == (0, "")
 
 
+@pytest.mark.exhaustive(every=4)
 @pytest.mark.parametrize(("program", "row"), [(name, row) for name, rows in PROGRAMS.items() for row in rows])
 def test_a_fault_in_the_persistent_kernels(program, row):
     *planted, expected = PROGRAMS[program][row]
@@ -259,27 +260,50 @@ def test_a_fault_in_the_persistent_kernels(program, row):
     assert status != 0 and re.search(expected, said), said
 
 
-FORWARD = CUDA + "additive_attention_forward.cu"
-# Of sources that blocks share: the same columns as above.
-SPLIT_SOURCES = {
-    "a turn that orders nothing": (FORWARD, "take_turn(arrived)", "atomicAdd(arrived, 1u)", UNORDERED),
+FORWARD, COOPERATIVE = CUDA + "additive_attention_forward.cu", CUDA + "cooperative.cuh"
+ATTENTION_BACKWARD = CUDA + "additive_attention_backward.cu"
+# Of sources that blocks share, forward and backward: the same columns as above.
+TURNS = {
+    "a turn that orders nothing": (COOPERATIVE, "take_turn(arrived)", "atomicAdd(arrived, 1u)", UNORDERED),
     "a turn taken before all have written": (
-        FORWARD, "Q > 1) return;\n\n  __syncthreads();", "Q > 1) return;\n", UNORDERED,
+        COOPERATIVE, "block_memory<Turn>();\n  __syncthreads();", "block_memory<Turn>();\n", UNORDERED,
     ),
-    "the first block combines": (FORWARD, "static_cast<unsigned>(splits) - 1;", "0u;", "race: .*which nobody wrote"),
-    "a counter that is not set back": (FORWARD, "if (memory.last) *arrived = 0;", "", "a wrong context"),
-    "scales read before they are written": (
-        FORWARD, "mine / total;\n  }\n  __syncthreads();", "mine / total;\n  }", "a wrong context|wrong weights",
+    "the first block combines": (
+        COOPERATIVE, "static_cast<unsigned>(members) - 1;", "0u;", "race: .*which nobody wrote",
     ),
+    "a counter that is not set back": (COOPERATIVE, "if (turn.last) *arrived = 0;", "", "wrong "),
+}  # fmt: skip
+SPLIT_SOURCES = {
+    "attention": TURNS | {
+        "scales read before they are written": (
+            FORWARD, "mine / total;\n  }\n  __syncthreads();", "mine / total;\n  }", "a wrong context|wrong weights",
+        ),
+    },
+    "attention_backward": TURNS | {
+        "means read before they are written": (
+            ATTENTION_BACKWARD, "i * 2 + 1);\n  }\n  __syncthreads();", "i * 2 + 1);\n  }", "wrong ",
+        ),
+        "shifts read before they are written": (
+            ATTENTION_BACKWARD, "mean_of(sum, mass);\n  }\n  __syncthreads();", "mean_of(sum, mass);\n  }", "wrong ",
+        ),
+        "scores that keep their split's mean": (
+            ATTENTION_BACKWARD, "double(w[s]) * memory.shift[k])", "0)", "wrong scores' gradients",
+        ),
+        "a query's gradient that keeps them": (
+            ATTENTION_BACKWARD, "memory.shift[k] * double(read", "0 * double(read", "a wrong query's gradient",
+        ),
+    },
 }  # fmt: skip
 
 
-def test_split_sources_as_they_are():
-    assert run(build("attention", ADDRESS)) == (0, "")
+@pytest.mark.parametrize("program", SPLIT_SOURCES)
+def test_split_sources_as_they_are(program):
+    assert run(build(program, ADDRESS)) == (0, "")
 
 
-@pytest.mark.parametrize("row", SPLIT_SOURCES)
-def test_a_fault_where_blocks_share_a_source(row):
-    *planted, expected = SPLIT_SOURCES[row]
-    status, said = run(build("attention", planted=planted))
+@pytest.mark.exhaustive(every=4)
+@pytest.mark.parametrize(("program", "row"), [(name, row) for name, rows in SPLIT_SOURCES.items() for row in rows])
+def test_a_fault_where_blocks_share_a_source(program, row):
+    *planted, expected = SPLIT_SOURCES[program][row]
+    status, said = run(build(program, planted=planted))
     assert status != 0 and re.search(expected, said), said

@@ -18,6 +18,7 @@ ONE_LAUNCH, SIXTEEN_BITS = r"persistent_\w+_kernel", r"ILi\dE(6__half|13__nv_bfl
 FILES = {
     "additive_attention_forward.cu": (VECTORS, None),
     "additive_attention_backward.cu": (VECTORS, None),
+    "additive_attention_source_backward.cu": (VECTORS, None),
     "persistent_forward.cu": (ONE_LAUNCH, SIXTEEN_BITS),
     "persistent_backward.cu": (ONE_LAUNCH, SIXTEEN_BITS),
     "persistent_attention_forward.cu": (ONE_LAUNCH, SIXTEEN_BITS),

@@ -115,6 +115,7 @@ def exhaustive(model, source, alpha, beta, longest=LONGEST):
     return sorted(scored, key=lambda row: -row[0])
 
 
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.parametrize("alpha, beta", [(0.0, 0.0), (0.6, 0.0), (1.5, 0.0), (-1.0, 0.0), (0.0, 0.4), (1.0, 2.0)])
 def test_a_wide_beam_is_exhaustive(model, alpha, beta):
     penalties = {"length_penalty": alpha, "coverage_penalty": beta}
@@ -197,6 +198,7 @@ def test_what_a_beam_finds_as_it_ends():
     assert found["narrow"] == [[[4, 4], []], [[], [4]]]
 
 
+@pytest.mark.exhaustive(every=4)
 @pytest.mark.parametrize("size", [0, 1, 2])
 @pytest.mark.parametrize("unknown", [False, True])
 def test_what_outputs_may_not_have(model, size, unknown):

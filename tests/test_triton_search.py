@@ -58,6 +58,7 @@ def test_greedy(form):
     check_parity("greedy_search", search_inputs(B=2, **form), max_length=3, **DOUBLE)
 
 
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.parametrize(
     "options",
     [
@@ -130,6 +131,7 @@ def test_nan_weights_end():
     assert not (found.scores > -torch.inf).any() and (found.ids == EOS).all()
 
 
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.parametrize("value", SPECIAL)
 @pytest.mark.parametrize("name", ["embedding", "b_output", "v"])
 def test_weights_that_are_no_numbers(name, value):

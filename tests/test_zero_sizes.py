@@ -69,6 +69,7 @@ def test_an_op(anywhere, op, form):
 
 
 @TRITON
+@pytest.mark.exhaustive(every=4)
 @pytest.mark.parametrize(("op", "form"), CASES, ids=str)
 def test_an_op_on_triton(interpreted, op, form):
     assert_parity(op, example(op, **form), torch.float32, interpreted)
@@ -126,6 +127,7 @@ def test_a_search(search_anywhere, form):
 
 
 @TRITON
+@pytest.mark.exhaustive(every=3)
 @pytest.mark.parametrize("form", SEARCH_CASES)
 def test_a_search_on_triton(interpreted, form):
     search_of_nothing("beam_search", form, beam=2, n_best=2, coverage_penalty=0.3)

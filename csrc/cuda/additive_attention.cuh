@@ -55,8 +55,14 @@ struct AttentionBackward : AttentionSizes {
   const int32_t* step;
   void* grad_query_copy;  // T: grad_query once more, where every step has it; null: not wanted
   Strides grad_query_copy_strides;
+  // Where there are splits: Acc (B * T * N, splits, 2, A), (B * T * N, splits, 2), and (B * T * N) zeros, which stay
+  // so.
+  void* parts;
+  double* moments;
+  unsigned* arrived;
 };
 
+int64_t attention_backward_splits(const AttentionSizes& sizes);
 void attention_backward(const AttentionBackward& a, Type type, cudaStream_t stream);
 
 // Gradients of keys and v from those of the scores of all queries.

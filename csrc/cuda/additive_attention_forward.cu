@@ -7,9 +7,6 @@ namespace s2s::cuda {
 
 namespace {
 
-constexpr int64_t kFill = 264, kMaxSplits = 64;  // blocks that keep the largest GPU busy
-constexpr int64_t kSmallestSplit = 16;           // source positions: all their values are on their way at once
-
 template <class T, int Q>
 __device__ T* copy_of_context(const AttentionForward& a, const Tile<Q>& tile) {
   return static_cast<T*>(a.context_copy) + (tile.b * a.heads + tile.n) * a.width;
@@ -65,7 +62,6 @@ __global__ void __launch_bounds__(kThreads, 2) attention_forward_kernel(Attentio
   struct Memory {
     alignas(16) A near[kNear][Q];
     A partial[Q * V][kThreads], most[Q], total[Q];
-    bool last;
   };
   Memory& memory = block_memory<Memory>();
   auto& near = memory.near;
@@ -234,15 +230,8 @@ __global__ void __launch_bounds__(kThreads, 2) attention_forward_kernel(Attentio
   // The last block of one query combines. Of many queries that is a launch of its own: here it would cost registers.
   if (splits == 1 || Q > 1) return;
 
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    unsigned* arrived = a.arrived + blockIdx.x / splits;
-    memory.last = take_turn(arrived) == static_cast<unsigned>(splits) - 1;
-    if (memory.last) *arrived = 0;  // for the next launch
-  }
-  __syncthreads();
   if constexpr (Q == 1)
-    if (memory.last) combine<T, true>(a, tile, splits, partial[0]);
+    if (is_last(a.arrived + blockIdx.x / splits, splits)) combine<T, true>(a, tile, splits, partial[0]);
 }
 
 template <class T>
@@ -254,11 +243,7 @@ __global__ void __launch_bounds__(kThreads) attention_combine_kernel(AttentionFo
 }  // namespace
 
 int64_t attention_splits(const AttentionSizes& a) {
-  int64_t blocks = a.batch * a.heads * tiles(a, a.queries < kQueries ? 1 : kQueries);
-  if (blocks == 0 || blocks >= kFill) return 1;
-  int64_t splits = kFill / blocks, most = (a.source + kSmallestSplit - 1) / kSmallestSplit;
-  splits = splits < most ? splits : most;
-  return splits < 1 ? 1 : splits < kMaxSplits ? splits : kMaxSplits;
+  return splits_of(a, a.batch * a.heads * tiles(a, a.queries < kQueries ? 1 : kQueries));
 }
 
 void attention_forward(const AttentionForward& a, Type type, cudaStream_t stream) {

@@ -3,7 +3,7 @@
 #include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
 
-#include "additive_attention.cuh"
+#include "additive_attention_splits.h"
 #include "glue.h"
 #include "ops.h"
 
@@ -31,10 +31,6 @@ struct Inputs : AttentionArguments {
 
 // Fills the exact weights and what else is defined.
 void forward(const Inputs& in, const Tensor& context, const Tensor& weights, const Tensor& exact_weights) {
-  int64_t splits = attention_splits(in.sizes());
-  int64_t rows = in.batch * in.queries * in.heads;
-  Tensor parts = splits > 1 ? in.accumulator({rows, splits, in.width + 2}) : Tensor();
-  Tensor arrived = splits > 1 ? at::zeros({rows}, in.query.options().dtype(at::kInt)) : Tensor();
   AttentionForward a{in.sizes()};
   a.query = data(in.query), a.query_strides = in.strides(in.attention);
   a.keys = data(in.keys), a.values = data(in.values), a.v = data(in.v);
@@ -42,7 +38,7 @@ void forward(const Inputs& in, const Tensor& context, const Tensor& weights, con
   a.bias = data(in.bias), a.bias_strides = {in.bias_stride ? in.queries * in.source : in.source, in.bias_stride};
   a.context = data(context), a.context_strides = in.strides(in.width);
   a.weights = data(weights), a.exact_weights = data(exact_weights), a.weights_strides = in.strides(in.source);
-  a.parts = data(parts), a.arrived = static_cast<unsigned*>(data(arrived));
+  Splits splits = split_forward(a, in.query);
   attention_forward(a, type_of(in.query), current_stream(in.query));
 }
 
@@ -85,6 +81,7 @@ Five additive_attention_backward(const OptionalTensor& grad_context, const Optio
     a.grad_weights = data(grad_w), a.grad_weights_strides = in.strides(in.source);
     a.grad_scores = data(grad_scores);
     a.grad_query = data(grad_query), a.grad_query_strides = in.strides(in.attention);
+    Splits splits = split_backward(a, in.query);
     attention_backward(a, type, stream);
     if (needs[1] || needs[3]) {
       grad_keys = in.empty(keys.sizes());

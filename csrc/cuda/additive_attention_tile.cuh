@@ -13,7 +13,18 @@ namespace s2s::cuda {
 constexpr int kQueries = 4;     // Q where there are several queries
 constexpr int64_t kNear = 256;  // source positions whose scores lie in shared memory
 
+constexpr int64_t kFill = 264, kMaxSplits = 64;  // blocks that keep the largest GPU busy
+constexpr int64_t kSmallestSplit = 16;           // source positions: all their values are on their way at once
+
 inline int64_t tiles(const AttentionSizes& a, int64_t queries) { return (a.queries + queries - 1) / queries; }
+
+// Into how many parts S is split, where there are so many blocks without.
+inline int64_t splits_of(const AttentionSizes& a, int64_t blocks) {
+  if (blocks == 0 || blocks >= kFill) return 1;
+  int64_t splits = kFill / blocks, most = (a.source + kSmallestSplit - 1) / kSmallestSplit;
+  splits = splits < most ? splits : most;
+  return splits < 1 ? 1 : splits < kMaxSplits ? splits : kMaxSplits;
+}
 
 // Queries first..first + count of row b and head n, and pointers to what belongs to query number q of them.
 template <int Q>

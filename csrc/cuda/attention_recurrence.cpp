@@ -11,7 +11,7 @@
 #include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
 
-#include "additive_attention.cuh"
+#include "additive_attention_splits.h"
 #include "cell.cuh"
 #include "feed.cuh"
 #include "glue.h"
@@ -98,10 +98,7 @@ Tensors forward(int64_t gates, const OptionalTensors& inputs, const OptionalTens
   attend.context_strides = Inputs::strides(steps + 1, context);
   attend.weights_strides = Inputs::strides(steps + 1, in.heads * in.source);
   attend.query_copy_strides = Inputs::strides(steps + 1, asked);
-  int64_t splits = attention_splits(in.sizes());
-  Tensor parts = splits > 1 ? in.accumulate({batch * in.heads, splits, in.width + 2}) : Tensor();
-  Tensor arrived = splits > 1 ? at::zeros({batch * in.heads}, in.x.options().dtype(at::kInt)) : Tensor();
-  attend.parts = data(parts), attend.arrived = static_cast<unsigned*>(data(arrived));
+  Splits splits = split_forward(attend, in.x);
 
   FeedForward make_feed{batch, in.feed};
   make_feed.h_part = columns_of(sums, 0, in.wide + asked), make_feed.h_part_stride = in.merged;
@@ -122,14 +119,11 @@ Tensors forward(int64_t gates, const OptionalTensors& inputs, const OptionalTens
   if (plan) {
     Tensor all_queries = run_persistent_forward(*plan, gates, in, in.lengths, in.mask, cell);
     attend.queries = steps + 1;
-    splits = attention_splits(attend);
-    parts = splits > 1 ? in.accumulate({batch * (steps + 1), splits, in.width + 2}) : Tensor();
-    arrived = splits > 1 ? at::zeros({batch * (steps + 1)}, in.x.options().dtype(at::kInt)) : Tensor();
+    splits = split_forward(attend, in.x);
     attend.query = data(all_queries), attend.query_strides = Inputs::strides(steps + 1, asked);
     attend.context = data(contexts), attend.exact_context = exact ? data(exact_contexts) : nullptr;
     attend.exact_weights = data(exact_weights), attend.weights = in.rounded() ? data(weights) : nullptr;
-    attend.query_copy = data(queries), attend.parts = data(parts);
-    attend.arrived = static_cast<unsigned*>(data(arrived));
+    attend.query_copy = data(queries);
     attention_forward(attend, type, current_stream(in.x));
   }
   // Step t; or, where `number` is given, the one that it says in the GPU's memory, whose products then read copies that
@@ -234,6 +228,7 @@ Tensors backward(int64_t gates, const OptionalTensors& grads, const OptionalTens
   attend.grad_context_strides = attend.sum_grad_context_strides = Inputs::strides(steps + 1, context);
   attend.more_grad_context_strides = {context, 0};
   attend.grad_query_strides = Inputs::strides(steps + 1, in.merged);
+  Splits splits = split_backward(attend, in.x);
 
   auto plan = persistent_plan(gates, in);
   if (plan) {
@@ -243,6 +238,7 @@ Tensors backward(int64_t gates, const OptionalTensors& grads, const OptionalTens
       AttentionBackward all = attend;
       all.queries = steps + 1, all.query = data(queries), all.weights = data(outputs[exact + 2]);
       all.grad_context = data(grad_contexts), all.grad_weights = data(grad_weights), all.grad_scores = data(given);
+      Splits splits = split_backward(all, in.x);
       attention_backward(all, type, stream);
     }
     Tensor grad_queries = grad_sums.narrow(2, wide, asked);

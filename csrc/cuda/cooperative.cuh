@@ -94,6 +94,23 @@ struct Exchange {
   __device__ Exchange from(int64_t at) const { return {base + at}; }
 };
 
+struct Turn {
+  bool last;
+};
+
+// Whether this is the last of so many blocks to come here: it then sees what all of them wrote. The counter is zero
+// before and after. All threads of a block call it together.
+__device__ __forceinline__ bool is_last(unsigned* arrived, int members) {
+  Turn& turn = block_memory<Turn>();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    turn.last = take_turn(arrived) == static_cast<unsigned>(members) - 1;
+    if (turn.last) *arrived = 0;  // for the next launch
+  }
+  __syncthreads();
+  return turn.last;
+}
+
 // For the `members` blocks that share a flag, which begins as zero: what a block wrote before it arrived, all see that
 // have waited. All threads of a block call it together, arrive and wait in turns.
 struct GroupBarrier {

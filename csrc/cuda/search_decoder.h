@@ -3,7 +3,7 @@
 
 #include <ATen/ops/cat.h>
 
-#include "additive_attention.cuh"
+#include "additive_attention_splits.h"
 #include "beam_search.cuh"
 #include "cell.cuh"
 #include "feed.cuh"
@@ -60,11 +60,8 @@ class SearchDecoder {
     of_state_out_ = empty(of_state_.outputs()), gates_x_ = empty(wide), logits_ = empty(in.vocab);
     queries_ = in.attend_first ? columns(of_state_out_, wide, wide + asked) : empty(asked);
     weights_ = at::empty({in.batch, copies, in.heads, in.source}, h_.options());
-    int64_t splits = attention_splits(sizes());
-    if (splits > 1) {
-      parts_ = at::empty({rows_ * in.heads, splits, in.width + 2}, h_.options());
-      arrived_ = at::zeros({rows_ * in.heads}, h_.options().dtype(at::kInt));
-    }
+    AttentionForward attention{sizes()};
+    splits_ = split_forward(attention, h_);
     features_ = in.reads_feed ? attentional_ : columns(row_, 0, in.readout_from);
 
     row_x_.copy_(embedding_.select(0, bos));
@@ -149,7 +146,7 @@ class SearchDecoder {
     a.lengths = lengths(), a.mask = mask();
     a.context = data(row_context_), a.context_strides = by_sentence(row_);
     a.exact_weights = data(weights_), a.weights_strides = {copies_ * weights_.stride(1), weights_.stride(1)};
-    a.parts = data(parts_), a.arrived = static_cast<unsigned*>(data(arrived_));
+    a.parts = data(splits_.parts), a.arrived = static_cast<unsigned*>(data(splits_.arrived));
     attention_forward(a, type_, stream());
     if (!attentional_.defined()) return;
     feed_(row_h_and_context_, attentional_);
@@ -164,7 +161,8 @@ class SearchDecoder {
   Linear of_state_, query_, input_, feed_, readout_, output_;
   Tensor row_, row_h_, row_context_, row_h_and_context_, row_x_;  // the others are columns of the first
   Tensor inputs_, first_inputs_, h_, c_, next_h_, next_c_, rounded_h_;
-  Tensor of_state_out_, queries_, gates_x_, weights_, parts_, arrived_, attentional_, readout_out_, features_, logits_;
+  Splits splits_;
+  Tensor of_state_out_, queries_, gates_x_, weights_, attentional_, readout_out_, features_, logits_;
 };
 
 }  // namespace s2s::cuda

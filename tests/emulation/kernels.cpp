@@ -3,6 +3,7 @@
 // clang-format off
 #include "../../csrc/cuda/additive_attention_backward.cu"
 #include "../../csrc/cuda/additive_attention_forward.cu"
+#include "../../csrc/cuda/additive_attention_source_backward.cu"
 #include "../../csrc/cuda/beam_search_read.cu"
 #include "../../csrc/cuda/beam_search_select.cu"
 #include "../../csrc/cuda/beam_search_state.cu"
