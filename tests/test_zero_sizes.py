@@ -1,11 +1,12 @@
 """Every size of every op at zero: right values, zeros where a sum has no terms, never what fresh memory held."""
 
+from functools import partial
 from itertools import combinations
 
 import pytest
 import torch
 from helpers import Target, assert_parity, example
-from search_tests import check_parity, run, search_inputs
+from search_tests import cast, check_parity, run, search_inputs
 from test_linear_cross_entropy import assert_parity as assert_loss_parity
 from test_linear_cross_entropy import made
 
@@ -63,16 +64,19 @@ def interpreted():
         yield Target("cpu", "triton")
 
 
+@pytest.mark.exhaustive(every=2)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize(("op", "form"), CASES, ids=str)
-def test_an_op(anywhere, op, form):
-    assert_parity(op, example(op, **form), torch.float32, anywhere)
+def test_an_op(anywhere, op, form, dtype):
+    assert_parity(op, example(op, **form), dtype, anywhere)
 
 
 @TRITON
-@pytest.mark.exhaustive(every=4)
+@pytest.mark.exhaustive(every=8)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(("op", "form"), CASES, ids=str)
-def test_an_op_on_triton(interpreted, op, form):
-    assert_parity(op, example(op, **form), torch.float32, interpreted)
+def test_an_op_on_triton(interpreted, op, form, dtype):
+    assert_parity(op, example(op, **form), dtype, interpreted)
 
 
 @pytest.mark.parametrize("sizes", [{"rows": 0}, {"width": 0}, {"rows": 0, "width": 0}], ids=str)
@@ -111,7 +115,13 @@ SEARCH_CASES.append(pytest.param({"readout": "state_context", "H": 0, "D": 0}, i
 def search_of_nothing(op, form, **options):
     # Without a state the same tokens in another order have the same score: one token is all that can be told apart.
     longest = 1 if form.get("H") == 0 else 3
-    check_parity(op, search_inputs(**{"B": 2} | form), (torch.float32,), max_length=longest, **options)
+    inputs = search_inputs(**{"B": 2} | form)
+    check_parity(op, inputs, (torch.float32,), max_length=longest, **options)
+    exact, rounded = (
+        run(getattr(sk, op), cast(inputs, partial(torch.Tensor.to, dtype=dtype)), max_length=longest, **options)
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert rounded.ids.shape[0] == exact.ids.shape[0] and rounded.scores.shape == exact.scores.shape
 
 
 def test_a_feed_of_no_width(search_anywhere):

@@ -21,7 +21,7 @@ class Ahead {
       : in_(in), rows_(rows), lying_(lies_in_pairs(in.x) && lies_in_pairs(in.weight_ih)), wide_(wide) {
     int64_t of_group = std::max<int64_t>(in.batch / std::max<int64_t>(groups_of(in.batch, num_threads()), 1), 1);
     steps = std::clamp<int64_t>(kRowsAhead / of_group, 1, std::max<int64_t>(in.steps, 1));
-    gates_ = in.empty({in.batch * steps, wide});
+    gates_ = in.empty({in.batch * std::min(steps, in.steps), wide});
     if (in.steps <= steps && !few_rows(in)) {
       // All of them: one product packs the weight a block at a time, which is read once.
       hoist<T>(in.x, in.weight_ih, in.bias_ih, gates_.view({in.batch, in.steps, wide}), in.pairs());
