@@ -245,6 +245,7 @@ DECODER = {
 PROGRAMS = {"persistent": PERSISTENT, "persistent_attention": DECODER}
 
 
+@pytest.mark.exhaustive(every=2)
 @pytest.mark.parametrize("flags", [[], [ADDRESS]], ids=["plain", "AddressSanitizer"])
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_the_persistent_kernels_as_they_are(program, flags):

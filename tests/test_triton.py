@@ -169,7 +169,7 @@ DECODERS = [
 ]
 
 
-@pytest.mark.exhaustive(every=5)
+@pytest.mark.exhaustive(every=9)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(("op", "form"), DECODERS)
 def test_decoders_with_parts(interpreted, op, form, dtype):
