@@ -2,6 +2,7 @@
 
 import os
 import sys
+from fractions import Fraction
 from numbers import Real
 
 import torch
@@ -104,7 +105,9 @@ def check_number(name, value, least=-LARGEST, most=LARGEST):
     # (To torch.compile a number that may change is an int or a float, but no Real.)
     if isinstance(value, bool) or not isinstance(value, (int, float, Real)):
         raise TypeError(f"{name} is a {type(value).__name__}, expected a number")
-    if not least <= value <= most:  # nor is NaN
+    # (Numbers of numpy would take the bounds for their own, which may be too narrow.)
+    number = value if isinstance(value, (int, float, Fraction)) else float(value)
+    if not least <= number <= most:  # nor is NaN
         expected = f"a number from {least} to {most}" if most < LARGEST else "a finite number"
         expected += f", {least} or more" if least > -LARGEST and most == LARGEST else ""
         raise ValueError(f"{name} is {value}, expected {expected}")

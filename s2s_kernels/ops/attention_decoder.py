@@ -74,7 +74,7 @@ def decode(op, x, state, *source_and_cell, parts, **options):
 
 def pack(x, states, given):
     """inputs and form, as the op takes them, of all that is given by name."""
-    scale = given["scale"]
+    scale = float(given["scale"])  # a tensor takes no integer beyond 64 bits, and no fraction
     if scale != 1:
         scaled = "v" if given["score"] == "additive" else "keys" if given["w_query"] is None else "w_query"
         names = (scaled, "b_score", *["b_query"] * (scaled == "w_query"))

@@ -36,7 +36,7 @@ def search(
     into_query = given["score"] == "dot" and w_query is not None  # where `pack` multiplies the scale into the matrix
     inputs, form = pack(embedding, state, given)
     rest = [given[name] for name in (*OUTPUT_LAYERS, *OPTIONS)]
-    rest.append(None if packed is None else packed.packed(given["scale"] if into_query else 1.0))
+    rest.append(None if packed is None else packed.packed(float(given["scale"]) if into_query else 1.0))
     where = keys.device.type
     return registration.run(NAME, run, where, inputs, given["lengths"], given["mask"], form, *rest, kernels=BACKENDS)
 

@@ -37,7 +37,8 @@ def linear_cross_entropy(
         ValueError, TypeError: an argument's shape, dtype, device or value, before anything runs.
     """
     if type(label_smoothing) is not float:  # the dispatcher takes booleans and tensors for numbers
-        check_number("label_smoothing", label_smoothing)
+        check_number("label_smoothing", label_smoothing, 0, 1)
+        label_smoothing = float(label_smoothing)
     args = (features, weight, bias, targets, label_smoothing)
     options = {"kernels": ("cpp",), "differentiable": reference.logits_cross_entropy}
     return registration.check_and_run("linear_cross_entropy", reference.linear_cross_entropy, check, *args, **options)

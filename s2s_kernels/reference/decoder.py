@@ -44,7 +44,7 @@ def attend(source, query, history, previous, drop):
         scores = torch.einsum(f"bs{n}a,{n}a->b{n}s", torch.tanh(query.unsqueeze(1) + keys), source.v)
     if source.b_score is not None:
         scores = scores + source.b_score[:, None]
-    scores = source.scale * scores
+    scores = float(source.scale) * scores
     if source.normalization == "sigmoid":
         scores = logsigmoid(scores)  # whose softmax is sigmoid(e) over its sum, without 0/0
     weights = normalize(scores, source.valid)
