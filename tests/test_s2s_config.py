@@ -3,10 +3,13 @@
 import json
 import sys
 from dataclasses import fields
+from importlib.util import find_spec
 
 import pytest
 
 from s2s import Config, S2SError
+
+TOML = "tomllib" if find_spec("tomllib") else "tomli"
 
 
 def test_the_default_is_valid_and_survives_json(tmp_path):
@@ -18,7 +21,7 @@ def test_the_default_is_valid_and_survives_json(tmp_path):
 
 
 def test_toml(tmp_path):
-    pytest.importorskip("tomllib", reason="TOML needs Python 3.11")
+    pytest.importorskip(TOML, reason="TOML needs Python 3.11 or tomli")
     path = tmp_path / "c.toml"
     path.write_text('cell = "lstm"\nhidden_size = 32\nlr = 0.01\nbidirectional = false\n')
     config = Config.load(path)
@@ -29,7 +32,7 @@ def test_toml(tmp_path):
 @pytest.mark.parametrize("there", [True, False])
 def test_toml_before_python_had_it(tmp_path, monkeypatch, there):
     """On Python 3.10 it is tomli, and without that a sentence."""
-    tomllib = pytest.importorskip("tomllib", reason="TOML needs Python 3.11")
+    tomllib = pytest.importorskip(TOML, reason="TOML needs Python 3.11 or tomli")
     monkeypatch.setattr("s2s.model.config.find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "tomli", tomllib if there else None)
     path = tmp_path / "c.toml"

@@ -10,6 +10,7 @@ from torch import nn
 
 import s2s_kernels as sk
 from s2s_kernels import weights
+from s2s_kernels.weights.onnx_graph import OPSET
 
 I, H, D, A = 4, 6, 5, 7
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}  # float32, other kernels
@@ -143,7 +144,9 @@ def graph_of(op="GRU", extra=(), constant=True, **attributes):
     initializers = [numpy_helper.from_array(x, name) for name, x in arrays.items() if name in inputs]
     initializers = [x for x in initializers if constant or x.name != "W"]
     last = helper.make_tensor_value_info("h", TensorProto.FLOAT, (1, "B", H))
-    return helper.make_model(helper.make_graph([node], "g", values, [last], initializers), ir_version=10)
+    graph = helper.make_graph([node], "g", values, [last], initializers)
+    # Not onnx's newest, which the newest ONNX Runtime of an old Python need not know.
+    return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", OPSET)])
 
 
 @pytest.mark.parametrize("before_reset", [0, 1])

@@ -1,6 +1,8 @@
 """Execution of a page, from top to bottom."""
 
 import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -56,10 +58,21 @@ def shell_block(snippet: Snippet, shell: Shell, result: Result) -> None:
         result.ran += not snippet.given
 
 
+@contextlib.contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    """``contextlib.chdir``, which Python 3.10 lacks."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
 def execute(snippet: Snippet, names: dict, folder: Path) -> dict:
     """``names`` after the snippet has run. AssertionError from whatever it raised."""
     code = compile("\n" * (snippet.line - 1) + snippet.code, snippet.page, "exec")
-    with contextlib.chdir(folder):
+    with inside(folder):
         try:
             exec(code, names)
         except Exception as error:

@@ -2,6 +2,7 @@
 
 import io
 import unicodedata
+import warnings
 from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
@@ -113,7 +114,11 @@ def plot_alignment(path: AnyPath, translation: Any, source: str = "source", targ
         figure.supxlabel(note, fontsize="small", color="gray")
     path, picture = Path(path), io.BytesIO()
     try:
-        figure.savefig(picture, format=path.suffix[1:].lower() or "png", dpi=150)
+        with warnings.catch_warnings():
+            # matplotlib before 3.11 takes a line's height from "lp" in the label's font, and warns where that lacks
+            # these letters, though they are not drawn.
+            warnings.filterwarnings("ignore", r"Glyph (108|112) ")
+            figure.savefig(picture, format=path.suffix[1:].lower() or "png", dpi=150)
     except ValueError as error:
         raise S2SError(f"{path} cannot be written ({str(error).splitlines()[0]}).") from None
     write_output(path, picture.getvalue())
