@@ -13,7 +13,11 @@ def pytest_addoption(parser):
 
 def pytest_collection_modifyitems(config, items):
     """Without --exhaustive: of a test marked ``exhaustive(every=3)`` one of each three rows, of one marked so without a
-    number none. Who names a row gets it."""
+    number none. Who names a row gets it.
+
+    Files with long tests come first, or in the end one process would be in such a test and the others had nothing."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
     if config.getoption("exhaustive") or any("::" in str(argument) for argument in config.args):
         return
     rows = defaultdict(list)

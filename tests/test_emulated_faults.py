@@ -252,7 +252,7 @@ def test_the_persistent_kernels_as_they_are(program, flags):
     assert run(build(program, *flags)) == (0, "")
 
 
-@pytest.mark.exhaustive(every=4)
+@pytest.mark.exhaustive(every=8)
 @pytest.mark.parametrize(("program", "row"), [(name, row) for name, rows in PROGRAMS.items() for row in rows])
 def test_a_fault_in_the_persistent_kernels(program, row):
     *planted, expected = PROGRAMS[program][row]

@@ -184,26 +184,35 @@ def test_refused_gpus_and_resets(tmp_path):
     ]
 
 
-def info(*words):
-    command = [sys.executable, "-m", "s2s_kernels.info", *words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    return done.returncode, done.stdout, done.stderr
+def test_the_command(monkeypatch, capsys):
+    def info(*words):
+        monkeypatch.setattr(sys, "argv", ["info", *words])
+        runpy.run_module("s2s_kernels.info", run_name="__main__")
+        said, error = capsys.readouterr()
+        assert error == ""
+        return said
 
-
-def test_the_command():
-    status, said, _ = info("--plan", "gru", "B=64", "T=50", "H=512", "dtype=bfloat16", "arch=sm_90")
-    assert status == 0 and said.startswith("sm_90 (132 multiprocessors): 128 blocks: 4 groups x 32 slices of 16 units")
+    said = info("--plan", "gru", "B=64", "T=50", "H=512", "dtype=bfloat16", "arch=sm_90")
+    assert said.startswith("sm_90 (132 multiprocessors): 128 blocks: 4 groups x 32 slices of 16 units")
     assert "forward   74,752 bytes of shared memory" in said and "predicted" in said and "no measurement yet" in said
-    status, said, _ = info("--plan", "gru", "B=64", "T=50", "H=512", "directions=2", "arch=sm_90")
-    assert status == 0 and ": 128 blocks: 2 directions x 2 groups x 32 slices of 16 units; 32 rows a group;" in said
-    status, said, _ = info("--plan", "gru", "B=64", "T=50", "H=2048", "directions=2", "arch=sm_90")
-    assert status == 0 and "no plan, each direction runs by itself: H is 2048, which takes 256 blocks" in said
-    status, said, _ = info("--plan", "lstm", "B=64", "T=50", "H=40")
-    assert status == 0 and said.splitlines()[0].startswith("sm_80 ") and said.splitlines()[1].startswith("sm_90 ")
+    said = info("--plan", "gru", "B=64", "T=50", "H=512", "directions=2", "arch=sm_90")
+    assert ": 128 blocks: 2 directions x 2 groups x 32 slices of 16 units; 32 rows a group;" in said
+    said = info("--plan", "gru", "B=64", "T=50", "H=2048", "directions=2", "arch=sm_90")
+    assert "no plan, each direction runs by itself: H is 2048, which takes 256 blocks" in said
+    said = info("--plan", "lstm", "B=64", "T=50", "H=40")
+    assert said.splitlines()[0].startswith("sm_80 ") and said.splitlines()[1].startswith("sm_90 ")
     assert said.count("no plan, the loop of launches runs: H is 40, expected a multiple of 16") == 2
-    status, said, _ = info("--plan", "attention_lstm", *["B=64", "T=50", "S=50", "H=512", "A=512", "arch=sm_90"])
-    assert status == 0 and "128 blocks: 4 groups x 32 slices of 16 units; 16 rows a group\n" in said
+    said = info("--plan", "attention_lstm", *["B=64", "T=50", "S=50", "H=512", "A=512", "arch=sm_90"])
+    assert "128 blocks: 4 groups x 32 slices of 16 units; 16 rows a group\n" in said
     assert "  3 barriers a group and step; values in shared memory, keys read at every step\n" in said
+
+
+def test_a_process_of_its_own():
+    def info(*words):
+        command = [sys.executable, "-m", "s2s_kernels.info", *words]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        return done.returncode, done.stdout, done.stderr
+
     status, said, _ = info("--json", "--plan", "lstm", "B=64", "T=50", "H=512")
     assert status == 0 and json.loads(said)["sm_80"]["groups"] == 2
     status, said, error = info("--plan", "lstm", "B=64")

@@ -6,7 +6,7 @@ from snippets.pages import CODE, commands, pages, snippets
 from snippets.run import run
 
 WITH_CODE = [page for page in pages() if snippets(page)]
-TRAININGS = ("docs/training.md",)  # whole ones, of half a minute
+TRAININGS = ("docs/training.md", "docs/decoding.md")  # whole ones, of half a minute
 
 
 @pytest.mark.slow

@@ -16,7 +16,10 @@ SHARED_MEMORY = {80: 163 << 10, 90: 227 << 10}  # what one program may have
 WIDE = {"attend_kernel", "grad_weights_kernel", "keys_backward_kernel", "softmax_context_kernel", "candidates_kernel"}
 
 
-pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed"),
+]
 
 
 def compiled(arch, *what):

@@ -48,11 +48,13 @@ def ending(inputs, by=5):
     return inputs
 
 
+@pytest.mark.exhaustive(every=2)
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
 def test_beam(form):
     check(search_inputs(B=2, **form), length_penalty=0.8, coverage_penalty=0.4)
 
 
+@pytest.mark.exhaustive(every=2)
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
 def test_greedy(form):
     check_parity("greedy_search", search_inputs(B=2, **form), max_length=3, **DOUBLE)

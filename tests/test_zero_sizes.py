@@ -72,7 +72,7 @@ def test_an_op(anywhere, op, form, dtype):
 
 
 @TRITON
-@pytest.mark.exhaustive(every=8)
+@pytest.mark.exhaustive(every=16)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(("op", "form"), CASES, ids=str)
 def test_an_op_on_triton(interpreted, op, form, dtype):
