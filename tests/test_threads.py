@@ -84,6 +84,7 @@ def test_another_number_of_threads_in_every_call(kernel, threads):
 SEQUENCES = [
     {"B": 1, "T": 30, "I": 7, "H": 128},  # so few rows that no weight is packed
     {"B": 1, "T": 90, "I": 9, "H": 128},  # threads that make the gates of their own part of the state
+    {"B": 1, "T": 80, "I": 512, "H": 512},  # so much that they do so beside other processes, too
     {"B": 3, "T": 70, "I": 20, "H": 80, "lengths": torch.int64},  # threads that do not
     {"B": 20, "T": 30, "I": 8, "H": 64, "lengths": torch.int64, "reverse": True},
     {"B": 70, "T": 9, "I": 30, "H": 40, "lengths": torch.int64},

@@ -76,8 +76,7 @@ class BeamSearch {
     std::vector<Barrier> barriers(threads_ + 1);
     Barrier& all = barriers[threads_];
     place_rows(0);
-    const threads::Stages stages{work_ * in_.batch * k_ * steps_, 10.0 * steps_};
-    run_threads(threads_, stages, barriers, [&](int64_t index, int64_t count) {
+    run_threads(threads_, work_ * in_.batch * k_ * steps_, barriers, [&](int64_t index, int64_t count) {
       decoder_.prepare(index);
       scratch_[index].resize(candidates_);
       for (auto [i, end] = split(rows_, count, index); i < end; i++) decoder_.start(i, options_.bos);

@@ -33,9 +33,10 @@ inline int64_t num_threads() {
 using threads::KeepAtenHere;
 using threads::ReleaseAten;
 
-// Work, in floating-point operations, that takes one thread some milliseconds. While cores are scarce, less stays in
-// the calling thread: a helper that began and lost its core would be waited for longer.
-constexpr double kWorthWaiting = 2e8;
+// While cores are scarce less work than this, in floating-point operations, stays in the calling thread, since a helper
+// that lost its core is waited for: at the end, of parts, and of a crew at every barrier. More of it gains by threads,
+// for each has a share of the machine: beside four busy processes on two cores two have 4/6 of a core, one has 2/5.
+constexpr double kWorthParts = 1e7, kWorthCrew = 1e8;
 
 // How many parts to cut work into for so many threads. Beside other processes one of them may have a third of a core
 // and the next a whole one: who is done early then takes more of the parts. In more of them what parts share, as packed
@@ -46,7 +47,7 @@ inline int64_t parts_for(int64_t threads) { return threads > 1 && threads::crowd
 template <class F>
 void run_parts(int64_t count, double work, const F& f) {
   int64_t most = count > 1 ? num_threads() : 1;
-  if (most > 1 && (work >= kWorthWaiting || !threads::crowded())) return threads::Parts<F>(count, most, f).run();
+  if (most > 1 && (work >= kWorthParts || !threads::crowded())) return threads::Parts<F>(count, most, f).run();
   for (int64_t i = 0; i < count; i++) f(i);
 }
 
@@ -72,10 +73,9 @@ inline int64_t threads_for(double work) { return work < 2e5 ? 1 : num_threads();
 
 // Calls f(index, count) in every one of `count` threads, at most `most`, that wait for each other at `barriers` alone.
 template <class F>
-void run_threads(int64_t most, const threads::Stages& stages, std::vector<Barrier>& barriers, const F& f) {
-  bool small = stages.fine() || stages.work < kWorthWaiting;
-  if (most == 1 || (small && threads::crowded())) return f(int64_t{0}, int64_t{1});
-  threads::Crew<F>(most, stages, barriers, f).run();
+void run_threads(int64_t most, double work, std::vector<Barrier>& barriers, const F& f) {
+  if (most == 1 || (work < kWorthCrew && threads::crowded())) return f(int64_t{0}, int64_t{1});
+  threads::Crew<F>(most, work, barriers, f).run();
 }
 
 // The threads that share one group of rows: they split columns, and wait for each other between stages.
@@ -94,15 +94,15 @@ inline int64_t groups_of(int64_t rows, int64_t count) {
 
 // Calls f(group, groups, team) in every thread.
 template <class F>
-void run_teams(int64_t rows, const threads::Stages& stages, const F& f) {
-  int64_t most = threads_for(stages.work), alone = groups_of(rows, most);
+void run_teams(int64_t rows, double work, const F& f) {
+  int64_t most = threads_for(work), alone = groups_of(rows, most);
   if (alone == most) {  // nobody waits for anybody
     alone = std::max(alone, std::min(parts_for(most), rows / (2 * kRowsOfAGroup)));
     Barrier none;
-    return run_parts(alone, stages.work, [&](int64_t group) { f(group, alone, Team{0, 1, &none}); });
+    return run_parts(alone, work, [&](int64_t group) { f(group, alone, Team{0, 1, &none}); });
   }
   std::vector<Barrier> barriers(most);
-  run_threads(most, stages, barriers, [&](int64_t index, int64_t count) {
+  run_threads(most, work, barriers, [&](int64_t index, int64_t count) {
     int64_t groups = groups_of(rows, count), size = count / groups, group = index / size;
     if (group < groups) f(group, groups, Team{index % size, size, &barriers[group]});
   });

@@ -37,7 +37,7 @@ void run_parts(int64_t count, int64_t most, const F& f) {
 
 template <class F>
 void run_crew(int64_t most, std::vector<Barrier>& barriers, const F& f) {
-  Crew<F>(most, {1e9, 1}, barriers, f).run();
+  Crew<F>(most, 1e9, barriers, f).run();
 }
 
 void each_part_once(int64_t count, int64_t most) {
@@ -98,6 +98,19 @@ void failures(int64_t most) {
   }
 }
 
+// One that has lost its core: a member who lets the other wait at a barrier, or who does not come at all.
+void noticed_when_late() {
+  std::vector<Barrier> barriers(1);
+  run_crew(2, barriers, [&](int64_t index, int64_t count) {
+    for (int stage = 0; stage < 3; stage++) {
+      if (index == stage % count) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      barriers[0].wait(count);
+    }
+  });
+  check(crowded(), "a member who came late to the barriers was not noticed");
+  pretend_crowded(false);
+}
+
 void nested(int64_t most) {
   std::atomic<int> outside{0};
   run_parts(most, most, [&](int64_t) { outside += !Job::inside(); });
@@ -155,7 +168,7 @@ int main(int argc, char** argv) {
     for (int64_t count : {1, 2, 7, 8, 40}) each_part_once(count, most);
     in_step(most, 50), failures(most), nested(most);
   }
-  float_modes();
+  float_modes(), noticed_when_late();
   if (argc < 3) in_a_child_of_fork();  // ThreadSanitizer refuses a child that starts threads
   many_callers(1, times), many_callers(6, times);
   std::puts("passed");

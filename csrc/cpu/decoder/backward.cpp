@@ -105,8 +105,7 @@ void loop(const Inputs& in, const Attention<T, E>& attention, const Weights<T>& 
        data<T>(carried.sum),         data<T>(carried.first_weights),
        data<double>(carried.b_score)};
 
-  const threads::Stages stages{2 * in.step_work() * asks, (4.0 + 2 * depth) * asks};
-  run_teams(in.batch, stages, [&](int64_t group, int64_t groups, const Team& team) {
+  run_teams(in.batch, 2 * in.step_work() * asks, [&](int64_t group, int64_t groups, const Team& team) {
     auto [first, last] = split(in.batch, groups, group);
     int64_t rows = last - first;
     auto [begin, end] = team.part(hidden);

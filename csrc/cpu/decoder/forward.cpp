@@ -55,8 +55,7 @@ void run(const Inputs& in, const Positions& positions, const Tensors& out, const
   T *weights = data<T>(out[kWeights]), *sums = data<T>(buffers.sum), *parts = save ? data<T>(out[kParts]) : nullptr;
   const T *drop_weights = data<T>(in.drop_weights), *first_weights = data<T>(in.first_weights);
 
-  const threads::Stages stages{in.step_work() * steps, (4.0 + 2 * depth) * steps};
-  run_teams(in.batch, stages, [&](int64_t group, int64_t groups, const Team& team) {
+  run_teams(in.batch, in.step_work() * steps, [&](int64_t group, int64_t groups, const Team& team) {
     auto [first, last] = split(in.batch, groups, group);
     int64_t rows = last - first;
     auto [begin, end] = team.part(hidden);

@@ -24,8 +24,8 @@ void backward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& g
   int64_t gates_stride = gates_buffer.stride(0), grad_stride = grad_gates.stride(0);
   CellKernels<T> cell(gates);
   bool has_cell = gates == kLstm;
-  const threads::Stages stages{2.0 * in.batch * steps * hidden * wide, 2.0 * steps};
-  run_teams(in.batch, stages, [&](int64_t index, int64_t groups, const Team& team) {
+  const double work = 2.0 * in.batch * steps * hidden * wide;
+  run_teams(in.batch, work, [&](int64_t index, int64_t groups, const Team& team) {
     Group group(rows, index, groups);
     T *grad_h = data<T>(h_buffer) + group.offset * hidden, *grad_c = data<T>(c_buffer) + group.offset * hidden;
     auto [begin, end] = team.part(hidden);

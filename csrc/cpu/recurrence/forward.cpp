@@ -51,8 +51,8 @@ void forward(int64_t gates, const Inputs& in, const Rows& rows, const Tensor& sa
   Tensor rounded_h = round_h ? rows_apart(nothing(h_buffer).to(at::kBFloat16), {2 * in.batch, hidden}) : Tensor();
   CellKernels<T> cell(gates);
   bool has_cell = gates == kLstm, keep_cells = has_cell && (save || in.resets.defined());
-  const threads::Stages stages{2.0 * in.batch * steps * (in.x.size(2) + hidden) * wide, 2.0 * steps};
-  run_teams(in.batch, stages, [&](int64_t index, int64_t groups, const Team& team) {
+  const double work = 2.0 * in.batch * steps * (in.x.size(2) + hidden) * wide;
+  run_teams(in.batch, work, [&](int64_t index, int64_t groups, const Team& team) {
     Group group(rows, index, groups);
     auto h_before = [&](int64_t step) { return data<T>(h_buffer) + (step % 2 * in.batch + group.offset) * h_stride; };
     T* c = data<T>(c_buffer) + group.offset * hidden;

@@ -10,17 +10,6 @@
 
 namespace s2s::cpu::threads {
 
-// Work of threads that wait for each other: floating-point operations, and at about how many barriers.
-struct Stages {
-  double work, count;
-
-  // Threads that sleep and wake between two of them would lose more than they share.
-  bool fine() const { return work < 2e6 * count; }
-  // Until when to wait for others to join, a fifth of what it takes one thread: helpers that are awake come in one
-  // microsecond, others in a hundred.
-  nanoseconds patience() const { return std::clamp(nanoseconds(int64_t(work / 100)), 3 * kAwake, 400 * kAwake); }
-};
-
 // Parts that need not run at the same time: each is done by who comes first. Everybody begins with the part of his
 // number, of which he may have something in his cache.
 template <class F>
@@ -47,22 +36,27 @@ class Parts final : public Job {
   std::unique_ptr<std::atomic<bool>[]> taken_;
 };
 
-// f(index, count) in threads that run at the same time: those that come soon.
+// f(index, count) in threads that run at the same time, those that come soon; `work` in floating-point operations.
 template <class F>
 class Crew final : public Job {
  public:
-  Crew(int64_t most, const Stages& stages, std::vector<Barrier>& barriers, const F& f)
-      : Job(most - 1), stages_(stages), barriers_(barriers), f_(f) {}
+  Crew(int64_t most, double work, std::vector<Barrier>& barriers, const F& f)
+      : Job(most - 1), most_(most), work_(work), barriers_(barriers), f_(f) {}
 
  private:
-  bool kept_step(nanoseconds took) const override {
-    if (!stages_.fine()) return true;
+  nanoseconds lost(nanoseconds took) const override {
+    if (count_.load() < most_) return took;  // one did not come, or found all done
     nanoseconds slept{0};
     for (const Barrier& barrier : barriers_) slept += barrier.slept();
-    return slept < took / 4;  // one that came too late to take part may only have slept
+    slept /= most_ - 1;
+    return slept < took / 4 ? nanoseconds(0) : slept;
   }
+  // Until when to wait for others to join, a fifth of what it takes one thread: helpers that are awake come in one
+  // microsecond, others in a hundred.
+  nanoseconds patience() const { return std::clamp(nanoseconds(int64_t(work_ / 100)), 3 * kAwake, 400 * kAwake); }
+
   void lead() override {
-    wait_for_helpers(stages_.patience());
+    wait_for_helpers(patience());
     count_.store(close() + 1);
     wake(&count_, 0x7fffffff);
     f_(int64_t{0}, int64_t{count_.load()});
@@ -76,7 +70,8 @@ class Crew final : public Job {
     for (Barrier& barrier : barriers_) barrier.break_up();
   }
 
-  const Stages stages_;
+  const int64_t most_;
+  const double work_;
   std::atomic<int32_t> count_{0};
   std::vector<Barrier>& barriers_;
   const F& f_;

@@ -177,7 +177,8 @@ class Pool {
         turn = turn_.load();
       }
       waiting_.fetch_add(1);
-      bool more = stay_awake([&] { return turn_.load(std::memory_order_acquire) != turn; }, kAwakeBetweenJobs);
+      auto called = [&] { return turn_.load(std::memory_order_acquire) != turn; };
+      bool more = stay_awake(called, crowded() ? awake() : kAwakeBetweenJobs);
       waiting_.fetch_sub(1);
       if (more) continue;
       asleep_.fetch_add(1);
@@ -219,7 +220,7 @@ int32_t Job::close() {
 void Job::wait_for_helpers(nanoseconds most) {
   auto all = [&] { return joined_.load(std::memory_order_acquire) == wanted_; };
   auto begin = Clock::now();
-  if (stay_awake(all, std::min(most, kAwake))) return;
+  if (stay_awake(all, std::min(most, awake()))) return;
   caller_waits_.store(true);
   while (!all()) {
     nanoseconds left = most - (Clock::now() - begin);
@@ -283,7 +284,7 @@ void Job::run() {
     pool.close(*this);
     wait_for_end();
   }
-  if (wanted_ > 0 && !was_crowded) tell_lateness(std::max(late, kept_step(Clock::now() - begin) ? late : kLate));
+  if (wanted_ > 0 && !was_crowded) tell_lateness(std::max(late, lost(Clock::now() - begin)));
   if (error_) std::rethrow_exception(error_);
 }
 

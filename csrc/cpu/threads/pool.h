@@ -43,8 +43,8 @@ class Job {
   // One has thrown: others must not wait for it.
   virtual void failed() {}
 
-  // Whether in that time nobody had to wait for long for one that had no core.
-  virtual bool kept_step(nanoseconds) const { return true; }
+  // How much of that time was lost as some waited for others that had no core.
+  virtual nanoseconds lost(nanoseconds) const { return nanoseconds(0); }
 
   // Waits for all helpers, so long at most.
   void wait_for_helpers(nanoseconds most);
