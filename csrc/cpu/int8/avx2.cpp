@@ -21,7 +21,7 @@
 namespace s2s::cpu::int8_avx2 {
 namespace {
 
-constexpr int kRows = 2, kPanels = 1, kFewRows = 1, kFewRowsPanels = 2;
+constexpr int kRows = 3, kPanels = 1, kFewRows = 1, kFewRowsPanels = 2;
 // Two sums an output, of each second pair of inputs; four outputs a register.
 struct Sums {
   __m256i x[4];

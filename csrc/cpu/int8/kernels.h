@@ -56,10 +56,16 @@ void tile(int64_t groups, const uint8_t* x, int64_t stride, const float* row_sca
       for (int j = 0; j < panels; j++) add(sum[i][j], input, line[j]);
     }
   }
+  // Moved there once: an array that is indexed at run time lies in memory, and its sums would be stored in every turn.
+  Sums done[rows][panels];
+#pragma GCC unroll 16
+  for (int i = 0; i < rows; i++)
+#pragma GCC unroll 8
+    for (int j = 0; j < panels; j++) done[i][j] = sum[i][j];
   for (int i = 0; i < rows; i++)
     for (int j = 0; j < panels; j++) {
       int32_t sums[kInt8Panel];
-      finish(sum[i][j], less + j * kInt8Panel, sums);
+      finish(done[i][j], less + j * kInt8Panel, sums);
       const float* scale = scales + j * kInt8Panel;
       float* to = c + i * ldc + j * kInt8Panel;
       if ((j + 1) * kInt8Panel <= width) {
