@@ -33,10 +33,17 @@ def sources(root=ROOT, places=FOLDERS):
     return made.hexdigest()[:16]
 
 
+def processor(described):
+    """A CPU's name and its instruction set: where machines are rented, processors of one name differ in that."""
+    capability = described.get("cpu_capability")
+    return f"{described['cpu']} ({capability})" if capability else described["cpu"]
+
+
 def slug(described, suite):
     """A folder name of a machine: its GPU for that suite, else its CPU and cores."""
-    name = described["gpu"] if suite == "gpu" and described["gpu"] else described["cpu"]
-    if name is described["cpu"]:
-        name = f"{name} {described['cores']} cores"
+    if suite == "gpu" and described["gpu"]:
+        name = described["gpu"]
+    else:
+        name = f"{processor(described)} {described['cores']} cores"
     name = re.sub(r"\(R\)|\(TM\)|processor|cpu|@", " ", name, flags=re.IGNORECASE)
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")

@@ -3,6 +3,7 @@
 from .busy.rows import disturbed as unsteady
 from .busy.rows import place, shares
 from .busy.table import OURS as OUR_RUNTIME
+from .identity import processor
 from .selection import OURS, cases, disturbed, peers
 
 
@@ -29,7 +30,7 @@ def decoder(report):
     if not found:
         return ""
     described, threads = report.data["machine"], report.data["threads"]
-    where = described["gpu"] or f"{threads} thread{'s' * (threads > 1)} ({described['cpu']})"
+    where = described["gpu"] or f"{threads} thread{'s' * (threads > 1)} ({processor(described)})"
     return f"on {where} {span(found, 1)} times as fast"
 
 

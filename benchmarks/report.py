@@ -12,7 +12,7 @@ import s2s_kernels as sk
 
 from . import floors
 from .cases import TRAINING
-from .identity import ROOT, commit, slug
+from .identity import ROOT, commit, processor, slug
 
 __all__ = ["ROOT", "Report", "slug"]
 
@@ -144,9 +144,9 @@ class Report:
         return paths + plots.draw(self, folder)
 
     def print(self):
-        described = self.data["machine"]
+        described, threads = self.data["machine"], self.data["threads"]
         print(
-            f"\n{described['gpu'] or described['cpu']}, {described['cores']} cores, {self.data['threads']} threads, ",
+            f"\n{described['gpu'] or processor(described)}, {described['cores']} cores, {threads} threads, ",
             end="",
         )
         print(f"torch {described['torch']}, commit {self.data['commit']}")

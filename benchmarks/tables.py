@@ -2,6 +2,7 @@
 
 from .busy import table as busy
 from .busy.rows import OTHERS
+from .identity import processor
 from .report import megabytes, milliseconds, number
 from .selection import OURS, SPREAD, cases, disturbed, peers, telling
 
@@ -14,7 +15,7 @@ FOOTNOTE = (
 
 def heading(report):
     data, described = report.data, report.data["machine"]
-    name = described["gpu"] if data["suite"] == "gpu" else f"{described['cpu']}, {data['threads']} threads"
+    name = described["gpu"] if data["suite"] == "gpu" else f"{processor(described)}, {data['threads']} threads"
     rates = "; ".join(
         f"{r['dtype']} GEMM {r['gemm_gflops']:.0f} GFLOP/s, copy {r['copy_gbytes']:.0f} GB/s"
         for r in data["rates"]

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import phrases, readme, selection, tables, text_results
 from benchmarks.busy.rows import LAYERS, SCANS
+from benchmarks.identity import slug
 from benchmarks.report import Report
 
 ROOT = Path(__file__).parents[1]
@@ -197,3 +198,18 @@ def test_bleu_is_compared_by_one_tokenizer_alone():
 
     records = {"a": record(30.0, "13a"), "b": record(20.0, "13a"), "c": record(40.0, "intl")}
     assert text_results.ratios(records) == "On val (2 pairs), a has 1.50 times the BLEU of b.\n\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "suite", "expected"),
+    [
+        ({"cpu_capability": "avx512_bf16"}, "cpu", "a-chip-avx512-bf16-2-cores"),
+        ({"cpu_capability": "avx2"}, "busy", "a-chip-avx2-2-cores"),
+        ({}, "cpu", "a-chip-2-cores"),
+        ({"cpu": "Intel(R) Xeon(R) CPU @ 2.0GHz"}, "cpu", "intel-xeon-2.0ghz-2-cores"),
+        ({"gpu": "NVIDIA H200"}, "gpu", "nvidia-h200"),
+    ],
+)
+def test_results_of_other_processors_lie_in_other_folders(changes, suite, expected):
+    """Two that a provider gives one name, too."""
+    assert slug({"cpu": "A chip", "cores": 2, "gpu": None} | changes, suite) == expected

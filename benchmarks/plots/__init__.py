@@ -8,6 +8,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 from .. import selection
+from ..identity import processor
 from .beside import beside, share
 from .growth import growth
 from .ratio import ratios
@@ -43,4 +44,4 @@ def title(report, device="cpu"):
     described = report.data["machine"]
     if device == "cuda" or report.data["suite"] == "gpu":
         return described["gpu"]
-    return f"{described['cpu']}, {report.data['threads']} threads"
+    return f"{processor(described)}, {report.data['threads']} threads"
