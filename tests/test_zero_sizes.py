@@ -113,8 +113,9 @@ SEARCH_CASES.append(pytest.param({"readout": "state_context", "H": 0, "D": 0}, i
 
 
 def search_of_nothing(op, form, **options):
-    # Without a state the same tokens in another order have the same score: one token is all that can be told apart.
-    longest = 1 if form.get("H") == 0 else 3
+    # Where nothing of a state reaches the output layer the same tokens in another order have the same score: one token
+    # is all that can be told apart.
+    longest = 1 if 0 in (form.get("H"), form.get("R")) else 3
     inputs = search_inputs(**{"B": 2} | form)
     check_parity(op, inputs, (torch.float32,), max_length=longest, **options)
     exact, rounded = (
