@@ -14,6 +14,8 @@ from pathlib import Path
 
 from s2s.model.presets import RECIPES
 
+from . import training_time
+
 DOCS = Path(__file__).parents[1] / "docs"
 HEAD = """# Results on text
 
@@ -101,6 +103,9 @@ def section(name, record):
             for r in kept
         ],
     )
+    if "time" in record:
+        text += "\n" + training_time.sentence(record["time"]) + "\n\n"
+        text += table(training_time.COLUMNS, training_time.rows(record["time"]))
     samples = [(found["search"], *sample) for found in record["evaluations"] for sample in found["samples"]]
     if samples:
         text += "\n" + table(("search", "input", "output"), samples)

@@ -133,7 +133,9 @@ def test_records_and_the_page_made_of_them(s2s, model, files, tmp_path, monkeypa
     for search in (["--beam", 1], ["--beam", 2, "--length-penalty", 0.5], ["--beam", 2, "--length-penalty", 0.5]):
         code, out, _ = s2s("evaluate", model, files / "pairs.tsv", *search, "--record", path, "--ask", "as")
         assert code == 0
-    record = json.loads(path.read_text())
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps(record | {"by another command": 1}))
+    assert record.pop("by another command") == 1
     assert record["seed"] == 1 and record["config"]["hidden_size"] == 32 and "window_size" not in record["config"]
     assert record["curve"] == json.loads((model / "history.json").read_text())
     assert [found["search"] for found in record["evaluations"]] == ["greedy", "beam 2, length penalty 0.5"]

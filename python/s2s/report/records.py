@@ -90,6 +90,7 @@ SAME = ("data", "count", "search")  # an evaluation of which these are the same 
 
 def begin_record(path, model, config) -> dict:
     """The record in ``path`` of the checkpoint ``model``, or a new one where there is none or one of another training.
+    What else a record of this training holds stays in it.
 
     Raises S2SError if the files that it is made of are none.
     """
@@ -113,7 +114,7 @@ def begin_record(path, model, config) -> dict:
         if not isinstance(old, dict):
             raise S2SError(f"{path} is {shown(old)}, expected the record of a run.")
         if old.get("training") == training:
-            record["evaluations"] = old.get("evaluations")
+            record = old | record | {"evaluations": old.get("evaluations")}
             if not isinstance(old.get("evaluations"), list) or not all(
                 isinstance(found, dict) and set(SAME) <= set(found) for found in old["evaluations"]
             ):
