@@ -13,8 +13,7 @@ import sys
 from pathlib import Path
 
 from s2s.model.presets import RECIPES
-
-from . import training_time
+from s2s.text.pairs import counted
 
 DOCS = Path(__file__).parents[1] / "docs"
 HEAD = """# Results on text
@@ -33,6 +32,17 @@ number of threads times the first, other work ran on the machine.
 COLUMNS = ["record", "data", "search", "BLEU", "chrF", "exact", "perplexity of a token", "of a word", "unknown"]
 COLUMNS += ["parameters", "epochs", "time", "threads", "processor time"]
 ROWS_OF_CURVE = 8
+PARTS = {  # of the time of a training, which training_time takes apart
+    "reading": "vocabularies, text as numbers",
+    "batches": "waiting for the next one",
+    "encoder": "embedding and recurrence",
+    "scan": "decoder: embedding, keys, attention, recurrence, readout",
+    "loss": "output layer and cross entropy",
+    "optimizer": "clipping, Adam, moving average",
+    "validation": "loss of the validation pairs, checkpoint and state saved",
+}
+ONCE = ("reading", "validation")  # or each time, not in every update
+COLUMNS_OF_TIME = ("part", "", "ms, of an update or each time", "s, of the whole training", "share")
 
 
 def load_records(folder):
@@ -86,8 +96,7 @@ def section(name, record):
     signatures = {found[f"{kind}_signature"] for found in record["evaluations"] for kind in ("bleu", "chrf")}
     text = f"## {name}\n\n```sh\n" + "".join(command + "\n" for command in commands) + "```\n\n"
     text += (
-        f"{training['date']}, {', '.join(machine['devices'].values())}, {machine['threads']} "
-        f"thread{'s' * (machine['threads'] != 1)}, torch "
+        f"{training['date']}, {', '.join(machine['devices'].values())}, {counted(machine['threads'], 'thread')}, torch "
         f"{machine['torch']}, backend {', '.join(machine['backends'].values())}; seed {record['seed']}; "
         f"{training['pairs']:,} pairs; {minutes(training['seconds'])}, {minutes(training['cpu_seconds'])} of processor "
         f"time.\n\nConfiguration where it is not the default: {settings}.\n\n"
@@ -104,12 +113,30 @@ def section(name, record):
         ],
     )
     if "time" in record:
-        text += "\n" + training_time.sentence(record["time"]) + "\n\n"
-        text += table(training_time.COLUMNS, training_time.rows(record["time"]))
+        text += f"\n{what_took_time(record['time'])}\n\n" + table(COLUMNS_OF_TIME, rows_of_time(record["time"]))
     samples = [(found["search"], *sample) for found in record["evaluations"] for sample in found["samples"]]
     if samples:
         text += "\n" + table(("search", "input", "output"), samples)
     return text + "\n"
+
+
+def rows_of_time(record):
+    """(part, what it is, milliseconds an update or each time, seconds of the whole training, share) of a record."""
+    whole = {part: seconds * record["times"][part] for part, seconds in record["seconds"].items()}
+    for part, what in PARTS.items():
+        each = record["seconds"][part] / (1 if part in ONCE else record["updates"])
+        yield part, what, f"{1e3 * each:,.1f}", f"{whole[part]:,.0f}", f"{whole[part] / sum(whole.values()):.0%}"
+
+
+def what_took_time(record):
+    """What the table of ``rows_of_time`` is of."""
+    machine = record["machine"]
+    rate = record["tokens"] / sum(seconds for part, seconds in record["seconds"].items() if part not in ONCE)
+    return (
+        f"Where the time goes (`python -m benchmarks.training_time`), of {record['updates']} updates at "
+        f"{rate:,.0f} target tokens a second: {', '.join(machine['devices'].values())} ({machine['cpu_capability']}), "
+        f"{counted(machine['threads'], 'thread')}."
+    )
 
 
 def ratios(records):

@@ -8,6 +8,7 @@ a GPU's work ends later than the call. ``--record docs/runs/NAME.json`` keeps th
 """
 
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import torch
 
 from s2s.commands.work import read_parts
+from s2s.errors import S2SError
 from s2s.files import read_json, to_json, write_output
 from s2s.model.checkpoint import save_checkpoint
 from s2s.model.presets import configure
@@ -23,16 +25,8 @@ from s2s.text.data import Dataset
 from s2s.text.vocab import build_vocabularies
 from s2s.training.trainer import Trainer, build_model
 
-PARTS = {
-    "reading": "vocabularies, text as numbers",
-    "batches": "waiting for the next one",
-    "encoder": "embedding and recurrence",
-    "scan": "decoder: embedding, keys, attention, recurrence, readout",
-    "loss": "output layer and cross entropy",
-    "optimizer": "clipping, Adam, moving average",
-    "validation": "loss of the validation pairs, checkpoint and state saved",
-}
-ONCE = ("reading", "validation")  # or each time, not in every update
+from .text_results import COLUMNS_OF_TIME, PARTS, rows_of_time, what_took_time
+
 WARMUP = 10  # updates that are not counted
 
 
@@ -41,8 +35,8 @@ class Watched(Trainer):
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
-        self.spent, self.updates, self.counted = dict.fromkeys(PARTS, 0.0), 0, 0
-        self.last = time.perf_counter()
+        self.updates, self.counted = 0, 0
+        self.begin()
         encoder, decoder, loss = self.model.encoder, self.model.decoder, self.model.loss
 
         def watched_loss(*batch):
@@ -68,6 +62,10 @@ class Watched(Trainer):
         for parameter in encoder.parameters():
             parameter.register_post_accumulate_grad_hook(lambda parameter: self.end("encoder"))
 
+    def begin(self):
+        """Nothing was spent yet."""
+        self.spent, self.last = dict.fromkeys(PARTS, 0.0), time.perf_counter()
+
     def end(self, part):
         """What was done since the last call is a part of this one."""
         now = time.perf_counter()
@@ -76,8 +74,8 @@ class Watched(Trainer):
 
     def _run_step(self, batches):
         if self.step <= WARMUP:
-            self.spent, self.updates, self.counted = dict.fromkeys(PARTS, 0.0), 0, self.tokens
-            self.last = time.perf_counter()
+            self.updates, self.counted = 0, self.tokens
+            self.begin()
         else:
             self.end("batches")
         super()._run_step(batches)
@@ -85,8 +83,8 @@ class Watched(Trainer):
         self.updates += 1
 
     def _validate(self, epoch):
-        update, self.last = self.spent, time.perf_counter()
-        self.spent = dict.fromkeys(PARTS, 0.0)  # its parts are those of an update
+        update = self.spent
+        self.begin()  # its parts are those of an update
         over = super()._validate(epoch)
         self.end("validation")
         self.spent = update | {"validation": sum(self.spent.values())}
@@ -94,7 +92,12 @@ class Watched(Trainer):
 
 
 def measure(files, valid, config, updates):
-    """The record of so many updates and a validation of a training by ``config``, a Config."""
+    """The record of so many updates and a validation of a training by ``config``, a Config.
+
+    S2SError where ``s2s train`` has one, or with scheduled sampling, whose loop of steps has no such parts.
+    """
+    if config.sampling != "never":
+        raise S2SError(f'sampling is "{config.sampling}", whose steps cannot be told apart, expected "never".')
     began = time.perf_counter()
     torch.set_float32_matmul_precision(config.matmul_precision)
     parts = read_parts(files, valid, config, print)
@@ -111,7 +114,7 @@ def measure(files, valid, config, updates):
             state=folder,
         )
         trainer.run()
-    steps = config.epochs * trainer.batches
+    steps = trainer.total_steps
     times = {"reading": 1, "validation": steps / config.eval_every if config.eval_every else config.epochs}
     return {
         "machine": machine(),
@@ -122,28 +125,6 @@ def measure(files, valid, config, updates):
     }
 
 
-def rows(record):
-    """(part, what it is, milliseconds an update or each time, seconds of the whole training, share) of a record."""
-    whole = {part: seconds * record["times"][part] for part, seconds in record["seconds"].items()}
-    for part, what in PARTS.items():
-        each = record["seconds"][part] / (1 if part in ONCE else record["updates"])
-        yield part, what, f"{1e3 * each:,.1f}", f"{whole[part]:,.0f}", f"{whole[part] / sum(whole.values()):.0%}"
-
-
-COLUMNS = ("part", "", "ms, of an update or each time", "s, of the whole training", "share")
-
-
-def sentence(record):
-    """What the table is of."""
-    machine = record["machine"]
-    rate = record["tokens"] / sum(seconds for part, seconds in record["seconds"].items() if part not in ONCE)
-    return (
-        f"Where the time goes (`python -m benchmarks.training_time`), of {record['updates']} updates at "
-        f"{rate:,.0f} target tokens a second: {', '.join(machine['devices'].values())} ({machine['cpu_capability']}), "
-        f"{machine['threads']} thread{'s' * (machine['threads'] != 1)}."
-    )
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", type=Path)
@@ -152,13 +133,16 @@ def main():
     parser.add_argument("--updates", type=int, default=100, help="how many to run, after a few that do not count")
     parser.add_argument("--record", type=Path, help="the record of a run, docs/runs/NAME.json, to keep the table in")
     options = parser.parse_args()
-    record = read_json(options.record) if options.record else None
-    found = measure(options.files, options.valid, configure(None, options.config), options.updates + WARMUP)
-    print(sentence(found))
-    for line in (COLUMNS, *rows(found)):
-        print(f"{line[0]:12}{line[1]:58}", *(f"{cell:>30}" for cell in line[2:]), sep="")
-    if record is not None:
-        write_output(options.record, to_json({**record, "time": found}))
+    try:
+        record = read_json(options.record) if options.record else None
+        found = measure(options.files, options.valid, configure(None, options.config), options.updates + WARMUP)
+        print(what_took_time(found))
+        for line in (COLUMNS_OF_TIME, *rows_of_time(found)):
+            print(f"{line[0]:12}{line[1]:58}", *(f"{cell:>30}" for cell in line[2:]), sep="")
+        if record is not None:
+            write_output(options.record, to_json({**record, "time": found}))
+    except S2SError as error:
+        sys.exit(f"training_time: {error}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from benchmarks import training_time
+from benchmarks import text_results, training_time
+from s2s.errors import S2SError
 from s2s.model.config import Config
 
 
@@ -32,7 +33,7 @@ def measured(tmp_path_factory):
 
 def test_the_parts_are_the_whole(measured):
     record, whole, _ = measured
-    assert set(record["seconds"]) == set(training_time.PARTS)
+    assert set(record["seconds"]) == set(text_results.PARTS)
     assert all(seconds > 0 for seconds in record["seconds"].values()) and sum(record["seconds"].values()) < whole
 
 
@@ -54,16 +55,24 @@ def test_a_whole_training_is_reckoned_from_its_updates(measured):
     assert times["scan"] == times["loss"] == 3 * 50 / 20
 
 
-def test_table(measured):
+def test_table():
     record = {
         "machine": {"devices": {"cpu": "A CPU"}, "cpu_capability": "avx2", "threads": 1},
         "updates": 10,
         "tokens": 600,
-        "seconds": dict.fromkeys(training_time.PARTS, 0.5),
-        "times": dict.fromkeys(training_time.PARTS, 4.0) | {"reading": 1, "validation": 2},
+        "seconds": dict.fromkeys(text_results.PARTS, 0.5),
+        "times": dict.fromkeys(text_results.PARTS, 4.0) | {"reading": 1, "validation": 2},
     }
-    rows = {row[0]: row[2:] for row in training_time.rows(record)}
+    rows = {row[0]: row[2:] for row in text_results.rows_of_time(record)}
     assert rows["scan"] == ("50.0", "2", "17%")  # 0.5 s of 10 updates, four times as many in all; 11.5 s
     assert rows["validation"] == ("500.0", "1", "9%")
-    said = training_time.sentence(record)
+    said = text_results.what_took_time(record)
     assert "of 10 updates at 240 target tokens a second: A CPU (avx2), 1 thread." in said
+
+
+def test_what_cannot_be_taken_apart(tmp_path, monkeypatch):
+    with pytest.raises(S2SError, match=r'sampling is "linear", .* expected "never"'):
+        training_time.measure([tmp_path / "train.tsv"], None, Config(sampling="linear"), 30)
+    monkeypatch.setattr("sys.argv", ["training_time", str(tmp_path / "none.tsv")])
+    with pytest.raises(SystemExit, match=r"^training_time: .*none.tsv"):
+        training_time.main()
